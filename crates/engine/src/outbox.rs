@@ -1,0 +1,70 @@
+//! Packets that leave beside the batch: what the engine originates (ARP, ICMP errors) and what has
+//! waited for its neighbour. Bounded; the worker drains it after every batch.
+
+use mooring_packet::{BufferPool, OwnedPacket, Packet};
+use mooring_policy::InterfaceId;
+
+/// Packets ready to leave, each with its interface, and the pool that their buffers come from.
+#[derive(Debug)]
+pub struct Outbox {
+    ready: Vec<(InterfaceId, OwnedPacket)>,
+    pool: BufferPool,
+}
+
+impl Outbox {
+    /// An outbox over `pool`. It never holds more packets than the pool has buffers, so it never
+    /// grows after this.
+    #[must_use]
+    pub fn new(pool: BufferPool) -> Self {
+        let (small, large) = pool.free();
+        Self { ready: Vec::with_capacity(small + large), pool }
+    }
+
+    /// Queues a packet of `len` bytes on `egress`, written by `fill`. False (and nothing queued)
+    /// when no buffer is free.
+    pub fn originate(&mut self, egress: InterfaceId, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+        let Some(mut packet) = self.pool.take(len) else { return false };
+        fill(packet.bytes_mut());
+        self.ready.push((egress, packet));
+        true
+    }
+
+    /// Copies a packet that has to wait. `None` when no buffer is free.
+    pub fn copy(&mut self, packet: &Packet<'_>) -> Option<OwnedPacket> {
+        self.pool.copy(packet)
+    }
+
+    /// Queues a packet that has waited long enough.
+    pub fn release(&mut self, egress: InterfaceId, packet: OwnedPacket) {
+        self.ready.push((egress, packet));
+    }
+
+    /// Gives up a packet that waited in vain.
+    pub fn discard(&mut self, packet: OwnedPacket) {
+        self.pool.give_back(packet);
+    }
+
+    /// True when nothing is ready to leave.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// The packets ready to leave on `egress`, in order.
+    pub fn ready_for(&mut self, egress: InterfaceId) -> impl Iterator<Item = &mut OwnedPacket> {
+        self.ready.iter_mut().filter(move |(to, _)| *to == egress).map(|(_, packet)| packet)
+    }
+
+    /// Forgets the ready packets (they have been transmitted) and takes their buffers back.
+    pub fn clear(&mut self) {
+        for (_, packet) in self.ready.drain(..) {
+            self.pool.give_back(packet);
+        }
+    }
+
+    /// Free buffers, small and large.
+    #[must_use]
+    pub fn free(&self) -> (usize, usize) {
+        self.pool.free()
+    }
+}
