@@ -1,0 +1,146 @@
+//! The appliance under test: started, asked and stopped by its command line alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::binary::mooring_binary;
+use crate::config::Config;
+use crate::isolation::SCRATCH;
+use crate::namespace::Namespace;
+use crate::process::{Exit, Process};
+
+/// A running `mooring run`, ready to forward.
+#[derive(Debug)]
+pub struct Appliance {
+    process: Process,
+    gateway: Namespace,
+}
+
+impl Appliance {
+    /// Starts it in `gateway` and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it ends or stays silent instead; its standard error is printed.
+    pub fn start(gateway: &Namespace, config: &Config) -> Result<Self> {
+        Self::start_limited(gateway, config, &[])
+    }
+
+    /// The same behind a wrapper command, e.g. `setpriv` and its options to take rights away.
+    ///
+    /// # Errors
+    /// As [`Appliance::start`].
+    pub fn start_limited(gateway: &Namespace, config: &Config, wrapper: &[&str]) -> Result<Self> {
+        let file = write_config(config)?;
+        let mut command = wrapped(gateway, wrapper)?;
+        let mut process = Process::spawn("mooring run", command.args(["run", "-c"]).arg(&file))?;
+        process.wait_for_line("ready")?;
+        Ok(Self { process, gateway: gateway.clone() })
+    }
+
+    /// Runs `mooring VERB -c FILE` where it is expected to refuse, and returns how it ended.
+    ///
+    /// # Errors
+    /// When it does not end by itself.
+    pub fn refused(
+        gateway: &Namespace,
+        verb: &str,
+        config: &Config,
+        wrapper: &[&str],
+    ) -> Result<Exit> {
+        let file = write_config(config)?;
+        let mut command = wrapped(gateway, wrapper)?;
+        let name = format!("mooring {verb}");
+        Process::spawn(&name, command.args([verb, "-c"]).arg(&file))?.wait()
+    }
+
+    /// What `mooring show WHAT --json` prints.
+    ///
+    /// # Errors
+    /// When it fails or prints anything but one JSON document.
+    pub fn show(&self, what: &str) -> Result<Value> {
+        let text = self.show_text(&[what, "--json"])?;
+        serde_json::from_str(&text).with_context(|| format!("show {what} --json printed: {text}"))
+    }
+
+    /// What `mooring show ARGUMENTS` prints for people.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn show_text(&self, arguments: &[&str]) -> Result<String> {
+        let output =
+            self.gateway.command(mooring_binary()?).arg("show").args(arguments).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "show {arguments:?}: {}: {stderr}", output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// How many packets were dropped for `reason` so far.
+    ///
+    /// # Errors
+    /// When `show drops` does not list the reason.
+    pub fn drops(&self, reason: &str) -> Result<u64> {
+        let drops = self.show("drops")?;
+        drops[reason].as_u64().with_context(|| format!("show drops has no `{reason}`: {drops}"))
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        self.process.is_running()
+    }
+
+    /// Ends it by SIGTERM and returns its standard error.
+    ///
+    /// # Errors
+    /// When it does not end, or not with exit code 0.
+    pub fn stop(self) -> Result<String> {
+        self.process.signal(Signal::TERM)?;
+        let exit = self.process.wait()?;
+        ensure!(exit.code == Some(0), "stopped with {:?}:\n{}", exit.code, exit.stderr);
+        Ok(exit.stderr)
+    }
+
+    /// Ends it by SIGKILL: it cannot clean up.
+    ///
+    /// # Errors
+    /// When it no longer runs.
+    pub fn kill(self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+/// Where the control socket is by default.
+pub(crate) const CONTROL_SOCKET: &str = "/run/mooring/control.sock";
+
+impl Appliance {
+    /// The default control socket, which labs use (their `/run` is their own).
+    #[must_use]
+    pub fn control_socket() -> &'static Path {
+        Path::new(CONTROL_SOCKET)
+    }
+}
+
+fn write_config(config: &Config) -> Result<PathBuf> {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile_in(SCRATCH)?;
+    fs::write(&file, config.to_string())?;
+    Ok(file.into_temp_path().keep()?)
+}
+
+fn wrapped(gateway: &Namespace, wrapper: &[&str]) -> Result<Command> {
+    let mooring = mooring_binary()?;
+    let Some((program, arguments)) = wrapper.split_first() else {
+        return Ok(gateway.command(mooring));
+    };
+    let mut command = gateway.command(program);
+    command.args(arguments).arg(mooring);
+    Ok(command)
+}

@@ -1,0 +1,47 @@
+//! Which build of the appliance the labs run.
+//!
+//! One build for all lab tests: the profile that the tests themselves have (normally `dev`:
+//! optimised, with overflow checks and debug assertions on). Cargo brings it up to date before a
+//! test, so a stale binary is never judged. `MOORING_BIN` names another one, e.g. the demo's
+//! release build.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The binary that this lab runs.
+///
+/// # Errors
+/// When `MOORING_BIN` is not set: only [`crate::isolation`] starts labs, and it sets it.
+pub fn mooring_binary() -> Result<PathBuf> {
+    env::var_os(VARIABLE).map(PathBuf::from).with_context(|| format!("{VARIABLE} is not set"))
+}
+
+/// Builds the appliance as this test was built, unless `MOORING_BIN` names one.
+pub(crate) fn build() -> Result<PathBuf> {
+    if let Ok(named) = mooring_binary() {
+        ensure!(named.is_file(), "{VARIABLE}: no such file: {}", named.display());
+        return Ok(named);
+    }
+    let test = env::current_exe()?;
+    // <target>/<profile>/deps/<test>
+    let built = test.ancestors().nth(2).context("a test binary lies in target/PROFILE/deps")?;
+    let profile = match built.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(other) => other,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "mooring", "--profile", profile])
+        .arg("--target-dir")
+        .arg(built.parent().unwrap_or(built))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the appliance does not build");
+    Ok(built.join("mooring"))
+}
+
+pub(crate) const VARIABLE: &str = "MOORING_BIN";

@@ -1,0 +1,106 @@
+//! The appliance's configuration in a lab, as text: labs read it as a user would write it.
+
+use std::fmt;
+
+/// Configuration of a lab's appliance: NAT44 of the inside network behind one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    appliance: String,
+    network: String,
+    rules: String,
+}
+
+impl Config {
+    /// `source-nat` of 10.0.0.0/8 to 203.0.113.10, everything else at its default.
+    #[must_use]
+    pub fn nat44() -> Self {
+        Self {
+            appliance: "version = 1\n\n[appliance]\nworkers = 1\n".to_owned(),
+            network: NETWORK.to_owned(),
+            rules: SOURCE_NAT.to_owned(),
+        }
+    }
+
+    /// Adds a line below `[appliance]`.
+    #[must_use]
+    pub fn appliance(mut self, line: &str) -> Self {
+        self.appliance.push_str(line);
+        self.appliance.push('\n');
+        self
+    }
+
+    /// Puts a `[[rule]]` before all others: the first match wins.
+    #[must_use]
+    pub fn first_rule(mut self, rule: &str) -> Self {
+        self.rules = format!("[[rule]]\n{rule}\n{}", self.rules);
+        self
+    }
+
+    /// Replaces a part of the text, to make a mistake on purpose.
+    ///
+    /// # Panics
+    /// When the part does not stand there: the mistake would not be made.
+    #[must_use]
+    pub fn replace(mut self, part: &str, by: &str) -> Self {
+        let before = self.clone();
+        for text in [&mut self.appliance, &mut self.network, &mut self.rules] {
+            *text = text.replace(part, by);
+        }
+        assert_ne!(self, before, "`{part}` does not stand in the configuration");
+        self
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}", self.appliance, self.network, self.rules)
+    }
+}
+
+const NETWORK: &str = r#"[[interface]]
+name = "inside"
+device = "in0"
+backend = "af_packet"
+addresses = ["10.0.0.1/24"]
+
+[[interface]]
+name = "outside"
+device = "out0"
+backend = "af_packet"
+addresses = ["192.0.2.1/24"]
+
+[[route]]
+destination = "0.0.0.0/0"
+via = "192.0.2.2"
+interface = "outside"
+
+[[pool]]
+name = "egress"
+addresses = ["203.0.113.10/32"]
+ports = "1024-65535"
+"#;
+const SOURCE_NAT: &str = r#"[[rule]]
+name = "egress"
+kind = "source-nat"
+from = "inside"
+to = "outside"
+source = ["10.0.0.0/8"]
+pool = "egress"
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+
+    #[test]
+    fn the_first_rule_stands_first() {
+        let text = Config::nat44().first_rule("name = \"leak\"").to_string();
+        assert!(text.find("leak") < text.find("name = \"egress\"\nkind"));
+    }
+
+    #[test]
+    #[should_panic(expected = "does not stand")]
+    fn a_mistake_that_is_not_made_is_noticed() {
+        let _ = Config::nat44().replace("no such text", "x");
+    }
+}

@@ -1,0 +1,13 @@
+//! Hosts on both sides of the appliance: each runs on threads and reports whom it saw.
+//!
+//! Their threads end with the lab's process.
+
+mod http;
+mod icmp;
+mod noise;
+mod udp;
+
+pub use http::{Download, HttpServer, download};
+pub use icmp::{ECHO_REQUEST, IcmpListener, IcmpSeen, Ping, Pong, TIME_EXCEEDED};
+pub use noise::{Digest, Noise};
+pub use udp::UdpEcho;
