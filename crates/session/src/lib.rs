@@ -1,9 +1,30 @@
 //! Sessions: keys, records, the table that finds them, and the timeouts that end them.
 //!
-//! One worker owns a table; nothing here locks, reads a clock or allocates after start.
+//! A session is plain data: keys, ready-made rewrite, state, next hops, counters. One worker owns a
+//! table; nothing here locks, reads a clock, or allocates after the table was made. The table knows
+//! no packet and no policy: `mooring-nat` decides what goes in, `mooring-engine` asks what is there.
+//!
+//! Read in this order: [`key`] (what is looked for), [`record`] (what is found), [`table`] (how),
+//! [`state`] (how long it lives), [`wheel`] (who ends it).
+#![deny(unsafe_code)]
 
+pub mod hash;
+pub mod index;
+pub mod key;
+pub mod mapping;
+pub mod memory;
 pub mod next_hop;
+pub mod record;
+pub mod state;
+pub mod table;
 pub mod tick;
+pub mod wheel;
 
+pub use hash::KeyedHash;
+pub use key::{Address, Direction, FlowKey};
+pub use mapping::{Mapping, MappingIndex, MappingTable};
 pub use next_hop::NextHopIndex;
+pub use record::{Counts, Session};
+pub use state::{State, TimeoutClass, Timeouts};
+pub use table::{SessionIndex, SessionRef, SessionTable};
 pub use tick::{Stamp, Tick};

@@ -1,0 +1,106 @@
+//! What a packet is looked up by.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use mooring_wire::Protocol;
+
+/// Which way a packet of a session travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the inside host to the remote one.
+    Forward,
+    /// From the remote host to the inside one.
+    Reverse,
+}
+
+impl Direction {
+    /// The other way.
+    #[inline]
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Forward => Self::Reverse,
+            Self::Reverse => Self::Forward,
+        }
+    }
+}
+
+/// The flow of a packet as it arrived, before any translation.
+///
+/// An ICMP query carries its identifier in `source_port` when it goes forward and in
+/// `destination_port` when it comes back, so that both directions look like a port pair whose other
+/// half is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Source port or ICMP identifier; 0 where the protocol has none.
+    pub source_port: u16,
+    /// Destination port or ICMP identifier; 0 where the protocol has none.
+    pub destination_port: u16,
+    /// Routing domain; 0 until VRFs exist.
+    pub vrf: u16,
+    /// IP protocol number.
+    pub protocol: Protocol,
+    /// SCTP verification tag; 0 for every other protocol.
+    pub tag: u32,
+}
+
+impl<A: Copy> FlowKey<A> {
+    /// The key of the packet that answers this one.
+    #[inline]
+    #[must_use]
+    pub const fn exchanged(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            vrf: self.vrf,
+            protocol: self.protocol,
+            tag: self.tag,
+        }
+    }
+}
+
+/// An address family that tables can be made of.
+pub trait Address: Copy + Debug + Eq + Hash + Into<IpAddr> + 'static {
+    /// The address as 64-bit words for hashing; an IPv4 address leaves the second one 0.
+    fn words(self) -> [u64; 2];
+
+    /// The address of this family in `address`.
+    fn from_ip(address: IpAddr) -> Option<Self>;
+}
+
+impl Address for Ipv4Addr {
+    #[inline]
+    fn words(self) -> [u64; 2] {
+        [u64::from(self.to_bits()), 0]
+    }
+
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl Address for Ipv6Addr {
+    #[inline]
+    fn words(self) -> [u64; 2] {
+        let bits = self.to_bits();
+        [bits as u64, (bits >> 64) as u64]
+    }
+
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(v6),
+        }
+    }
+}

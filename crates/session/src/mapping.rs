@@ -1,0 +1,224 @@
+//! Mappings of the endpoint-independent kind (RFC 4787 REQ-1): inside end to outside end, shared by
+//! all sessions of that inside end and gone with the last of them.
+
+use mooring_wire::Protocol;
+
+use crate::index::Index;
+use crate::{Address, KeyedHash};
+
+/// An inside end and what stands for it outside, whoever it talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping<A> {
+    /// Address of the inside host.
+    pub inside: A,
+    /// Address that stands for it.
+    pub outside: A,
+    /// Port or ICMP identifier of the inside host.
+    pub inside_port: u16,
+    /// Port or ICMP identifier that stands for it.
+    pub outside_port: u16,
+    /// Routing domain of the inside host.
+    pub vrf: u16,
+    /// Index of the pool that the outside end was leased from.
+    pub pool: u16,
+    /// IP protocol number.
+    pub protocol: Protocol,
+}
+
+/// A bounded table of mappings of one address family.
+pub struct MappingTable<A> {
+    index: Index,
+    records: Vec<Record<A>>,
+    free: Vec<u32>,
+    capacity: usize,
+    hash: KeyedHash,
+}
+
+/// Names a mapping while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MappingIndex(u32);
+
+impl<A: Address> MappingTable<A> {
+    /// A table for at most `capacity` mappings; a mapping has a session at least, so the limit of
+    /// sessions is enough.
+    #[must_use]
+    pub fn new(capacity: usize, hash: KeyedHash) -> Self {
+        let capacity = capacity.min(1 << 30);
+        Self {
+            index: Index::new(2 * capacity),
+            records: Vec::with_capacity(capacity),
+            free: Vec::with_capacity(capacity),
+            capacity,
+            hash,
+        }
+    }
+
+    /// The mapping of an inside end.
+    #[must_use]
+    pub fn find_inside(
+        &self,
+        address: A,
+        port: u16,
+        vrf: u16,
+        protocol: Protocol,
+    ) -> Option<MappingIndex> {
+        self.find(self.hash.end(address, port, vrf, protocol.0), INSIDE, |m| {
+            (m.inside, m.inside_port, m.vrf, m.protocol) == (address, port, vrf, protocol)
+        })
+    }
+
+    /// The mapping that an outside end stands for.
+    #[must_use]
+    pub fn find_outside(&self, address: A, port: u16, protocol: Protocol) -> Option<MappingIndex> {
+        self.find(self.hash.end(address, port, 0, protocol.0), OUTSIDE, |m| {
+            (m.outside, m.outside_port, m.protocol) == (address, port, protocol)
+        })
+    }
+
+    /// A live mapping.
+    #[must_use]
+    pub fn mapping(&self, index: MappingIndex) -> &Mapping<A> {
+        &self.records[index.0 as usize].mapping
+    }
+
+    /// Adds a mapping without a user. `None` when the table is full.
+    pub fn insert(&mut self, mapping: Mapping<A>) -> Option<MappingIndex> {
+        if self.len() == self.capacity {
+            return None;
+        }
+        let record = Record { mapping, users: 0 };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.records[at as usize] = record;
+                at
+            }
+            None => {
+                self.records.push(record);
+                self.records.len() as u32 - 1
+            }
+        };
+        for (end, hash) in self.hashes(&mapping).into_iter().enumerate() {
+            self.index.insert(hash, at << 1 | end as u32);
+        }
+        Some(MappingIndex(at))
+    }
+
+    /// A session begins to use the mapping.
+    pub fn acquire(&mut self, index: MappingIndex) {
+        self.records[index.0 as usize].users += 1;
+    }
+
+    /// A session stops using the mapping. With the last one the mapping is gone and returned, so
+    /// that its outside end can be given back.
+    pub fn release(&mut self, index: MappingIndex) -> Option<Mapping<A>> {
+        let record = &mut self.records[index.0 as usize];
+        record.users = record.users.saturating_sub(1);
+        if record.users > 0 {
+            return None;
+        }
+        let mapping = record.mapping;
+        for (end, hash) in self.hashes(&mapping).into_iter().enumerate() {
+            let removed = self.index.remove(hash, index.0 << 1 | end as u32);
+            debug_assert!(removed, "a live mapping is in the index under both ends");
+        }
+        self.free.push(index.0);
+        Some(mapping)
+    }
+
+    /// Live mappings.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len() - self.free.len()
+    }
+
+    /// True without a live mapping.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes allocated for this table.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.index.allocated() + self.capacity * (size_of::<Record<A>>() + size_of::<u32>())
+    }
+
+    fn find(
+        &self,
+        hash: u64,
+        end: u32,
+        is_it: impl Fn(&Mapping<A>) -> bool,
+    ) -> Option<MappingIndex> {
+        let value = self.index.find(hash, |value| {
+            value & 1 == end && is_it(&self.records[(value >> 1) as usize].mapping)
+        })?;
+        Some(MappingIndex(value >> 1))
+    }
+
+    /// Hashes of the inside and of the outside end.
+    fn hashes(&self, mapping: &Mapping<A>) -> [u64; 2] {
+        let Mapping { inside, outside, inside_port, outside_port, vrf, protocol, .. } = *mapping;
+        [
+            self.hash.end(inside, inside_port, vrf, protocol.0),
+            self.hash.end(outside, outside_port, 0, protocol.0),
+        ]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Record<A> {
+    mapping: Mapping<A>,
+    /// Sessions that use it.
+    users: u32,
+}
+
+/// Lowest bit of an index value: which end it was entered under.
+const INSIDE: u32 = 0;
+const OUTSIDE: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use mooring_wire::Protocol;
+
+    use super::{Mapping, MappingTable};
+    use crate::KeyedHash;
+
+    fn mapping(port: u16) -> Mapping<Ipv4Addr> {
+        Mapping {
+            inside: Ipv4Addr::new(10, 0, 0, 2),
+            outside: Ipv4Addr::new(203, 0, 113, 10),
+            inside_port: port,
+            outside_port: port + 1000,
+            vrf: 0,
+            pool: 0,
+            protocol: Protocol::UDP,
+        }
+    }
+
+    #[test]
+    fn is_found_by_either_end_until_its_last_user_leaves() {
+        let mut table = MappingTable::new(2, KeyedHash::new([1, 2, 3, 4]));
+        let index = table.insert(mapping(5)).expect("the table is empty");
+        table.acquire(index);
+        table.acquire(index);
+        let m = mapping(5);
+        assert_eq!(table.find_inside(m.inside, 5, 0, Protocol::UDP), Some(index));
+        assert_eq!(table.find_outside(m.outside, 1005, Protocol::UDP), Some(index));
+        assert_eq!(table.find_inside(m.inside, 5, 0, Protocol::TCP), None);
+        assert_eq!(table.find_inside(m.outside, 1005, 0, Protocol::UDP), None);
+        assert_eq!(table.release(index), None);
+        assert_eq!(table.release(index), Some(m));
+        assert_eq!(table.find_outside(m.outside, 1005, Protocol::UDP), None);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_full_table_refuses() {
+        let mut table = MappingTable::new(2, KeyedHash::new([1, 2, 3, 4]));
+        assert!(table.insert(mapping(1)).is_some());
+        assert!(table.insert(mapping(2)).is_some());
+        assert!(table.insert(mapping(3)).is_none());
+    }
+}

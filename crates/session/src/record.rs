@@ -1,0 +1,112 @@
+//! What a session is: one cache line that every packet touches, and a cold record beside it.
+
+use mooring_wire::Protocol;
+use mooring_wire::checksum::Delta;
+
+use crate::wheel::Link;
+use crate::{Address, Direction, FlowKey, MappingIndex, NextHopIndex, Stamp, State, Tick};
+
+/// A session: three ends, the ready-made rewrite, where its packets leave, and what they have done.
+///
+/// A forward packet is keyed by (inside, remote) and leaves as (outside, remote); a reverse packet is
+/// keyed by (remote, outside) and leaves as (remote, inside). For IPv4 all of it is one cache line.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Session<A> {
+    /// Address of the inside host.
+    pub inside: A,
+    /// What stands for it outside.
+    pub outside: A,
+    /// The other end.
+    pub remote: A,
+    /// Port or ICMP identifier of the inside host.
+    pub inside_port: u16,
+    /// Port or ICMP identifier that stands for it outside.
+    pub outside_port: u16,
+    /// Port of the other end; 0 for ICMP.
+    pub remote_port: u16,
+    /// Routing domain.
+    pub vrf: u16,
+    /// SCTP verification tag; 0 for every other protocol.
+    pub tag: u32,
+    /// IP protocol number.
+    pub protocol: Protocol,
+    /// How far the session has come.
+    pub state: State,
+    /// What the change from inside to outside address adds to a sum over the IP header or the
+    /// pseudo-header; the way back adds its inverse.
+    pub address_delta: Delta,
+    /// What the whole change adds to the sum that the L4 checksum covers.
+    pub l4_delta: Delta,
+    /// Where forward packets go.
+    pub forward_hop: NextHopIndex,
+    /// Where reverse packets go.
+    pub reverse_hop: NextHopIndex,
+    /// Index of the rule that admitted the session, in the policy of `generation`.
+    pub rule: u16,
+    /// Generation of that policy.
+    pub generation: u32,
+    /// When the last packet passed.
+    pub last_seen: Stamp,
+    /// Packets and bytes modulo 2^32, forward then reverse; the carry is in the cold record.
+    pub(crate) packets: [u32; 2],
+    pub(crate) bytes: [u32; 2],
+}
+
+impl<A: Address> Session<A> {
+    /// The key that packets of `direction` arrive with.
+    #[inline]
+    #[must_use]
+    pub fn key(&self, direction: Direction) -> FlowKey<A> {
+        let (source, source_port, destination, destination_port) = match direction {
+            Direction::Forward => (self.inside, self.inside_port, self.remote, self.remote_port),
+            Direction::Reverse => (self.remote, self.remote_port, self.outside, self.outside_port),
+        };
+        FlowKey {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            vrf: self.vrf,
+            protocol: self.protocol,
+            tag: self.tag,
+        }
+    }
+
+    /// Where packets of `direction` go.
+    #[inline]
+    #[must_use]
+    pub const fn next_hop(&self, direction: Direction) -> NextHopIndex {
+        match direction {
+            Direction::Forward => self.forward_hop,
+            Direction::Reverse => self.reverse_hop,
+        }
+    }
+}
+
+/// What a session keeps beside the line that packets touch.
+#[derive(Clone, Debug)]
+pub(crate) struct Cold {
+    /// When the session began.
+    pub(crate) created: Tick,
+    /// Its place in the timing wheel, or in the list of free records.
+    pub(crate) link: Link,
+    /// The mapping that it uses, if its rule makes mappings.
+    pub(crate) mapping: Option<MappingIndex>,
+    /// What has carried out of the 32-bit counters, forward then reverse.
+    pub(crate) packets_carry: [u32; 2],
+    pub(crate) bytes_carry: [u32; 2],
+    pub(crate) live: bool,
+}
+
+/// Packets and bytes of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets; a super-packet counts as one.
+    pub packets: u64,
+    /// Bytes, Ethernet headers included.
+    pub bytes: u64,
+}
+
+const _: () = assert!(size_of::<Session<std::net::Ipv4Addr>>() == 64);
+const _: () = assert!(size_of::<Session<std::net::Ipv6Addr>>() == 128);

@@ -1,0 +1,342 @@
+//! The table of sessions of one worker: found by either key, ended by silence.
+//!
+//! Everything is allocated when the table is made. A full table refuses the next session; it never
+//! deletes one to make room (RFC 6888 REQ-11).
+
+use mooring_wire::tcp::Flags;
+
+use crate::index::Index;
+use crate::memory::prefetch;
+use crate::record::Cold;
+use crate::wheel::{Link, Links, Wheel};
+use crate::{
+    Address, Counts, Direction, FlowKey, KeyedHash, MappingIndex, Session, State, Tick, Timeouts,
+};
+
+/// A bounded table of sessions of one address family.
+pub struct SessionTable<A> {
+    index: Index,
+    hot: Vec<Session<A>>,
+    cold: Vec<Cold>,
+    free: Option<u32>,
+    live: usize,
+    capacity: usize,
+    wheel: Wheel,
+    hash: KeyedHash,
+    timeouts: Timeouts,
+}
+
+/// Names a session while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionIndex(u32);
+
+/// What a lookup finds: a session, and which way the packet travels in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRef {
+    /// The session.
+    pub index: SessionIndex,
+    /// The packet's way.
+    pub direction: Direction,
+}
+
+/// Why a session was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// The table has as many sessions as it was made for.
+    Full,
+    /// Another session has one of the keys.
+    KeyTaken,
+}
+
+impl<A: Address> SessionTable<A> {
+    /// A table for at most `capacity` sessions (and at most 2^30).
+    #[must_use]
+    pub fn new(capacity: usize, hash: KeyedHash, timeouts: Timeouts) -> Self {
+        let capacity = capacity.min(1 << 30);
+        Self {
+            index: Index::new(2 * capacity),
+            hot: Vec::with_capacity(capacity),
+            cold: Vec::with_capacity(capacity),
+            free: None,
+            live: 0,
+            capacity,
+            wheel: Wheel::new(),
+            hash,
+            timeouts,
+        }
+    }
+
+    /// The hash that the other calls ask for.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &FlowKey<A>) -> u64 {
+        self.hash.flow(key)
+    }
+
+    /// First pass of a batched lookup: starts loading the bucket of `hash`.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Second pass: reads the bucket and starts loading the record that it most likely names.
+    #[inline]
+    pub fn prefetch_session(&self, hash: u64) {
+        if let Some(session) = self.index.likely(hash).and_then(|v| self.hot.get((v >> 1) as usize))
+        {
+            prefetch(session);
+        }
+    }
+
+    /// Third pass: the session of `key`.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, hash: u64, key: &FlowKey<A>) -> Option<SessionRef> {
+        let value = self.index.find(hash, |value| {
+            let found = SessionRef::from_value(value);
+            self.hot[found.index.at()].key(found.direction) == *key
+        })?;
+        Some(SessionRef::from_value(value))
+    }
+
+    /// The session of `key`, hashed here: for lookups outside the batch.
+    #[must_use]
+    pub fn find_key(&self, key: &FlowKey<A>) -> Option<SessionRef> {
+        self.find(self.hash(key), key)
+    }
+
+    /// A live session.
+    #[inline]
+    #[must_use]
+    pub fn session(&self, index: SessionIndex) -> &Session<A> {
+        &self.hot[index.at()]
+    }
+
+    /// Accounts for a packet of `bytes` bytes that passes at `now`; `flags` are those of a TCP
+    /// segment.
+    #[inline]
+    pub fn touch(&mut self, found: SessionRef, now: Tick, bytes: usize, flags: Option<Flags>) {
+        let at = found.index.at();
+        let session = &mut self.hot[at];
+        session.last_seen = now.stamp();
+        let way = found.direction as usize;
+        let (packets, packets_carry) = session.packets[way].overflowing_add(1);
+        let (total, bytes_carry) = session.bytes[way].overflowing_add(bytes as u32);
+        session.packets[way] = packets;
+        session.bytes[way] = total;
+        let before = session.state;
+        let after = match flags {
+            Some(flags) => before.after_segment(found.direction, flags),
+            None => before.after_datagram(found.direction),
+        };
+        session.state = after;
+        if packets_carry || bytes_carry {
+            self.cold[at].packets_carry[way] += u32::from(packets_carry);
+            self.cold[at].bytes_carry[way] += u32::from(bytes_carry);
+        }
+        if before != after {
+            self.rearm(found.index, before, now);
+        }
+    }
+
+    /// Adds a session that begins at `now` and uses `mapping`. The counters start at zero.
+    ///
+    /// # Errors
+    /// [`InsertError`]; nothing has changed then.
+    pub fn insert(
+        &mut self,
+        session: Session<A>,
+        mapping: Option<MappingIndex>,
+        now: Tick,
+    ) -> Result<SessionIndex, InsertError> {
+        if self.live == self.capacity {
+            return Err(InsertError::Full);
+        }
+        let keys = [Direction::Forward, Direction::Reverse].map(|way| session.key(way));
+        let hashes = keys.map(|key| self.hash(&key));
+        if (0..2).any(|way| self.find(hashes[way], &keys[way]).is_some()) {
+            return Err(InsertError::KeyTaken);
+        }
+        let timeout = self.timeout(&session);
+        let index = self.place(session, mapping, now);
+        for (way, hash) in hashes.into_iter().enumerate() {
+            self.index.insert(hash, index.0 << 1 | way as u32);
+        }
+        self.wheel.arm(
+            index.0,
+            Tick::from_millis(now.as_millis() + timeout),
+            &mut ColdLinks(&mut self.cold),
+        );
+        self.live += 1;
+        Ok(index)
+    }
+
+    /// Takes a live session out, with the mapping that it used.
+    pub fn remove(&mut self, index: SessionIndex) -> (Session<A>, Option<MappingIndex>) {
+        self.wheel.disarm(index.0, &mut ColdLinks(&mut self.cold));
+        self.forget(index)
+    }
+
+    /// A session that has been silent for its timeout at `now`, taken out with its mapping. Looks at
+    /// no more than `budget` records and takes what it looked at from it.
+    pub fn expire(
+        &mut self,
+        now: Tick,
+        budget: &mut u32,
+    ) -> Option<(Session<A>, Option<MappingIndex>)> {
+        while let Some(at) = self.wheel.due(now, budget, &mut ColdLinks(&mut self.cold)) {
+            let session = &self.hot[at as usize];
+            let silent = u64::from(session.last_seen.age(now));
+            let timeout = self.timeout(session);
+            if silent >= timeout {
+                return Some(self.forget(SessionIndex(at)));
+            }
+            let end = Tick::from_millis(now.as_millis() + timeout - silent);
+            self.wheel.arm(at, end, &mut ColdLinks(&mut self.cold));
+        }
+        None
+    }
+
+    /// Live sessions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// True without a live session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// The live sessions among at most `records` records from number `start` on, and the number to
+    /// go on from; `None` after the last. Lets a reader walk the table in bounded visits.
+    pub fn page(
+        &self,
+        start: u32,
+        records: u32,
+    ) -> (impl Iterator<Item = SessionIndex> + '_, Option<u32>) {
+        let end = start.saturating_add(records).min(self.hot.len() as u32);
+        let live = (start..end).filter(|&at| self.cold[at as usize].live).map(SessionIndex);
+        (live, (end < self.hot.len() as u32).then_some(end))
+    }
+
+    /// Packets and bytes of a live session, forward and reverse.
+    #[must_use]
+    pub fn counts(&self, index: SessionIndex) -> [Counts; 2] {
+        let (hot, cold) = (&self.hot[index.at()], &self.cold[index.at()]);
+        [0, 1].map(|way| Counts {
+            packets: u64::from(cold.packets_carry[way]) << 32 | u64::from(hot.packets[way]),
+            bytes: u64::from(cold.bytes_carry[way]) << 32 | u64::from(hot.bytes[way]),
+        })
+    }
+
+    /// When a live session began.
+    #[must_use]
+    pub fn created(&self, index: SessionIndex) -> Tick {
+        self.cold[index.at()].created
+    }
+
+    /// How long a session may be silent in its state, in milliseconds.
+    #[inline]
+    #[must_use]
+    pub fn timeout(&self, session: &Session<A>) -> u64 {
+        u64::from(self.timeouts.of(session.state.timeout_class(session.protocol)))
+    }
+
+    /// Bytes allocated for this table, divided among its sessions the budget of one.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.index.allocated() + self.capacity * (size_of::<Session<A>>() + size_of::<Cold>())
+    }
+
+    /// A state with a shorter timeout ends the session earlier than the wheel was told; one with a
+    /// longer timeout needs nothing, the wheel looks too early and arms it again.
+    #[cold]
+    fn rearm(&mut self, index: SessionIndex, before: State, now: Tick) {
+        let session = &self.hot[index.at()];
+        let old = self.timeouts.of(before.timeout_class(session.protocol));
+        let new = self.timeouts.of(session.state.timeout_class(session.protocol));
+        if new < old {
+            let mut links = ColdLinks(&mut self.cold);
+            self.wheel.disarm(index.0, &mut links);
+            self.wheel.arm(
+                index.0,
+                Tick::from_millis(now.as_millis() + u64::from(new)),
+                &mut links,
+            );
+        }
+    }
+
+    /// Writes a session into a free record.
+    fn place(
+        &mut self,
+        mut session: Session<A>,
+        mapping: Option<MappingIndex>,
+        now: Tick,
+    ) -> SessionIndex {
+        session.last_seen = now.stamp();
+        session.packets = [0; 2];
+        session.bytes = [0; 2];
+        let cold = Cold {
+            created: now,
+            link: Link::NONE,
+            mapping,
+            packets_carry: [0; 2],
+            bytes_carry: [0; 2],
+            live: true,
+        };
+        if let Some(at) = self.free {
+            self.free = self.cold[at as usize].link.next_free();
+            self.hot[at as usize] = session;
+            self.cold[at as usize] = cold;
+            return SessionIndex(at);
+        }
+        self.hot.push(session);
+        self.cold.push(cold);
+        SessionIndex(self.hot.len() as u32 - 1)
+    }
+
+    /// Frees a record that is no longer in the wheel.
+    fn forget(&mut self, index: SessionIndex) -> (Session<A>, Option<MappingIndex>) {
+        let session = self.hot[index.at()].clone();
+        for way in [Direction::Forward, Direction::Reverse] {
+            let removed =
+                self.index.remove(self.hash(&session.key(way)), index.0 << 1 | way as u32);
+            debug_assert!(removed, "a live session is in the index under both keys");
+        }
+        let cold = &mut self.cold[index.at()];
+        cold.live = false;
+        cold.link = Link::free(self.free);
+        self.free = Some(index.0);
+        self.live -= 1;
+        (session, cold.mapping)
+    }
+}
+
+impl SessionIndex {
+    #[inline]
+    const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl SessionRef {
+    /// An index value: the record number, and the direction in the lowest bit.
+    #[inline]
+    const fn from_value(value: u32) -> Self {
+        let direction = if value & 1 == 0 { Direction::Forward } else { Direction::Reverse };
+        Self { index: SessionIndex(value >> 1), direction }
+    }
+}
+
+struct ColdLinks<'t>(&'t mut [Cold]);
+
+impl Links for ColdLinks<'_> {
+    fn link(&mut self, index: u32) -> &mut Link {
+        &mut self.0[index as usize].link
+    }
+}
+
+#[cfg(test)]
+mod tests;

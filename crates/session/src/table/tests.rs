@@ -1,0 +1,236 @@
+//! The table against literal expectations and against a slow model.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use mooring_wire::Protocol;
+use mooring_wire::checksum::Delta;
+use mooring_wire::tcp::Flags;
+use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::{InsertError, SessionTable};
+use crate::{
+    Counts, Direction, FlowKey, KeyedHash, NextHopIndex, Session, Stamp, State, Tick, Timeouts,
+};
+
+const HASH: [u64; 4] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 7];
+
+fn table(capacity: usize) -> SessionTable<Ipv4Addr> {
+    SessionTable::new(capacity, KeyedHash::new(HASH), Timeouts::default())
+}
+
+fn session(protocol: Protocol, port: u16, outside_port: u16) -> Session<Ipv4Addr> {
+    Session {
+        inside: Ipv4Addr::new(10, 0, 0, 2),
+        outside: Ipv4Addr::new(203, 0, 113, 10),
+        remote: Ipv4Addr::new(192, 0, 2, 2),
+        inside_port: port,
+        outside_port,
+        remote_port: 443,
+        vrf: 0,
+        tag: 0,
+        protocol,
+        state: State::initial(protocol),
+        address_delta: Delta::default(),
+        l4_delta: Delta::default(),
+        forward_hop: NextHopIndex(0),
+        reverse_hop: NextHopIndex(1),
+        rule: 0,
+        generation: 1,
+        last_seen: Stamp::default(),
+        packets: [0; 2],
+        bytes: [0; 2],
+    }
+}
+
+fn expired(table: &mut SessionTable<Ipv4Addr>, now: Tick) -> Vec<u16> {
+    let mut budget = u32::MAX;
+    std::iter::from_fn(|| table.expire(now, &mut budget).map(|(s, _)| s.inside_port)).collect()
+}
+
+#[test]
+fn both_directions_find_the_session() {
+    let mut table = table(4);
+    let index = table.insert(session(Protocol::UDP, 5000, 6000), None, Tick::ZERO).expect("room");
+    let forward = session(Protocol::UDP, 5000, 6000).key(Direction::Forward);
+    let reverse = FlowKey {
+        source: Ipv4Addr::new(192, 0, 2, 2),
+        destination: Ipv4Addr::new(203, 0, 113, 10),
+        source_port: 443,
+        destination_port: 6000,
+        ..forward
+    };
+    for (key, direction) in [(forward, Direction::Forward), (reverse, Direction::Reverse)] {
+        let found = table.find_key(&key).expect("inserted");
+        assert_eq!((found.index, found.direction), (index, direction));
+    }
+    assert!(table.find_key(&forward.exchanged()).is_none());
+}
+
+#[test]
+fn a_full_table_and_a_taken_key_are_refused() {
+    let mut table = table(2);
+    assert!(table.insert(session(Protocol::UDP, 1, 1), None, Tick::ZERO).is_ok());
+    let same_outside = session(Protocol::UDP, 2, 1);
+    assert_eq!(table.insert(same_outside, None, Tick::ZERO), Err(InsertError::KeyTaken));
+    assert!(table.insert(session(Protocol::UDP, 2, 2), None, Tick::ZERO).is_ok());
+    assert_eq!(
+        table.insert(session(Protocol::UDP, 3, 3), None, Tick::ZERO),
+        Err(InsertError::Full)
+    );
+    assert_eq!(table.len(), 2);
+}
+
+#[test]
+fn counters_carry_past_32_bits() {
+    let mut table = table(1);
+    let index = table.insert(session(Protocol::UDP, 1, 1), None, Tick::ZERO).expect("room");
+    let found = super::SessionRef { index, direction: Direction::Reverse };
+    for _ in 0..70_000 {
+        table.touch(found, Tick::ZERO, 65_536, None);
+    }
+    let expected = Counts { packets: 70_000, bytes: 70_000 * 65_536 };
+    assert_eq!(table.counts(index), [Counts::default(), expected]);
+    assert_eq!(table.session(index).state, State::Established);
+}
+
+#[test]
+fn a_session_ends_within_two_seconds_of_its_timeout() {
+    for start in [0, 777, 1_023, 123_456] {
+        let mut table = table(1);
+        let index = table
+            .insert(session(Protocol::ICMP, 1, 1), None, Tick::from_millis(start))
+            .expect("room");
+        let last = Tick::from_millis(start) + Duration::from_secs(45);
+        table.touch(super::SessionRef { index, direction: Direction::Forward }, last, 60, None);
+        let mut now = last;
+        while expired(&mut table, now).is_empty() {
+            now = now + Duration::from_millis(10);
+        }
+        let lived = now.since(last);
+        assert!((60_000..=62_000).contains(&lived), "ended {lived} ms after its last packet");
+    }
+}
+
+#[test]
+fn closing_shortens_the_life() {
+    let mut table = table(1);
+    let index = table.insert(session(Protocol::TCP, 1, 1), None, Tick::ZERO).expect("room");
+    let mut pass = |direction, flags| {
+        table.touch(super::SessionRef { index, direction }, Tick::ZERO, 60, Some(flags));
+    };
+    pass(Direction::Reverse, Flags::SYN);
+    pass(Direction::Forward, Flags::ACK);
+    pass(Direction::Forward, Flags::FIN);
+    pass(Direction::Reverse, Flags::FIN);
+    assert!(expired(&mut table, Tick::from_millis(239_000)).is_empty());
+    assert_eq!(expired(&mut table, Tick::from_millis(242_000)), [1]);
+}
+
+#[test]
+fn keeps_within_the_memory_budget() {
+    let table = table(1_000_000);
+    assert!(
+        table.allocated() / 1_000_000 <= 128,
+        "{} bytes a session",
+        table.allocated() / 1_000_000
+    );
+}
+
+#[test]
+fn pages_cover_every_session_once() {
+    let mut table = table(100);
+    for port in 0..50 {
+        let _ = table.insert(session(Protocol::UDP, port, port), None, Tick::ZERO).expect("room");
+    }
+    let (mut at, mut seen) = (Some(0), 0);
+    while let Some(start) = at {
+        let (page, next) = table.page(start, 7);
+        seen += page.count();
+        at = next;
+    }
+    assert_eq!(seen, 50);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u16, u16, bool),
+    Touch(u16, bool),
+    Remove(u16),
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0u16..12, 0u16..12, prop::bool::ANY).prop_map(|(a, b, tcp)| Step::Insert(a, b, tcp)),
+        4 => (0u16..12, prop::bool::ANY).prop_map(|(a, way)| Step::Touch(a, way)),
+        1 => (0u16..12).prop_map(Step::Remove),
+        2 => (0u64..400_000).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 0..300)
+}
+
+proptest! {
+    /// Inside port -> (outside port, last seen), kept by hand.
+    #[test]
+    fn agrees_with_a_slow_model(steps in steps()) {
+        let mut table = table(8);
+        let mut model: HashMap<(bool, u16), (u16, u64)> = HashMap::new();
+        let mut now = 0;
+        for step in steps {
+            let tick = Tick::from_millis(now);
+            match step {
+                Step::Insert(port, outside, tcp) => {
+                    let protocol = if tcp { Protocol::TCP } else { Protocol::UDP };
+                    let taken = model.contains_key(&(tcp, port))
+                        || model.iter().any(|(k, v)| k.0 == tcp && v.0 == outside);
+                    let expected = if model.len() == 8 {
+                        Err(InsertError::Full)
+                    } else if taken {
+                        Err(InsertError::KeyTaken)
+                    } else {
+                        model.insert((tcp, port), (outside, now));
+                        Ok(())
+                    };
+                    let result = table.insert(session(protocol, port, outside), None, tick).map(|_| ());
+                    prop_assert_eq!(result, expected);
+                }
+                Step::Touch(port, reverse) => {
+                    let Some(entry) = model.get_mut(&(false, port)) else { continue };
+                    entry.1 = now;
+                    let way = if reverse { Direction::Reverse } else { Direction::Forward };
+                    let key = session(Protocol::UDP, port, entry.0).key(way);
+                    let found = table.find_key(&key).expect("the model has it");
+                    prop_assert_eq!(found.direction, way);
+                    table.touch(found, tick, 100, None);
+                }
+                Step::Remove(port) => {
+                    let Some((outside, _)) = model.remove(&(false, port)) else { continue };
+                    let key = session(Protocol::UDP, port, outside).key(Direction::Forward);
+                    let found = table.find_key(&key).expect("the model has it");
+                    table.remove(found.index);
+                }
+                Step::Pass(millis) => now += millis,
+            }
+            let tick = Tick::from_millis(now);
+            let mut budget = u32::MAX;
+            while let Some((ended, _)) = table.expire(tick, &mut budget) {
+                let tcp = ended.protocol == Protocol::TCP;
+                let (_, seen) = model.remove(&(tcp, ended.inside_port)).expect("the model has it");
+                let timeout = if tcp { 240_000 } else { 300_000 };
+                prop_assert!(now - seen >= timeout);
+            }
+            for (&(tcp, port), &(outside, seen)) in &model {
+                let limit = if tcp { 240_000 } else { 300_000 };
+                prop_assert!(now - seen <= limit + 2_000, "a session outlived its timeout");
+                let protocol = if tcp { Protocol::TCP } else { Protocol::UDP };
+                for way in [Direction::Forward, Direction::Reverse] {
+                    let key = session(protocol, port, outside).key(way);
+                    prop_assert!(table.find_key(&key).is_some());
+                }
+            }
+            prop_assert_eq!(table.len(), model.len());
+        }
+    }
+}
