@@ -1,1 +1,61 @@
-//! .
+//! The configuration of the appliance: read, validated and compiled into what admission asks.
+//!
+//! [`load`] turns a text into a [`Policy`] (rules, pools, routes, limits) and [`Settings`] (how the
+//! process runs). It reports *every* problem of the text with line, column, reason and hint, and a
+//! policy exists only if there was no error: whoever holds one may rely on all of it.
+//!
+//! This crate must not know packets, files, sockets, clocks or Kubernetes. A control plane that is
+//! not a file produces the same text model.
+//!
+//! The way of a configuration: `read` (shape: keys and types) -> `unsupported` (what this version
+//! cannot do yet) -> `validate` (values, names, overlaps) -> [`Policy`] (compiled lookups).
+
+#![forbid(unsafe_code)]
+
+mod model;
+mod policy;
+mod pool;
+mod problem;
+mod read;
+mod report;
+mod rule;
+mod settings;
+mod unsupported;
+mod validate;
+
+pub use policy::{
+    Backend, Generation, Hop, Interface, InterfaceId, Limits, Ownership, Policy, Timeouts,
+};
+pub use pool::{Filtering, Mapping, Pool, PoolId};
+pub use problem::{Problem, Problems, Severity};
+pub use rule::{Action, Question, Rule, RuleId};
+pub use settings::Settings;
+
+use report::Report;
+
+/// A configuration that holds: everything in it was checked.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What happens to packets.
+    pub policy: Policy,
+    /// How the process runs.
+    pub settings: Settings,
+    /// What is allowed but probably not meant, in the order of the text.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads, validates and compiles a configuration in TOML.
+///
+/// # Errors
+/// Every problem of the text at once, in its order, warnings among them. If the text is not TOML,
+/// the syntax errors alone: what stands between them cannot be trusted.
+pub fn load(text: &str) -> Result<Loaded, Problems> {
+    let mut report = Report::new(text);
+    let compiled =
+        read::read(text, &mut report).map(|model| validate::validate(&model, &mut report));
+    let (failed, problems) = report.finish();
+    match compiled {
+        Some((policy, settings)) if !failed => Ok(Loaded { policy, settings, warnings: problems }),
+        _ => Err(Problems(problems)),
+    }
+}

@@ -1,0 +1,326 @@
+//! The shape of a configuration: which keys there are and what type each has.
+//!
+//! Every key is optional and every value is kept with its place in the text, so that validation can
+//! report all that is missing or wrong, where it stands. Nothing here knows what a value means:
+//! addresses and ports are still text. The whole language is here, also what this version cannot do
+//! yet (see `unsupported`).
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use crate::policy::Backend;
+use crate::pool::{Filtering, Mapping};
+
+/// A whole configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) version: Option<Spanned<i64>>,
+    pub(crate) appliance: Element<Appliance>,
+    pub(crate) control: Element<Control>,
+    pub(crate) interfaces: Vec<Element<Interface>>,
+    pub(crate) routes: Vec<Element<Route>>,
+    pub(crate) pools: Vec<Element<Pool>>,
+    pub(crate) rules: Vec<Element<Rule>>,
+    pub(crate) timeouts: Element<Timeouts>,
+    pub(crate) limits: Element<Limits>,
+}
+
+/// One table of the text.
+#[derive(Debug, Default)]
+pub(crate) struct Element<T> {
+    /// As the reader knows it: `[limits]`, `[[rule]]`.
+    pub(crate) section: &'static str,
+    /// Where its header stands.
+    pub(crate) at: Range<usize>,
+    /// What it says.
+    pub(crate) keys: T,
+    /// Every key that it has and where, also those whose value could not be read.
+    pub(crate) written: Vec<(String, Range<usize>)>,
+}
+
+/// What has a name that others refer to.
+pub(crate) trait Named {
+    fn name(&self) -> Option<&Spanned<String>>;
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Appliance {
+    pub(crate) workers: Option<Spanned<i64>>,
+    pub(crate) control_socket: Option<Spanned<String>>,
+    pub(crate) metrics: Option<Spanned<String>>,
+    pub(crate) health: Option<Spanned<String>>,
+    pub(crate) allow_kernel_forwarding: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Control {
+    /// One source until another is supported: reading it checks that there is no other.
+    #[allow(dead_code, reason = "there is only one source yet")]
+    pub(crate) source: Option<Source>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    File,
+    Kubernetes,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Interface {
+    pub(crate) name: Option<Spanned<String>>,
+    pub(crate) device: Option<Spanned<String>>,
+    pub(crate) backend: Option<Backend>,
+    pub(crate) addresses: Option<Spanned<Addresses>>,
+    pub(crate) mtu: Option<Spanned<i64>>,
+    pub(crate) vrf: Option<Spanned<String>>,
+    pub(crate) gateway_addresses: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// An interface's addresses: listed, or learned from the kernel.
+#[derive(Debug)]
+pub(crate) enum Addresses {
+    Kernel,
+    Listed(Vec<Spanned<String>>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Route {
+    pub(crate) destination: Option<Spanned<String>>,
+    pub(crate) via: Option<Spanned<String>>,
+    pub(crate) interface: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Pool {
+    pub(crate) name: Option<Spanned<String>>,
+    pub(crate) addresses: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) ports: Option<Spanned<Word>>,
+    pub(crate) mapping: Option<Mapping>,
+    pub(crate) filtering: Option<Filtering>,
+    pub(crate) hairpin: Option<bool>,
+    pub(crate) ping: Option<bool>,
+    pub(crate) allocation: Option<Allocation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Allocation {
+    pub(crate) kind: Option<AllocationKind>,
+    pub(crate) size: Option<Spanned<i64>>,
+    pub(crate) max_blocks: Option<Spanned<i64>>,
+    pub(crate) source: Option<Spanned<String>>,
+    pub(crate) ports_per_host: Option<Spanned<i64>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AllocationKind {
+    Random,
+    PortBlock,
+    Deterministic,
+}
+
+/// All keys of all kinds; [`RuleKind::keys`] says which ones belong together.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rule {
+    pub(crate) name: Option<Spanned<String>>,
+    pub(crate) kind: Option<Spanned<RuleKind>>,
+    pub(crate) drain: Option<bool>,
+    pub(crate) from: Option<Spanned<String>>,
+    pub(crate) to: Option<Spanned<String>>,
+    pub(crate) source: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) destination: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) protocol: Option<Spanned<Word>>,
+    pub(crate) source_ports: Option<Spanned<Word>>,
+    pub(crate) destination_ports: Option<Spanned<Word>>,
+    pub(crate) pool: Option<Spanned<String>>,
+    pub(crate) inside: Option<Spanned<String>>,
+    pub(crate) outside: Option<Spanned<String>>,
+    pub(crate) address: Option<Spanned<String>>,
+    pub(crate) port: Option<Spanned<Word>>,
+    pub(crate) target: Option<Spanned<String>>,
+    pub(crate) targets: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) affinity_seconds: Option<Spanned<i64>>,
+    pub(crate) prefix: Option<Spanned<String>>,
+    pub(crate) mappings: Option<Spanned<Vec<SiitMapping>>>,
+    pub(crate) interface: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SiitMapping {
+    pub(crate) v6: Option<Spanned<String>>,
+    pub(crate) v4: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RuleKind {
+    SourceNat,
+    Bypass,
+    Drop,
+    Static,
+    PortForward,
+    LoadBalance,
+    Nat64,
+    Siit,
+    Nptv6,
+    Deliver,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Timeouts {
+    pub(crate) udp: Option<Spanned<i64>>,
+    pub(crate) tcp_established: Option<Spanned<i64>>,
+    pub(crate) tcp_transitory: Option<Spanned<i64>>,
+    pub(crate) icmp: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) sessions: Option<Spanned<i64>>,
+    pub(crate) sessions_per_source: Option<Spanned<i64>>,
+}
+
+/// A string, or a whole number that stands for itself: `"tcp"`, `47`, `"8000-8099"`, `443`.
+#[derive(Debug)]
+pub(crate) struct Word(pub(crate) String);
+
+impl<T> Element<T> {
+    /// Where the key is written, whatever its value.
+    pub(crate) fn place(&self, key: &str) -> Option<Range<usize>> {
+        self.written.iter().find(|(written, _)| written == key).map(|(_, at)| at.clone())
+    }
+}
+
+impl RuleKind {
+    /// As it is written.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::SourceNat => "source-nat",
+            Self::Bypass => "bypass",
+            Self::Drop => "drop",
+            Self::Static => "static",
+            Self::PortForward => "port-forward",
+            Self::LoadBalance => "load-balance",
+            Self::Nat64 => "nat64",
+            Self::Siit => "siit",
+            Self::Nptv6 => "nptv6",
+            Self::Deliver => "deliver",
+        }
+    }
+
+    /// The keys that this kind takes beside [`RuleKind::COMMON_KEYS`].
+    pub(crate) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::SourceNat => &["pool"],
+            Self::Bypass | Self::Drop => &[],
+            Self::Static | Self::Nptv6 => &["inside", "outside"],
+            Self::PortForward => &["address", "port", "target"],
+            Self::LoadBalance => &["address", "port", "targets", "affinity_seconds"],
+            Self::Nat64 => &["prefix", "pool"],
+            Self::Siit => &["prefix", "mappings"],
+            Self::Deliver => &["address", "interface"],
+        }
+    }
+
+    /// What every kind takes.
+    pub(crate) const COMMON_KEYS: &[&str] = &[
+        "name",
+        "kind",
+        "drain",
+        "from",
+        "to",
+        "source",
+        "destination",
+        "protocol",
+        "source_ports",
+        "destination_ports",
+    ];
+}
+
+impl Named for Interface {
+    fn name(&self) -> Option<&Spanned<String>> {
+        self.name.as_ref()
+    }
+}
+
+impl Named for Pool {
+    fn name(&self) -> Option<&Spanned<String>> {
+        self.name.as_ref()
+    }
+}
+
+impl Named for Rule {
+    fn name(&self) -> Option<&Spanned<String>> {
+        self.name.as_ref()
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AddressesVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordVisitor)
+    }
+}
+
+struct AddressesVisitor;
+
+impl<'de> Visitor<'de> for AddressesVisitor {
+    type Value = Addresses;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of addresses or \"kernel\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Addresses, E> {
+        if text == "kernel" {
+            return Ok(Addresses::Kernel);
+        }
+        Err(E::invalid_type(serde::de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+        let mut addresses = Vec::new();
+        while let Some(address) = list.next_element()? {
+            addresses.push(address);
+        }
+        Ok(Addresses::Listed(addresses))
+    }
+}
+
+struct WordVisitor;
+
+impl Visitor<'_> for WordVisitor {
+    type Value = Word;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a whole number")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Word, E> {
+        Ok(Word(text.to_owned()))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Word, E> {
+        Ok(Word(number.to_string()))
+    }
+}

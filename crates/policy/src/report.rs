@@ -1,0 +1,90 @@
+//! Collects problems while a text is read, by byte offset, and puts them in order at the end.
+
+use std::ops::Range;
+
+use crate::problem::{Problem, Severity};
+
+/// The problems found so far in one text.
+pub(crate) struct Report<'t> {
+    text: &'t str,
+    found: Vec<(usize, Problem)>,
+}
+
+impl<'t> Report<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        Self { text, found: Vec::new() }
+    }
+
+    /// Refuses the configuration because of what stands `at` these bytes.
+    pub(crate) fn error(
+        &mut self,
+        at: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Error, at.start, message.into(), hint.into());
+    }
+
+    /// Lets the configuration pass, but says that this is probably not meant.
+    pub(crate) fn warning(
+        &mut self,
+        at: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, at.start, message.into(), hint.into());
+    }
+
+    /// Whether the configuration is refused already.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(|(_, problem)| problem.severity == Severity::Error)
+    }
+
+    /// The line, from 1, on which the byte at `offset` stands: for "the first is on line N".
+    pub(crate) fn line(&self, offset: usize) -> usize {
+        self.position(offset).0
+    }
+
+    /// Whether there was an error, and all problems in the order of the text.
+    pub(crate) fn finish(mut self) -> (bool, Vec<Problem>) {
+        self.found.sort_by_key(|(offset, _)| *offset);
+        let failed = self.has_errors();
+        (failed, self.found.into_iter().map(|(_, problem)| problem).collect())
+    }
+
+    fn add(&mut self, severity: Severity, offset: usize, message: String, hint: String) {
+        let (line, column) = self.position(offset);
+        let hint = Some(hint).filter(|hint| !hint.is_empty());
+        self.found.push((offset, Problem { line, column, severity, message, hint }));
+    }
+
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let end = self.text.floor_char_boundary(offset);
+        let before = &self.text[..end];
+        let line_start = before.rfind('\n').map_or(0, |feed| feed + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
+/// A hint that proposes the nearest of `known` names, or lists them all.
+pub(crate) fn did_you_mean(written: &str, known: &[&str], plural: &str) -> String {
+    let nearest = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(written, name), *name))
+        .filter(|(distance, name)| *distance <= 2.max(name.len() / 3))
+        .min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((_, name)) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => format!("there are no {plural}"),
+        None => format!("the {plural} are {}", quoted(known)),
+    }
+}
+
+/// "`a`", "`a` and `b`", "`a`, `b` and `c`".
+pub(crate) fn quoted(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        few => few.concat(),
+    }
+}

@@ -1,0 +1,32 @@
+//! How the process runs, as opposed to what happens to packets: the `[appliance]` table.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The `[appliance]` table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Packet threads; 0 stands for one per usable core. Default 1.
+    pub workers: u16,
+    /// Where `show` and `explain` reach the running appliance.
+    /// Default `/run/mooring/control.sock`.
+    pub control_socket: PathBuf,
+    /// Where `/metrics` is served; `None` is off.
+    pub metrics: Option<SocketAddr>,
+    /// Where `/healthz` and `/readyz` are served; `None` is off.
+    pub health: Option<SocketAddr>,
+    /// Run although the kernel forwards packets between the interfaces, untranslated.
+    pub allow_kernel_forwarding: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            control_socket: PathBuf::from("/run/mooring/control.sock"),
+            metrics: None,
+            health: None,
+            allow_kernel_forwarding: false,
+        }
+    }
+}

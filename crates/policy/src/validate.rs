@@ -1,0 +1,116 @@
+//! From [`Model`] to [`Policy`]: values, names and what fits together.
+//!
+//! Every check reports and goes on. An element with a mistake still takes its place, with whatever
+//! of it could be read, so that ids keep counting in the order of the text and others that refer to
+//! it by name get no error of their own. The caller discards the result if anything was reported as
+//! an error.
+
+mod interfaces;
+mod pools;
+mod routes;
+mod rules;
+mod settings;
+mod values;
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use crate::model::{Element, Model, Named};
+use crate::policy::{Parts, Policy};
+use crate::report::{Report, did_you_mean};
+use crate::settings::Settings;
+
+pub(crate) fn validate(model: &Model, report: &mut Report<'_>) -> (Policy, Settings) {
+    settings::version(model.version.as_ref(), report);
+    let links = interfaces::validate(&model.interfaces, report);
+    let routes = routes::validate(model, &links, report);
+    let pools = pools::validate(&model.pools, &links, &routes, report);
+    let rules = rules::validate(model, report);
+    let policy = Policy::compile(Parts {
+        interfaces: links.interfaces,
+        routes: routes.into_iter().map(|route| (route.destination, route.route)).collect(),
+        pools,
+        rules,
+        timeouts: settings::timeouts(&model.timeouts, report),
+        limits: settings::limits(&model.limits, report),
+    });
+    (policy, settings::appliance(&model.appliance, report))
+}
+
+/// The value of a key that must be there; `example` shows how it is written.
+fn required<'m, T, V>(
+    element: &Element<T>,
+    value: Option<&'m V>,
+    key: &str,
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<&'m V> {
+    // A value that could not be read was reported already.
+    if value.is_none() && element.place(key).is_none() {
+        let message = format!("this {} has no `{key}`", element.section);
+        report.error(element.at.clone(), message, format!("add {key} = {example}"));
+    }
+    value
+}
+
+/// The element's name. Reports an empty one, or one that an earlier element has.
+fn unique_name<T: Named>(
+    what: &str,
+    index: usize,
+    elements: &[Element<T>],
+    report: &mut Report<'_>,
+) -> String {
+    let element = &elements[index];
+    let example = format!("\"{}\"", if what == "interface" { "inside" } else { "egress" });
+    let Some(name) = required(element, element.keys.name(), "name", &example, report) else {
+        return String::new();
+    };
+    let text = name.get_ref().as_str();
+    let same = |earlier: &Element<T>| {
+        earlier.keys.name().filter(|name| name.get_ref() == text).map(Spanned::span)
+    };
+    if text.is_empty() || text.chars().any(char::is_control) {
+        let hint = "names are shown in reports: give it a readable one";
+        report.error(name.span(), format!("{text:?} cannot be a name"), hint);
+    } else if let Some(first) = elements[..index].iter().find_map(same) {
+        let hint = format!(
+            "the first is on line {}: give one of them another name",
+            report.line(first.start)
+        );
+        report.error(name.span(), format!("there are two {what}s named `{text}`"), hint);
+    }
+    text.to_owned()
+}
+
+/// The index of the element that `name` refers to.
+fn resolve<T: Named>(
+    what: &str,
+    name: &Spanned<String>,
+    elements: &[Element<T>],
+    report: &mut Report<'_>,
+) -> Option<usize> {
+    let names = || elements.iter().map(|element| element.keys.name().map(Spanned::get_ref));
+    let found = names().position(|known| known == Some(name.get_ref()));
+    if found.is_none() {
+        let known: Vec<&str> = names().flatten().map(String::as_str).collect();
+        let hint = did_you_mean(name.get_ref(), &known, &format!("{what}s"));
+        report.error(name.span(), format!("{what} `{}` is not defined", name.get_ref()), hint);
+    }
+    found
+}
+
+/// Refuses more elements than their ids can count.
+fn at_most<T>(what: &str, limit: usize, elements: &[Element<T>], report: &mut Report<'_>) {
+    if let Some(surplus) = elements.get(limit) {
+        let message = format!("there are {} {what}s, at most {limit} are possible", elements.len());
+        report.error(surplus.at.clone(), message, format!("this is {what} {}", limit + 1));
+    }
+}
+
+/// A value together with its place, to compare it with others later.
+#[derive(Clone, Debug)]
+struct Placed<V> {
+    at: Range<usize>,
+    value: V,
+}

@@ -1,0 +1,154 @@
+//! `[[interface]]`: devices, own addresses and the prefixes they connect.
+
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::{Placed, at_most, required, unique_name, values};
+use crate::model::{self, Addresses, Element};
+use crate::policy::{Interface, InterfaceId};
+use crate::report::Report;
+
+/// The interfaces, and every address of theirs with its place.
+pub(super) struct Links {
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) addresses: Vec<(InterfaceId, Placed<IpNet>)>,
+}
+
+impl Links {
+    /// The interface to whose connected prefixes the address belongs; the longest one decides.
+    pub(super) fn connected(&self, address: std::net::IpAddr) -> Option<InterfaceId> {
+        self.addresses
+            .iter()
+            .filter(|(_, own)| own.value.contains(&address))
+            .max_by_key(|(_, own)| own.value.prefix_len())
+            .map(|(interface, _)| *interface)
+    }
+
+    pub(super) fn name(&self, id: InterfaceId) -> &str {
+        &self.interfaces[usize::from(id.0)].name
+    }
+}
+
+pub(super) fn validate(elements: &[Element<model::Interface>], report: &mut Report<'_>) -> Links {
+    let mut links = Links { interfaces: Vec::new(), addresses: Vec::new() };
+    if elements.is_empty() {
+        let hint = "add an [[interface]] with `name`, `device` and `addresses`";
+        report.error(0..0, "there is no interface", hint);
+    }
+    at_most("interface", MAX_INTERFACES, elements, report);
+    for (index, element) in elements.iter().enumerate().take(MAX_INTERFACES) {
+        let keys = &element.keys;
+        let name = interface_name(index, elements, report);
+        let device = device(index, elements, report);
+        for address in addresses(element, report) {
+            place(&mut links, InterfaceId(index as u8), &name, address, report);
+        }
+        let own = links.addresses.iter().filter(|(id, _)| usize::from(id.0) == index);
+        let addresses = own.map(|(_, address)| address.value).collect();
+        let mtu = keys
+            .mtu
+            .as_ref()
+            .and_then(|mtu| values::integer("mtu", mtu, MIN_MTU..=u16::MAX.into(), report));
+        let backend = keys.backend.unwrap_or_default();
+        let mtu = mtu.map(|mtu| mtu as u16);
+        links.interfaces.push(Interface { name, device, backend, addresses, mtu });
+    }
+    links
+}
+
+/// Interface names are also parts of file names and of `--in NAME=FILE`.
+fn interface_name(
+    index: usize,
+    elements: &[Element<model::Interface>],
+    report: &mut Report<'_>,
+) -> String {
+    let name = unique_name("interface", index, elements, report);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if let Some(written) = &elements[index].keys.name
+        && !name.is_empty()
+        && (!name.chars().all(allowed) || name.starts_with('.'))
+    {
+        let hint = "use letters, digits, `-`, `_` and `.`: the name becomes part of file names";
+        report.error(written.span(), format!("`{name}` cannot name an interface"), hint);
+    }
+    name
+}
+
+fn device(index: usize, elements: &[Element<model::Interface>], report: &mut Report<'_>) -> String {
+    let element = &elements[index];
+    let device = required(element, element.keys.device.as_ref(), "device", "\"eth0\"", report);
+    let Some(device) = device else { return String::new() };
+    let text = device.get_ref().as_str();
+    let same = |earlier: &Element<model::Interface>| {
+        earlier.keys.device.as_ref().filter(|device| device.get_ref() == text).map(Spanned::span)
+    };
+    // The rule of the kernel's dev_valid_name; "network:" is not a device but a reference to one.
+    let invalid = text.is_empty()
+        || text == "."
+        || text == ".."
+        || text.len() > 15
+        || text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
+    if invalid && !text.starts_with("network:") {
+        let hint = "name the device as `ip link` shows it: at most 15 bytes";
+        report.error(device.span(), format!("\"{text}\" cannot be a device"), hint);
+    } else if let Some(first) = elements[..index].iter().find_map(same) {
+        let hint = format!(
+            "the first is on line {}: one interface takes a device whole",
+            report.line(first.start)
+        );
+        report.error(device.span(), format!("two interfaces use the device \"{text}\""), hint);
+    }
+    text.to_owned()
+}
+
+fn addresses(element: &Element<model::Interface>, report: &mut Report<'_>) -> Vec<Placed<IpNet>> {
+    let written = element.keys.addresses.as_ref();
+    let Some(written) = required(element, written, "addresses", "[\"192.0.2.1/24\"]", report)
+    else {
+        return Vec::new();
+    };
+    let Addresses::Listed(listed) = written.get_ref() else { return Vec::new() };
+    if listed.is_empty() {
+        let hint = "it answers and resolves neighbours by them: \"192.0.2.1/24\"";
+        report.error(written.span(), "an interface needs an address", hint);
+    }
+    let place = |value: &Spanned<String>| {
+        let net = values::interface_address(value, report)?;
+        Some(Placed { at: value.span(), value: net })
+    };
+    listed.iter().filter_map(place).collect()
+}
+
+/// Adds an address unless it, or its connected prefix on another interface, was seen before.
+fn place(
+    links: &mut Links,
+    id: InterfaceId,
+    name: &str,
+    address: Placed<IpNet>,
+    report: &mut Report<'_>,
+) {
+    let net = address.value;
+    for (other, earlier) in &links.addresses {
+        let line = report.line(earlier.at.start);
+        if earlier.value.addr() == net.addr() {
+            let message = format!("the address {} is given twice", net.addr());
+            report.error(address.at, message, format!("the first is on line {line}"));
+            return;
+        }
+        if *other != id && earlier.value.trunc() == net.trunc() {
+            let other = links.name(*other);
+            let message =
+                format!("{} is connected to `{other}` already, now to `{name}`", net.trunc());
+            let hint = format!("see line {line}: a prefix can be on one link only");
+            report.error(address.at, message, hint);
+            return;
+        }
+    }
+    links.addresses.push((id, address));
+}
+
+/// As many as [`InterfaceId`] counts and the replay's MAC addresses tell apart, from 1.
+const MAX_INTERFACES: usize = 255;
+
+/// RFC 791 §3.2: "Every internet module must be able to forward a datagram of 68 octets".
+const MIN_MTU: u32 = 68;

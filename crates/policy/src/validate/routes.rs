@@ -1,0 +1,121 @@
+//! `[[route]]`: every route leaves by a link on which its next hop can be resolved.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::interfaces::Links;
+use super::{Placed, required, resolve, values};
+use crate::model::{self, Element, Model};
+use crate::policy::{InterfaceId, Route};
+use crate::report::Report;
+
+/// A route and the place of its next hop.
+pub(super) struct Placement {
+    pub(super) destination: IpNet,
+    pub(super) route: Route,
+    pub(super) via: Option<Placed<IpAddr>>,
+}
+
+pub(super) fn validate(model: &Model, links: &Links, report: &mut Report<'_>) -> Vec<Placement> {
+    let mut seen: Vec<Placed<IpNet>> = Vec::new();
+    let mut routes = Vec::new();
+    for element in &model.routes {
+        let destination = destination(element, links, &mut seen, report);
+        let via = element.keys.via.as_ref().filter(|via| via.get_ref() != "kernel");
+        let via = via.and_then(|via| {
+            let value = values::host_address(via, report)?;
+            Some(Placed { at: via.span(), value })
+        });
+        let interface = egress(element, via.as_ref(), model, links, report);
+        let (Some(destination), Some(interface)) = (destination, interface) else { continue };
+        check_via(destination, via.as_ref(), links, report);
+        let route = Route { interface, via: via.as_ref().map(|via| via.value) };
+        routes.push(Placement { destination, route, via });
+    }
+    routes
+}
+
+fn destination(
+    element: &Element<model::Route>,
+    links: &Links,
+    seen: &mut Vec<Placed<IpNet>>,
+    report: &mut Report<'_>,
+) -> Option<IpNet> {
+    let written = element.keys.destination.as_ref();
+    let written = required(element, written, "destination", "\"0.0.0.0/0\"", report)?;
+    let destination = values::prefix(written, report)?;
+    let same = seen.iter().find(|earlier| earlier.value == destination);
+    let connected = links.addresses.iter().find(|(_, own)| own.value.trunc() == destination);
+    if let Some(earlier) = same {
+        let hint = format!("the first is on line {}", report.line(earlier.at.start));
+        report.error(written.span(), format!("there are two routes to {destination}"), hint);
+    } else if let Some((interface, _)) = connected {
+        let message = format!("{destination} is connected to `{}` already", links.name(*interface));
+        report.error(written.span(), message, "remove the route: connected prefixes are implied");
+    }
+    seen.push(Placed { at: written.span(), value: destination });
+    Some(destination)
+}
+
+/// The interface that is named or, without a name, the one that `via` is connected to.
+fn egress(
+    element: &Element<model::Route>,
+    via: Option<&Placed<IpAddr>>,
+    model: &Model,
+    links: &Links,
+    report: &mut Report<'_>,
+) -> Option<InterfaceId> {
+    let connected = via.and_then(|via| links.connected(via.value));
+    if let Some(name) = &element.keys.interface {
+        let index = resolve("interface", name, &model.interfaces, report)?;
+        let named = InterfaceId(u8::try_from(index).ok()?);
+        if let (Some(via), Some(connected)) = (via, connected)
+            && connected != named
+        {
+            let (other, name) = (links.name(connected), name.get_ref());
+            let message = format!("{} is connected to `{other}`, not to `{name}`", via.value);
+            report.error(
+                via.at.clone(),
+                message,
+                format!("write interface = \"{other}\", or remove it"),
+            );
+        }
+        return Some(named);
+    }
+    if element.place("interface").is_some() {
+        return None;
+    }
+    match via {
+        None if element.place("via").is_none() => {
+            let message = "this [[route]] has neither `via` nor `interface`";
+            let hint = "add via = \"192.0.2.2\", the router's address";
+            report.error(element.at.clone(), message, hint);
+        }
+        Some(via) if connected.is_none() => report.error(
+            via.at.clone(),
+            format!("{} is on no connected prefix", via.value),
+            "name the link it is on: interface = \"outside\"",
+        ),
+        _ => {}
+    }
+    connected
+}
+
+fn check_via(
+    destination: IpNet,
+    via: Option<&Placed<IpAddr>>,
+    links: &Links,
+    report: &mut Report<'_>,
+) {
+    let Some(via) = via else { return };
+    let own = links.addresses.iter().find(|(_, own)| own.value.addr() == via.value);
+    if let Some((interface, _)) = own {
+        let message = format!("{} is `{}`'s own address", via.value, links.name(*interface));
+        report.error(via.at.clone(), message, "give the address of the router on that link");
+    } else if via.value.is_ipv4() != destination.addr().is_ipv4() {
+        let message = format!("{destination} cannot be routed via {}", via.value);
+        let hint = "destination and `via` must both be IPv4 or both IPv6";
+        report.error(via.at.clone(), message, hint);
+    }
+}

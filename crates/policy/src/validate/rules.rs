@@ -1,0 +1,226 @@
+//! `[[rule]]`: keys that fit the kind, names that exist, conditions that can hold.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use mooring_wire::Protocol;
+use toml::Spanned;
+
+use super::{at_most, required, resolve, unique_name, values};
+use crate::model::{self, Element, Model, RuleKind};
+use crate::policy::InterfaceId;
+use crate::pool::PoolId;
+use crate::report::{Report, quoted};
+use crate::rule::{Action, Matcher, Rule, has_ports};
+
+pub(super) fn validate(model: &Model, report: &mut Report<'_>) -> Vec<Rule> {
+    let elements = &model.rules;
+    at_most("rule", u16::MAX.into(), elements, report);
+    let mut rules: Vec<Rule> = Vec::new();
+    for (index, element) in elements.iter().enumerate().take(u16::MAX.into()) {
+        let keys = &element.keys;
+        let name = unique_name("rule", index, elements, report);
+        let kind = required(element, keys.kind.as_ref(), "kind", "\"source-nat\"", report);
+        let kind = kind.map(|kind| *kind.get_ref());
+        if let Some(kind) = kind {
+            check_keys(element, kind, report);
+        }
+        let action = action(element, kind, model, report);
+        let matcher = matcher(element, action, model, report);
+        rules.push(Rule { name, action, drain: keys.drain.unwrap_or(false), matcher });
+    }
+    // A condition that could not be read stands for any: nothing can be said about its rule.
+    if !report.has_errors() {
+        warn_useless(&rules, elements, report);
+    }
+    rules
+}
+
+fn check_keys(element: &Element<model::Rule>, kind: RuleKind, report: &mut Report<'_>) {
+    for (key, at) in &element.written {
+        let known = |keys: &[&str]| keys.contains(&key.as_str());
+        let somewhere = RULE_KINDS.iter().filter(|kind| known(kind.keys()));
+        let takers: Vec<&str> = somewhere.map(|kind| kind.text()).collect();
+        // A key of no kind at all was reported when it was read.
+        if takers.is_empty() || known(RuleKind::COMMON_KEYS) || known(kind.keys()) {
+            continue;
+        }
+        let message = format!("`{key}` does not apply to kind = \"{}\"", kind.text());
+        let hint = format!("remove it: it belongs to {}", quoted(&takers).replace('`', "\""));
+        report.error(at.clone(), message, hint);
+    }
+}
+
+fn action(
+    element: &Element<model::Rule>,
+    kind: Option<RuleKind>,
+    model: &Model,
+    report: &mut Report<'_>,
+) -> Action {
+    match kind {
+        Some(RuleKind::SourceNat) => {
+            let pool = element.keys.pool.as_ref();
+            let pool =
+                required(element, pool, "pool", "\"egress\", the name of a [[pool]]", report);
+            let index = pool.and_then(|pool| resolve("pool", pool, &model.pools, report));
+            Action::SourceNat(PoolId(index.unwrap_or_default() as u16))
+        }
+        Some(RuleKind::Bypass) => Action::Bypass,
+        Some(RuleKind::Drop) | None => Action::Drop,
+        // Refused by `unsupported`: takes its place only.
+        Some(
+            RuleKind::Static
+            | RuleKind::PortForward
+            | RuleKind::LoadBalance
+            | RuleKind::Nat64
+            | RuleKind::Siit
+            | RuleKind::Nptv6
+            | RuleKind::Deliver,
+        ) => Action::Drop,
+    }
+}
+
+fn matcher(
+    element: &Element<model::Rule>,
+    action: Action,
+    model: &Model,
+    report: &mut Report<'_>,
+) -> Matcher {
+    let keys = &element.keys;
+    let mut interface = |name: &Option<Spanned<String>>| {
+        let index = resolve("interface", name.as_ref()?, &model.interfaces, report)?;
+        Some(InterfaceId(index as u8))
+    };
+    let (from, to) = (interface(&keys.from), interface(&keys.to));
+    let source = prefixes("source", keys.source.as_ref(), report);
+    let destination = prefixes("destination", keys.destination.as_ref(), report);
+    let protocol = keys.protocol.as_ref().and_then(|protocol| values::protocol(protocol, report));
+    let mut ports = |ports: &Option<Spanned<model::Word>>| values::ports(ports.as_ref()?, report);
+    let source_ports = ports(&keys.source_ports);
+    let destination_ports = ports(&keys.destination_ports);
+    check_families(element, action, protocol, report);
+    check_ports(element, protocol, report);
+    Matcher { from, to, protocol, source, destination, source_ports, destination_ports }
+}
+
+fn prefixes(
+    key: &str,
+    list: Option<&Spanned<Vec<Spanned<String>>>>,
+    report: &mut Report<'_>,
+) -> Vec<IpNet> {
+    let Some(list) = list else { return Vec::new() };
+    if list.get_ref().is_empty() {
+        let hint = format!("remove `{key}` to match every address");
+        report.error(list.span(), format!("`{key}` is empty: the rule can match nothing"), hint);
+    }
+    list.get_ref().iter().filter_map(|value| values::prefix(value, report)).collect()
+}
+
+/// Every condition of a rule must be able to hold for packets of one family.
+fn check_families(
+    element: &Element<model::Rule>,
+    action: Action,
+    protocol: Option<Protocol>,
+    report: &mut Report<'_>,
+) {
+    let mut conditions: Vec<(&str, Families)> = Vec::new();
+    if matches!(action, Action::SourceNat(_)) {
+        conditions.push(("a pool of IPv4 addresses", Families::V4));
+    }
+    match protocol {
+        Some(Protocol::ICMP) => conditions.push(("protocol \"icmp\"", Families::V4)),
+        Some(Protocol::ICMPV6) => conditions.push(("protocol \"icmpv6\"", Families::V6)),
+        _ => {}
+    }
+    let keys = &element.keys;
+    for (key, list) in [("`source`", &keys.source), ("`destination`", &keys.destination)] {
+        conditions.extend(Families::of(list.as_ref()).map(|families| (key, families)));
+    }
+    let clash = conditions.iter().enumerate().find_map(|(index, (later, families))| {
+        let clashes = |(_, earlier): &&(&str, Families)| *earlier != *families;
+        conditions[..index]
+            .iter()
+            .find(clashes)
+            .map(|(earlier, first)| (earlier, first, later, families))
+    });
+    if let Some((earlier, first, later, second)) = clash {
+        let message = format!(
+            "the rule can never match: {earlier} is {}, {later} {}",
+            first.text(),
+            second.text()
+        );
+        let hint = "all conditions of a rule hold for the same packet: use one family";
+        report.error(element.at.clone(), message, hint);
+    }
+}
+
+/// The one family that a condition lets through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Families {
+    V4,
+    V6,
+}
+
+impl Families {
+    /// `None` if the list lets both through, or nothing can be said.
+    fn of(list: Option<&Spanned<Vec<Spanned<String>>>>) -> Option<Self> {
+        let parse = |value: &Spanned<String>| {
+            let text = value.get_ref().split('/').next()?;
+            text.parse().ok().map(|address: IpAddr| address.is_ipv4())
+        };
+        let mut families = list?.get_ref().iter().filter_map(parse);
+        let is_v4 = families.next()?;
+        families.all(|other| other == is_v4).then_some(if is_v4 { Self::V4 } else { Self::V6 })
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+fn check_ports(
+    element: &Element<model::Rule>,
+    protocol: Option<Protocol>,
+    report: &mut Report<'_>,
+) {
+    let Some(protocol) = protocol.filter(|protocol| !has_ports(*protocol)) else { return };
+    for key in ["source_ports", "destination_ports"] {
+        let Some(at) = element.place(key) else { continue };
+        let written = element.keys.protocol.as_ref().map(|word| word.get_ref().0.as_str());
+        let written = written.map_or_else(|| protocol.0.to_string(), str::to_owned);
+        let message = format!("`{key}` cannot match: protocol {written} has no ports");
+        report.error(at, message, "ports are those of \"tcp\", \"udp\" and \"sctp\"");
+    }
+}
+
+fn warn_useless(rules: &[Rule], elements: &[Element<model::Rule>], report: &mut Report<'_>) {
+    if rules.is_empty() {
+        let hint = "add a [[rule]]: what no rule matches is dropped (`no_rule`)";
+        report.warning(0..0, "there is no rule: every new session will be dropped", hint);
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let covers = |earlier: &Rule| earlier.matcher.covers(&rule.matcher);
+        let Some(earlier) = rules[..index].iter().position(covers) else { continue };
+        let (name, first) = (&rule.name, &rules[earlier].name);
+        let message = format!("rule `{name}` is never reached: `{first}` matches all of it");
+        let line = report.line(elements[earlier].at.start);
+        let hint = format!("the first match wins: move it before line {line}, or remove it");
+        report.warning(elements[index].at.clone(), message, hint);
+    }
+}
+
+const RULE_KINDS: &[RuleKind] = &[
+    RuleKind::SourceNat,
+    RuleKind::Bypass,
+    RuleKind::Drop,
+    RuleKind::Static,
+    RuleKind::PortForward,
+    RuleKind::LoadBalance,
+    RuleKind::Nat64,
+    RuleKind::Siit,
+    RuleKind::Nptv6,
+    RuleKind::Deliver,
+];

@@ -1,0 +1,105 @@
+//! `version`, `[appliance]`, `[timeouts]` and `[limits]`.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::values;
+use crate::model::{self, Element};
+use crate::policy::{Limits, Timeouts};
+use crate::report::Report;
+use crate::settings::Settings;
+
+pub(super) fn version(version: Option<&Spanned<i64>>, report: &mut Report<'_>) {
+    if let Some(version) = version.filter(|version| *version.get_ref() != 1) {
+        let message = format!("version {} of the language is not known", version.get_ref());
+        report.error(version.span(), message, "this program reads version = 1");
+    }
+}
+
+pub(super) fn appliance(element: &Element<model::Appliance>, report: &mut Report<'_>) -> Settings {
+    let keys = &element.keys;
+    let default = Settings::default();
+    let workers = keys.workers.as_ref();
+    let workers =
+        workers.and_then(|value| values::integer("workers", value, 0..=MAX_WORKERS, report));
+    let mut socket = |value: &Option<Spanned<String>>| values::socket(value.as_ref()?, report);
+    let (metrics, health) = (socket(&keys.metrics), socket(&keys.health));
+    if let Some(path) = &keys.control_socket
+        && !path.get_ref().starts_with('/')
+    {
+        let message = format!("`control_socket` cannot be \"{}\"", path.get_ref());
+        report.error(path.span(), message, "write the whole path, from `/`");
+    }
+    let control_socket = keys.control_socket.as_ref().map(|path| PathBuf::from(path.get_ref()));
+    Settings {
+        workers: workers.map_or(default.workers, |workers| workers as u16),
+        control_socket: control_socket.unwrap_or(default.control_socket),
+        metrics,
+        health,
+        allow_kernel_forwarding: keys.allow_kernel_forwarding.unwrap_or_default(),
+    }
+}
+
+pub(super) fn timeouts(element: &Element<model::Timeouts>, report: &mut Report<'_>) -> Timeouts {
+    let keys = &element.keys;
+    let default = Timeouts::default();
+    let mut seconds = |key, value: &Option<Spanned<i64>>, default, floor, rule| {
+        let Some(value) = value else { return default };
+        let seconds = values::integer(key, value, 1..=MAX_TIMEOUT, report).unwrap_or(default);
+        if seconds < floor {
+            let message = format!("`{key}` is {seconds} s, {rule} asks for at least {floor} s");
+            let hint = "sessions that are only quiet may be cut off";
+            report.warning(value.span(), message, hint);
+        }
+        seconds
+    };
+    Timeouts {
+        // RFC 4787 REQ-5: "A NAT UDP mapping timer MUST NOT expire in less than two minutes".
+        udp: seconds("udp", &keys.udp, default.udp, 120, "RFC 4787 REQ-5"),
+        // RFC 5382 REQ-5: established "MUST NOT be less than 2 hours 4 minutes", transitory
+        // "MUST NOT be less than 4 minutes".
+        tcp_established: seconds(
+            "tcp_established",
+            &keys.tcp_established,
+            default.tcp_established,
+            7440,
+            "RFC 5382 REQ-5",
+        ),
+        tcp_transitory: seconds(
+            "tcp_transitory",
+            &keys.tcp_transitory,
+            default.tcp_transitory,
+            240,
+            "RFC 5382 REQ-5",
+        ),
+        // RFC 5508 REQ-2: "An ICMP Query session timer MUST NOT expire in less than 60 seconds".
+        icmp: seconds("icmp", &keys.icmp, default.icmp, 60, "RFC 5508 REQ-2"),
+    }
+}
+
+pub(super) fn limits(element: &Element<model::Limits>, report: &mut Report<'_>) -> Limits {
+    let keys = &element.keys;
+    let default = Limits::default();
+    let mut count = |key, value: &Option<Spanned<i64>>, default| {
+        let value = value.as_ref();
+        let count = value.and_then(|value| values::integer(key, value, 1..=MAX_SESSIONS, report));
+        count.unwrap_or(default)
+    };
+    Limits {
+        sessions: count("sessions", &keys.sessions, default.sessions),
+        sessions_per_source: count(
+            "sessions_per_source",
+            &keys.sessions_per_source,
+            default.sessions_per_source,
+        ),
+    }
+}
+
+const MAX_WORKERS: u32 = 256;
+
+/// A year, in seconds.
+const MAX_TIMEOUT: u32 = 31_536_000;
+
+/// 2^28: some 50 GB of table.
+const MAX_SESSIONS: u32 = 268_435_456;
