@@ -1,1 +1,22 @@
-//! .
+//! Translation: who may have a session, which outside port it gets, and how a packet is rewritten.
+//!
+//! [`Nat`] is the state of one address family in one worker: sessions, mappings, port ownership. It
+//! reads the policy but does not hold it, so that ports stay owned across a reload. It knows no
+//! Ethernet, no interface but by number, and no clock: next hops, time and randomness are arguments.
+//!
+//! Read [`admit`] for the way in, [`rewrite`] for what every packet goes through, [`icmp_error`] for
+//! the packets about other packets, [`ports`] for who owns what.
+#![forbid(unsafe_code)]
+
+pub mod admit;
+pub mod icmp_error;
+pub mod ports;
+pub mod refusal;
+pub mod rewrite;
+pub mod translator;
+
+pub use admit::{Admission, Arrival, NextHops};
+pub use ports::PortLedger;
+pub use refusal::Refusal;
+pub use rewrite::Place;
+pub use translator::Nat;

@@ -4,6 +4,8 @@
 //! each start: without it nobody can aim keys at one bucket. Two folded 64 x 64 multiplications mix
 //! everything a key holds; a cryptographic hash would cost a fifteenth of the packet's whole budget.
 
+use mooring_wire::Protocol;
+
 use crate::{Address, FlowKey};
 
 /// A hash function under a secret key.
@@ -40,12 +42,12 @@ impl KeyedHash {
         fold(mixed ^ k2, u64::from(key.tag) ^ k3)
     }
 
-    /// Hash of one end of a flow.
+    /// Hash of one end of a flow; `scope` is what tells ends with equal addresses and ports apart.
     #[inline]
     #[must_use]
-    pub fn end<A: Address>(&self, address: A, port: u16, vrf: u16, protocol: u8) -> u64 {
+    pub fn end<A: Address>(&self, address: A, port: u16, protocol: Protocol, scope: u32) -> u64 {
         let [low, high] = address.words();
-        let rest = u64::from(port) << 32 | u64::from(vrf) << 16 | u64::from(protocol);
+        let rest = u64::from(scope) << 32 | u64::from(port) << 16 | u64::from(protocol.0);
         let [k0, k1, k2, k3] = self.secret;
         let mixed = fold(low ^ k1, rest ^ k2);
         fold(mixed ^ k3, high ^ k0)

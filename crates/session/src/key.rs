@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mooring_wire::Protocol;
+use mooring_wire::checksum::Delta;
 
 /// Which way a packet of a session travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +73,9 @@ pub trait Address: Copy + Debug + Eq + Hash + Into<IpAddr> + 'static {
     /// The address as 64-bit words for hashing; an IPv4 address leaves the second one 0.
     fn words(self) -> [u64; 2];
 
+    /// What a sum over this address changes by when `new` takes its place.
+    fn delta_to(self, new: Self) -> Delta;
+
     /// The address of this family in `address`.
     fn from_ip(address: IpAddr) -> Option<Self>;
 }
@@ -80,6 +84,10 @@ impl Address for Ipv4Addr {
     #[inline]
     fn words(self) -> [u64; 2] {
         [u64::from(self.to_bits()), 0]
+    }
+
+    fn delta_to(self, new: Self) -> Delta {
+        Delta::between(&self.octets(), &new.octets())
     }
 
     fn from_ip(address: IpAddr) -> Option<Self> {
@@ -95,6 +103,10 @@ impl Address for Ipv6Addr {
     fn words(self) -> [u64; 2] {
         let bits = self.to_bits();
         [bits as u64, (bits >> 64) as u64]
+    }
+
+    fn delta_to(self, new: Self) -> Delta {
+        Delta::between(&self.octets(), &new.octets())
     }
 
     fn from_ip(address: IpAddr) -> Option<Self> {

@@ -22,9 +22,9 @@ pub mod wheel;
 
 pub use hash::KeyedHash;
 pub use key::{Address, Direction, FlowKey};
-pub use mapping::{Mapping, MappingIndex, MappingTable};
+pub use mapping::{InsideEnd, Mapping, MappingIndex, MappingTable};
 pub use next_hop::NextHopIndex;
-pub use record::{Counts, Session};
+pub use record::{Admitted, Counts, Session};
 pub use state::{State, TimeoutClass, Timeouts};
-pub use table::{SessionIndex, SessionRef, SessionTable};
+pub use table::{InsertError, SessionIndex, SessionRef, SessionTable};
 pub use tick::{Stamp, Tick};

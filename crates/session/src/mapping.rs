@@ -25,6 +25,35 @@ pub struct Mapping<A> {
     pub protocol: Protocol,
 }
 
+/// The inside end of a mapping: what it is found by when a packet goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsideEnd<A> {
+    /// Address of the inside host.
+    pub address: A,
+    /// Port or ICMP identifier of the inside host.
+    pub port: u16,
+    /// Routing domain of the inside host.
+    pub vrf: u16,
+    /// Index of the pool; a host that two rules send to two pools has a mapping in each.
+    pub pool: u16,
+    /// IP protocol number.
+    pub protocol: Protocol,
+}
+
+impl<A: Copy> Mapping<A> {
+    /// Its inside end.
+    #[must_use]
+    pub const fn inside_end(&self) -> InsideEnd<A> {
+        InsideEnd {
+            address: self.inside,
+            port: self.inside_port,
+            vrf: self.vrf,
+            pool: self.pool,
+            protocol: self.protocol,
+        }
+    }
+}
+
 /// A bounded table of mappings of one address family.
 pub struct MappingTable<A> {
     index: Index,
@@ -53,24 +82,16 @@ impl<A: Address> MappingTable<A> {
         }
     }
 
-    /// The mapping of an inside end.
+    /// The mapping of an inside end in a pool.
     #[must_use]
-    pub fn find_inside(
-        &self,
-        address: A,
-        port: u16,
-        vrf: u16,
-        protocol: Protocol,
-    ) -> Option<MappingIndex> {
-        self.find(self.hash.end(address, port, vrf, protocol.0), INSIDE, |m| {
-            (m.inside, m.inside_port, m.vrf, m.protocol) == (address, port, vrf, protocol)
-        })
+    pub fn find_inside(&self, end: &InsideEnd<A>) -> Option<MappingIndex> {
+        self.find(self.hash_inside(end), INSIDE, |mapping| mapping.inside_end() == *end)
     }
 
     /// The mapping that an outside end stands for.
     #[must_use]
     pub fn find_outside(&self, address: A, port: u16, protocol: Protocol) -> Option<MappingIndex> {
-        self.find(self.hash.end(address, port, 0, protocol.0), OUTSIDE, |m| {
+        self.find(self.hash_outside(address, port, protocol), OUTSIDE, |m| {
             (m.outside, m.outside_port, m.protocol) == (address, port, protocol)
         })
     }
@@ -157,11 +178,17 @@ impl<A: Address> MappingTable<A> {
 
     /// Hashes of the inside and of the outside end.
     fn hashes(&self, mapping: &Mapping<A>) -> [u64; 2] {
-        let Mapping { inside, outside, inside_port, outside_port, vrf, protocol, .. } = *mapping;
-        [
-            self.hash.end(inside, inside_port, vrf, protocol.0),
-            self.hash.end(outside, outside_port, 0, protocol.0),
-        ]
+        let outside = self.hash_outside(mapping.outside, mapping.outside_port, mapping.protocol);
+        [self.hash_inside(&mapping.inside_end()), outside]
+    }
+
+    fn hash_inside(&self, end: &InsideEnd<A>) -> u64 {
+        let scope = u32::from(end.vrf) << 16 | u32::from(end.pool);
+        self.hash.end(end.address, end.port, end.protocol, scope)
+    }
+
+    fn hash_outside(&self, address: A, port: u16, protocol: Protocol) -> u64 {
+        self.hash.end(address, port, protocol, 0)
     }
 }
 
@@ -204,10 +231,14 @@ mod tests {
         table.acquire(index);
         table.acquire(index);
         let m = mapping(5);
-        assert_eq!(table.find_inside(m.inside, 5, 0, Protocol::UDP), Some(index));
+        assert_eq!(table.find_inside(&m.inside_end()), Some(index));
+        assert_eq!(table.find_inside(&mapping(6).inside_end()), None);
+        let (other_pool, other_protocol) =
+            (Mapping { pool: 1, ..m }, Mapping { protocol: Protocol::TCP, ..m });
+        assert_eq!(table.find_inside(&other_pool.inside_end()), None);
+        assert_eq!(table.find_inside(&other_protocol.inside_end()), None);
         assert_eq!(table.find_outside(m.outside, 1005, Protocol::UDP), Some(index));
-        assert_eq!(table.find_inside(m.inside, 5, 0, Protocol::TCP), None);
-        assert_eq!(table.find_inside(m.outside, 1005, 0, Protocol::UDP), None);
+        assert_eq!(table.find_outside(m.inside, 5, Protocol::UDP), None);
         assert_eq!(table.release(index), None);
         assert_eq!(table.release(index), Some(m));
         assert_eq!(table.find_outside(m.outside, 1005, Protocol::UDP), None);

@@ -53,7 +53,52 @@ pub struct Session<A> {
     pub(crate) bytes: [u32; 2],
 }
 
+/// What a session is made of beside the key of its first packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted<A> {
+    /// The address that stands for the inside host.
+    pub outside: A,
+    /// The port or ICMP identifier that stands for the inside host's.
+    pub outside_port: u16,
+    /// See [`Session::l4_delta`].
+    pub l4_delta: Delta,
+    /// Where forward packets go.
+    pub forward_hop: NextHopIndex,
+    /// Where reverse packets go.
+    pub reverse_hop: NextHopIndex,
+    /// Index of the rule that admits the session.
+    pub rule: u16,
+    /// Generation of the policy that the rule stands in.
+    pub generation: u32,
+}
+
 impl<A: Address> Session<A> {
+    /// The session that begins with a packet of the flow `first`, in its initial state.
+    #[must_use]
+    pub fn new(first: &FlowKey<A>, admitted: Admitted<A>) -> Self {
+        Self {
+            inside: first.source,
+            outside: admitted.outside,
+            remote: first.destination,
+            inside_port: first.source_port,
+            outside_port: admitted.outside_port,
+            remote_port: first.destination_port,
+            vrf: first.vrf,
+            tag: first.tag,
+            protocol: first.protocol,
+            state: State::initial(first.protocol),
+            address_delta: first.source.delta_to(admitted.outside),
+            l4_delta: admitted.l4_delta,
+            forward_hop: admitted.forward_hop,
+            reverse_hop: admitted.reverse_hop,
+            rule: admitted.rule,
+            generation: admitted.generation,
+            last_seen: Stamp::default(),
+            packets: [0; 2],
+            bytes: [0; 2],
+        }
+    }
+
     /// The key that packets of `direction` arrive with.
     #[inline]
     #[must_use]

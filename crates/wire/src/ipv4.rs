@@ -10,7 +10,7 @@ use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Ref, SplitByteSlice, SplitByteSliceMut, Unaligned,
 };
 
-use crate::checksum;
+use crate::checksum::{self, Delta};
 use crate::error::{Field, Layer, ParseError};
 use crate::protocol::Protocol;
 use crate::view;
@@ -259,9 +259,11 @@ const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
+/// The fixed part of a header, for a translator that edits a packet parsed before: it names the few
+/// fields that translation touches, and no setter can break what [`Ipv4::parse`] found.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(crate) struct Header {
+pub struct Header {
     pub(crate) version_and_len: u8,
     pub(crate) tos: u8,
     pub(crate) total_len: U16,
@@ -275,6 +277,54 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The header at the front of `bytes`, not parsed again. `None` if there are fewer than
+    /// [`HEADER_LEN`].
+    #[inline]
+    pub fn mut_at_front(bytes: &mut [u8]) -> Option<&mut Self> {
+        Self::mut_from_prefix(bytes).ok().map(|(header, _)| header)
+    }
+
+    /// The header checksum field.
+    #[inline]
+    pub fn checksum(&self) -> u16 {
+        self.checksum.get()
+    }
+
+    /// Who sent the packet.
+    #[inline]
+    pub fn source(&self) -> Ipv4Addr {
+        self.source.into()
+    }
+
+    /// Sets the header checksum field.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: u16) {
+        self.checksum.set(checksum);
+    }
+
+    /// Sets the source, not the checksum.
+    #[inline]
+    pub fn set_source(&mut self, address: Ipv4Addr) {
+        self.source = address.octets();
+    }
+
+    /// Sets the destination, not the checksum.
+    #[inline]
+    pub fn set_destination(&mut self, address: Ipv4Addr) {
+        self.destination = address.octets();
+    }
+
+    /// Takes one from the hops that are left, down to 0, and says what the header's sum changed by.
+    #[inline]
+    pub fn decrement_ttl(&mut self) -> Delta {
+        let old = self.ttl;
+        self.ttl = old.saturating_sub(1);
+        Delta::of(
+            u16::from_be_bytes([old, self.protocol.0]),
+            u16::from_be_bytes([self.ttl, self.protocol.0]),
+        )
+    }
+
     /// The header length in bytes, once version and length are found to be possible.
     #[inline]
     pub(crate) fn checked_len(&self, layer: Layer) -> Result<usize, ParseError> {

@@ -1,0 +1,211 @@
+//! Who owns which outside port: one bit for each port of each protocol of each outside address.
+//!
+//! The ledger lives outside of the policy, so a port that a session uses stays taken whatever a
+//! reload does to its pool. Memory is taken when a pool first names an address, never per packet.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use mooring_session::Address;
+use mooring_wire::Protocol;
+use rand_core::Rng;
+
+/// The port leases of all outside addresses of one family.
+pub struct PortLedger<A> {
+    addresses: HashMap<A, Box<AddressPorts>>,
+    leased: usize,
+}
+
+impl<A: Address> PortLedger<A> {
+    /// A ledger without addresses.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { addresses: HashMap::new(), leased: 0 }
+    }
+
+    /// Makes room for the leases of `address`: 32 KB. Does nothing if that was done before.
+    pub fn open(&mut self, address: A) {
+        self.addresses.entry(address).or_default();
+    }
+
+    /// Leases a random free port of `range` (RFC 6056 §3.3.1, without its predictable successor:
+    /// the search goes on from the random port to the next free one, so it finds the last one too).
+    pub fn lease(
+        &mut self,
+        address: A,
+        protocol: Protocol,
+        range: &RangeInclusive<u16>,
+        random: &mut impl Rng,
+    ) -> Option<u16> {
+        let ports = self.addresses.get_mut(&address)?.of(protocol)?;
+        let (first, last) = (*range.start(), *range.end());
+        let size = u32::from(last.checked_sub(first)?) + 1;
+        // Multiply and shift: the bias of 2^-16 at most is below notice.
+        let start = first + ((u64::from(random.next_u32()) * u64::from(size)) >> 32) as u16;
+        let port = ports.first_free(start, last).or_else(|| ports.first_free(first, start))?;
+        ports.set(port, true);
+        self.leased += 1;
+        Some(port)
+    }
+
+    /// Gives a port back. False when it was not leased.
+    pub fn release(&mut self, address: A, protocol: Protocol, port: u16) -> bool {
+        let Some(ports) = self.addresses.get_mut(&address).and_then(|all| all.of(protocol)) else {
+            return false;
+        };
+        let was_leased = ports.is_set(port);
+        ports.set(port, false);
+        self.leased -= usize::from(was_leased);
+        was_leased
+    }
+
+    /// Ports leased now, of all addresses and protocols.
+    #[must_use]
+    pub fn leased(&self) -> usize {
+        self.leased
+    }
+
+    /// True when leases of this protocol exist: it has ports, or identifiers in their place.
+    #[must_use]
+    pub fn serves(protocol: Protocol) -> bool {
+        matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6)
+    }
+}
+
+impl<A: Address> Default for PortLedger<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Default)]
+struct AddressPorts {
+    tcp: Bitmap,
+    udp: Bitmap,
+    icmp: Bitmap,
+}
+
+impl AddressPorts {
+    fn of(&mut self, protocol: Protocol) -> Option<&mut Bitmap> {
+        match protocol {
+            Protocol::TCP => Some(&mut self.tcp),
+            Protocol::UDP => Some(&mut self.udp),
+            Protocol::ICMP | Protocol::ICMPV6 => Some(&mut self.icmp),
+            _ => None,
+        }
+    }
+}
+
+/// A bit for each of 65,536 ports; set when leased.
+struct Bitmap([u64; 1024]);
+
+impl Bitmap {
+    /// The first free port from `from` to `last`.
+    fn first_free(&self, from: u16, last: u16) -> Option<u16> {
+        let (first_word, last_word) = (usize::from(from) / 64, usize::from(last) / 64);
+        let before_from = (1u64 << (from % 64)) - 1;
+        let mut taken_or_before = self.0[first_word] | before_from;
+        for word in first_word..=last_word {
+            if word > first_word {
+                taken_or_before = self.0[word];
+            }
+            if taken_or_before != u64::MAX {
+                let port = word as u32 * 64 + taken_or_before.trailing_ones();
+                return u16::try_from(port).ok().filter(|&port| port <= last);
+            }
+        }
+        None
+    }
+
+    fn is_set(&self, port: u16) -> bool {
+        self.0[usize::from(port) / 64] >> (port % 64) & 1 == 1
+    }
+
+    fn set(&mut self, port: u16, leased: bool) {
+        let bit = 1 << (port % 64);
+        let word = &mut self.0[usize::from(port) / 64];
+        *word = if leased { *word | bit } else { *word & !bit };
+    }
+}
+
+impl Default for Bitmap {
+    fn default() -> Self {
+        Self([0; 1024])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::Ipv4Addr;
+    use std::ops::RangeInclusive;
+
+    use mooring_wire::Protocol;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::PortLedger;
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+
+    fn ledger() -> PortLedger<Ipv4Addr> {
+        let mut ledger = PortLedger::new();
+        ledger.open(ADDRESS);
+        ledger
+    }
+
+    proptest! {
+        #[test]
+        fn leases_every_port_of_a_range_once(first in any::<u16>(), size in 0u16..300, seed in any::<u64>()) {
+            let range: RangeInclusive<u16> = first..=first.saturating_add(size);
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut ledger = ledger();
+            let mut seen = HashSet::new();
+            while let Some(port) = ledger.lease(ADDRESS, Protocol::UDP, &range, &mut random) {
+                prop_assert!(range.contains(&port) && seen.insert(port));
+            }
+            prop_assert_eq!(seen.len(), range.len());
+            prop_assert_eq!(ledger.leased(), range.len());
+            for port in seen {
+                prop_assert!(ledger.release(ADDRESS, Protocol::UDP, port));
+                prop_assert!(!ledger.release(ADDRESS, Protocol::UDP, port));
+            }
+            prop_assert_eq!(ledger.leased(), 0);
+        }
+    }
+
+    #[test]
+    fn protocols_and_addresses_do_not_share_ports() {
+        let mut ledger = ledger();
+        let other = Ipv4Addr::new(203, 0, 113, 11);
+        ledger.open(other);
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut lease = |address, protocol| ledger.lease(address, protocol, &(7..=7), &mut random);
+        assert_eq!(lease(ADDRESS, Protocol::TCP), Some(7));
+        assert_eq!(lease(ADDRESS, Protocol::TCP), None);
+        assert_eq!(lease(ADDRESS, Protocol::UDP), Some(7));
+        assert_eq!(lease(other, Protocol::TCP), Some(7));
+        assert_eq!(lease(Ipv4Addr::UNSPECIFIED, Protocol::TCP), None);
+        assert_eq!(lease(ADDRESS, Protocol(47)), None);
+    }
+
+    #[test]
+    fn opening_an_address_again_keeps_its_leases() {
+        let mut ledger = ledger();
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), &mut random).is_some());
+        ledger.open(ADDRESS);
+        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), &mut random).is_none());
+    }
+
+    #[test]
+    fn ports_do_not_follow_each_other() {
+        let mut ledger = ledger();
+        let mut random = ChaCha8Rng::seed_from_u64(42);
+        let mut lease = || ledger.lease(ADDRESS, Protocol::UDP, &(1024..=65535), &mut random);
+        let ports: Vec<u16> = std::iter::from_fn(&mut lease).take(100).collect();
+        let successors = ports.windows(2).filter(|pair| pair[1] == pair[0].wrapping_add(1)).count();
+        assert!(successors < 3, "{ports:?}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Why a packet gets no session.
+
+/// Reasons of [`crate::Nat::admit`]; the engine has a drop reason for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody inside has asked for this packet, and it does not begin anything that may begin.
+    NoSession,
+    /// The outside port is mapped, but not for this remote end (RFC 4787 §5).
+    Filtered,
+    /// No route leads to the destination, or none back to the source.
+    NoRoute,
+    /// The way back to the source does not lead to where the packet came from (RFC 3704 §2.2).
+    SpoofedSource,
+    /// No rule matches.
+    NoRule,
+    /// A `drop` rule matches.
+    RuleDrop,
+    /// Translation of this protocol is not possible.
+    UnsupportedProtocol,
+    /// The pool has no address.
+    PoolEmpty,
+    /// The address of the pool that this host uses has no free port.
+    PortsExhausted,
+    /// The table has no room (RFC 6888 REQ-11: no session is deleted to make room).
+    TableFull,
+    /// The source has as many sessions as it may have (RFC 6888 REQ-4).
+    SourceLimit,
+    /// The table of neighbours has no room for the next hop.
+    NeighborUnresolved,
+}
