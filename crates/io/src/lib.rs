@@ -1,1 +1,17 @@
-//! .
+//! Ports: how frames come in from a device and leave through one, and the little that has to be
+//! asked of the kernel for it.
+//!
+//! - [`af_packet`]: packet sockets on a kernel device, super-packets and partial checksums whole.
+//! - [`memory`]: ports made of memory, for tests.
+//! - [`link`]: what the kernel says of a device.
+//! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
+//!
+//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`), and nowhere else.
+//! This crate parses no packet: it moves bytes and their offload metadata.
+#![deny(unsafe_code)]
+
+pub mod af_packet;
+pub mod kernel_forwarding;
+pub mod link;
+pub mod memory;
+mod netlink;

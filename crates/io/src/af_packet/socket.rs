@@ -1,0 +1,298 @@
+//! The packet socket: the one door to libc of this backend.
+//!
+//! Its safe functions keep this invariant: pointers given to the kernel are made anew for every call
+//! from borrows that last until the call returns, and the kernel keeps none of them. So nobody holds
+//! a reference to memory while the kernel writes it, and pointers left over in a [`Messages`] are
+//! never followed.
+#![allow(unsafe_code, reason = "the one file of the packet socket")]
+
+use std::io;
+use std::mem::{self, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+
+use mooring_packet::{Offload, Packet};
+use mooring_wire::Mac;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use zerocopy::IntoBytes;
+
+/// A raw packet socket that never blocks and carries a [`Offload`] in front of every frame.
+#[derive(Debug)]
+pub(super) struct PacketSocket {
+    fd: OwnedFd,
+}
+
+impl PacketSocket {
+    /// A socket that is bound to nothing yet and so receives nothing.
+    pub(super) fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+        let socket = Self { fd };
+        socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)?;
+        Ok(socket)
+    }
+
+    /// Sees the frames that others bring to the device, not those that leave through it.
+    pub(super) fn ignore_outgoing(&self) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
+    }
+
+    /// Has a [`Metadata::tagged`] told for every frame.
+    pub(super) fn request_auxiliary_data(&self) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1)
+    }
+
+    /// Hands frames to the driver directly: no queueing discipline, no capture on this device.
+    pub(super) fn bypass_queueing(&self) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1)
+    }
+
+    /// Refuses every frame until [`Self::accept_all`].
+    pub(super) fn drop_all(&self) -> io::Result<()> {
+        let mut program =
+            [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }];
+        let program = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+        self.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    }
+
+    /// Takes the filter of [`Self::drop_all`] away.
+    pub(super) fn accept_all(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0)
+    }
+
+    /// Binds to a device and to an Ethernet protocol; 0 receives nothing.
+    pub(super) fn bind(&self, device: u32, protocol: u16) -> io::Result<()> {
+        let mut address = link_layer_address();
+        address.sll_protocol = protocol.to_be();
+        address.sll_ifindex = device.cast_signed();
+        let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: `address` is a whole sockaddr_ll of `len` bytes and outlives the call.
+        let status = unsafe { libc::bind(self.raw(), (&raw const address).cast(), len) };
+        check(status)
+    }
+
+    /// True while the device that the socket is bound to exists.
+    pub(super) fn has_device(&self) -> bool {
+        let mut address = link_layer_address();
+        let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes, and `address` has as many; both outlive the
+        // call and are read only after it.
+        let status =
+            unsafe { libc::getsockname(self.raw(), (&raw mut address).cast(), &raw mut len) };
+        // The kernel sets the number to -1 when the device goes.
+        status == 0 && address.sll_ifindex > 0
+    }
+
+    /// Receives frames of a multicast group until the socket is closed.
+    pub(super) fn join(&self, device: u32, group: Mac) -> io::Result<()> {
+        let mut request = libc::packet_mreq {
+            mr_ifindex: device.cast_signed(),
+            mr_type: libc::PACKET_MR_MULTICAST as libc::c_ushort,
+            mr_alen: 6,
+            mr_address: [0; 8],
+        };
+        request.mr_address[..6].copy_from_slice(&group.0);
+        self.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+    }
+
+    /// Frames lost for want of buffer since the last time this was asked.
+    pub(super) fn take_drops(&self) -> io::Result<u64> {
+        let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes, and `statistics` has as many; both outlive
+        // the call and are read only after it.
+        let status = unsafe {
+            libc::getsockopt(
+                self.raw(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut statistics).cast(),
+                &raw mut len,
+            )
+        };
+        check(status).map(|()| u64::from(statistics.tp_drops))
+    }
+
+    /// Fills `frames`, as many as have metadata and messages, with what is waiting; says how many.
+    pub(super) fn receive<'f>(
+        &self,
+        messages: &mut Messages,
+        frames: impl Iterator<Item = &'f mut [u8]>,
+        metadata: &mut [Metadata],
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        let slots = messages.headers.iter_mut().zip(&mut messages.vectors);
+        for (((header, vectors), metadata), frame) in slots.zip(&mut *metadata).zip(frames) {
+            vectors[0] = vector(metadata.offload.as_mut_bytes());
+            vectors[1] = vector(frame);
+            header.msg_hdr.msg_iov = vectors.as_mut_ptr();
+            metadata.control = Control::default();
+            header.msg_hdr.msg_control = (&raw mut metadata.control).cast();
+            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+            count += 1;
+        }
+        // SAFETY: `count` headers are set up above. Each points to its two vectors and its control
+        // buffer, those to memory of the lengths they say, all of it borrowed mutably until this
+        // function returns; the name is null and no time limit is given.
+        let filled = unsafe {
+            libc::recvmmsg(self.raw(), messages.headers.as_mut_ptr(), count, 0, ptr::null_mut())
+        };
+        let filled = usize::try_from(filled).map_err(|_| io::Error::last_os_error())?;
+        for (header, metadata) in messages.headers.iter().zip(metadata).take(filled) {
+            metadata.len = (header.msg_len as usize).saturating_sub(size_of::<Offload>());
+            metadata.truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            metadata.tagged = metadata.control.is_tagged();
+        }
+        Ok(filled)
+    }
+
+    /// Sends `packets`, at most as many as there are messages, until one is refused; says how many
+    /// were taken. An error is that of the first packet.
+    pub(super) fn send(
+        &self,
+        messages: &mut Messages,
+        packets: &[&Packet<'_>],
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        let slots = messages.headers.iter_mut().zip(&mut messages.vectors);
+        for ((header, vectors), packet) in slots.zip(packets) {
+            vectors[0] = constant_vector(packet.offload.as_bytes());
+            vectors[1] = constant_vector(packet.bytes());
+            header.msg_hdr.msg_iov = vectors.as_mut_ptr();
+            count += 1;
+        }
+        // SAFETY: `count` headers are set up above. Each points to its two vectors, those to memory
+        // of the lengths they say, borrowed until this function returns; the kernel only reads it.
+        // Name and control are null.
+        let sent = unsafe { libc::sendmmsg(self.raw(), messages.headers.as_mut_ptr(), count, 0) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Sets a socket option to a plain C value.
+    fn set<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+        let len = size_of::<T>() as libc::socklen_t;
+        // SAFETY: `value` is `len` readable bytes that outlive the call. A pointer in it (that of a
+        // filter program) is only read, by a copy that fails softly when it is wrong.
+        let status =
+            unsafe { libc::setsockopt(self.raw(), level, name, ptr::from_ref(value).cast(), len) };
+        check(status)
+    }
+
+    fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Room for the message headers of one system call, made once.
+pub(super) struct Messages {
+    headers: Box<[libc::mmsghdr]>,
+    /// Of each message, the offload metadata and the frame.
+    vectors: Box<[[libc::iovec; 2]]>,
+}
+
+impl Messages {
+    /// Room for `count` messages.
+    pub(super) fn new(count: usize) -> Self {
+        let empty = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        // SAFETY: an mmsghdr is numbers and pointers, for all of which zero is a value.
+        let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+        header.msg_hdr.msg_iovlen = 2;
+        Self { headers: vec![header; count].into(), vectors: vec![[empty; 2]; count].into() }
+    }
+}
+
+// SAFETY: the pointers in it are followed by the kernel only, during a call that has made them anew.
+unsafe impl Send for Messages {}
+
+/// What the kernel says of one received frame.
+#[derive(Clone, Default)]
+pub(super) struct Metadata {
+    /// Checksum and super-packet metadata.
+    pub(super) offload: Offload,
+    /// Bytes of the frame that were received.
+    pub(super) len: usize,
+    /// True when the frame was longer than its buffer.
+    pub(super) truncated: bool,
+    /// True when the frame had a VLAN tag, which is no longer in it.
+    pub(super) tagged: bool,
+    control: Control,
+}
+
+/// A control message of type PACKET_AUXDATA: `struct cmsghdr`, then `struct tpacket_auxdata`.
+#[derive(Clone, Default)]
+#[repr(C)]
+struct Control {
+    len: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+    status: u32,
+    packet_len: u32,
+    captured_len: u32,
+    link_offset: u16,
+    network_offset: u16,
+    vlan_tag: u16,
+    vlan_protocol: u16,
+}
+
+impl Control {
+    /// Whether the kernel says that it took a VLAN tag off.
+    fn is_tagged(&self) -> bool {
+        self.len >= mem::offset_of!(Self, packet_len)
+            && (self.level, self.kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA)
+            && self.status & libc::TP_STATUS_VLAN_VALID != 0
+    }
+}
+
+/// A place for the kernel to write to.
+fn vector(bytes: &mut [u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
+}
+
+/// A place for the kernel to read from.
+fn constant_vector(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+/// An empty address of the AF_PACKET family.
+fn link_layer_address() -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as libc::c_ushort,
+        sll_protocol: 0,
+        sll_ifindex: 0,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
+}
+
+fn check(status: libc::c_int) -> io::Result<()> {
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Control;
+
+    #[test]
+    fn a_tag_is_seen_only_in_whole_auxiliary_data() {
+        let tagged = Control {
+            len: 36,
+            level: libc::SOL_PACKET,
+            kind: libc::PACKET_AUXDATA,
+            status: libc::TP_STATUS_VLAN_VALID | 1,
+            ..Control::default()
+        };
+        assert!(tagged.is_tagged());
+        assert!(!Control::default().is_tagged(), "the kernel wrote nothing");
+        assert!(!Control { len: 16, ..tagged.clone() }.is_tagged());
+        assert!(!Control { status: 1, ..tagged.clone() }.is_tagged());
+        assert!(!Control { kind: libc::PACKET_STATISTICS, ..tagged }.is_tagged());
+    }
+}
