@@ -40,6 +40,8 @@ pub(crate) struct Element<T> {
     pub(crate) keys: T,
     /// Every key that it has and where, also those whose value could not be read.
     pub(crate) written: Vec<(String, Range<usize>)>,
+    /// Those of them that the section does not have: likely misspelt.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// What has a name that others refer to.

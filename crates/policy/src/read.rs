@@ -128,20 +128,26 @@ fn element<T: Default + DeserializeOwned>(
     report: &mut Report<'_>,
 ) -> Element<T> {
     unsupported::check(section, &table, report);
+    let mut unknown = Vec::new();
     let written = table.keys().map(|key| (key.get_ref().to_string(), key.span())).collect();
     loop {
         let copy = Spanned::new(at.clone(), DeValue::Table(table.clone()));
         let error = match T::deserialize(copy.into_deserializer()) {
-            Ok(keys) => return Element { section, at, keys, written },
+            Ok(keys) => return Element { section, at, keys, written, unknown },
             Err(error) => error,
         };
         let place = error.span().unwrap_or_else(|| at.clone());
         let culprit = culprit(&table, &place);
         let (message, hint) = explain(culprit.as_deref().unwrap_or_default(), section, &error);
-        report.error(place, message, hint);
-        let struck = culprit.and_then(|key| table.remove(key.as_str()));
-        if struck.is_none() {
-            return Element { section, at, keys: T::default(), written };
+        report.error(place.clone(), message, hint);
+        let struck = culprit.and_then(|key| table.remove_entry(key.as_str()));
+        if let Some((key, _)) = struck {
+            // An error at the key itself, not in its value: the section has no such key.
+            if key.span() == place {
+                unknown.push(key.into_inner().into_owned());
+            }
+        } else {
+            return Element { section, at, keys: T::default(), written, unknown };
         }
     }
 }
@@ -167,6 +173,9 @@ fn explain(key: &str, section: &str, error: &Error) -> (String, String) {
         let hint = did_you_mean(unknown, &known, "values").replace('`', "\"");
         return (format!("`{key}` cannot be \"{unknown}\""), hint);
     }
+    if message == "wanted string or table" {
+        return (format!("`{key}` expects a string"), "write it in double quotes".to_owned());
+    }
     match wrong_type(message) {
         Some((expected, found)) => {
             (format!("`{key}` expects {expected}, found {found}"), remedy(&expected, &found))
@@ -184,9 +193,6 @@ fn unknown_name<'m>(message: &'m str, what: &str) -> Option<(&'m str, Vec<&'m st
 
 /// "invalid type: integer `5`, expected a sequence" -> "a list" and "integer 5".
 fn wrong_type(message: &str) -> Option<(String, String)> {
-    if message == "wanted string or table" {
-        return Some(("a string".to_owned(), "something else".to_owned()));
-    }
     let rest = ["invalid type: ", "invalid value: "]
         .iter()
         .find_map(|prefix| message.strip_prefix(prefix))?;
@@ -201,7 +207,8 @@ fn wrong_type(message: &str) -> Option<(String, String)> {
     let found = match found {
         "sequence" => "a list".to_owned(),
         "map" => "a table".to_owned(),
-        text => text.replace('`', "").replacen("string ", "the string ", 1),
+        text if text.starts_with("string ") => format!("the {text}"),
+        text => text.replace('`', "").trim_end_matches(" as i128").to_owned(),
     };
     Some((expected.to_owned(), found))
 }
@@ -212,7 +219,7 @@ fn remedy(expected: &str, found: &str) -> String {
         ("a whole number" | "true or false", Some(text)) if is_bare(text) => {
             "write it without quotes".to_owned()
         }
-        ("a string", None) => "write it in double quotes".to_owned(),
+        ("a string", None) if !found.starts_with("a ") => "write it in double quotes".to_owned(),
         (_, Some(text)) if expected.starts_with("a list") => {
             format!("put it in brackets: [{text}]")
         }

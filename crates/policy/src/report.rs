@@ -19,20 +19,20 @@ impl<'t> Report<'t> {
     pub(crate) fn error(
         &mut self,
         at: Range<usize>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
+        message: impl AsRef<str>,
+        hint: impl AsRef<str>,
     ) {
-        self.add(Severity::Error, at.start, message.into(), hint.into());
+        self.add(Severity::Error, at.start, message.as_ref(), hint.as_ref());
     }
 
     /// Lets the configuration pass, but says that this is probably not meant.
     pub(crate) fn warning(
         &mut self,
         at: Range<usize>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
+        message: impl AsRef<str>,
+        hint: impl AsRef<str>,
     ) {
-        self.add(Severity::Warning, at.start, message.into(), hint.into());
+        self.add(Severity::Warning, at.start, message.as_ref(), hint.as_ref());
     }
 
     /// Whether the configuration is refused already.
@@ -52,9 +52,10 @@ impl<'t> Report<'t> {
         (failed, self.found.into_iter().map(|(_, problem)| problem).collect())
     }
 
-    fn add(&mut self, severity: Severity, offset: usize, message: String, hint: String) {
+    fn add(&mut self, severity: Severity, offset: usize, message: &str, hint: &str) {
         let (line, column) = self.position(offset);
-        let hint = Some(hint).filter(|hint| !hint.is_empty());
+        let message = printable(message);
+        let hint = Some(printable(hint)).filter(|hint| !hint.is_empty());
         self.found.push((offset, Problem { line, column, severity, message, hint }));
     }
 
@@ -66,6 +67,12 @@ impl<'t> Report<'t> {
     }
 }
 
+/// What was quoted from the text may hold line feeds and terminal escapes: shown, not obeyed.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(shown).collect()
+}
+
 /// A hint that proposes the nearest of `known` names, or lists them all.
 pub(crate) fn did_you_mean(written: &str, known: &[&str], plural: &str) -> String {
     let nearest = known
@@ -75,8 +82,11 @@ pub(crate) fn did_you_mean(written: &str, known: &[&str], plural: &str) -> Strin
         .min_by_key(|(distance, _)| *distance);
     match nearest {
         Some((_, name)) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => format!("there are no {plural}"),
-        None => format!("the {plural} are {}", quoted(known)),
+        None => match known {
+            [] => format!("there are no {plural}"),
+            [only] => format!("there is only `{only}`"),
+            all => format!("the {plural} are {}", quoted(all)),
+        },
     }
 }
 

@@ -46,15 +46,18 @@ fn required<'m, T, V>(
     example: &str,
     report: &mut Report<'_>,
 ) -> Option<&'m V> {
-    // A value that could not be read was reported already.
-    if value.is_none() && element.place(key).is_none() {
+    // A value that could not be read was reported already, a misspelt key as well.
+    let misspelt = |key: &str| {
+        element.unknown.iter().any(|unknown| strsim::damerau_levenshtein(unknown, key) <= 2)
+    };
+    if value.is_none() && element.place(key).is_none() && !misspelt(key) {
         let message = format!("this {} has no `{key}`", element.section);
         report.error(element.at.clone(), message, format!("add {key} = {example}"));
     }
     value
 }
 
-/// The element's name. Reports an empty one, or one that an earlier element has.
+/// The element's name; without one, what messages call it. Reports an empty one, or one that an earlier element has.
 fn unique_name<T: Named>(
     what: &str,
     index: usize,
@@ -64,7 +67,7 @@ fn unique_name<T: Named>(
     let element = &elements[index];
     let example = format!("\"{}\"", if what == "interface" { "inside" } else { "egress" });
     let Some(name) = required(element, element.keys.name(), "name", &example, report) else {
-        return String::new();
+        return format!("{what} {}", index + 1);
     };
     let text = name.get_ref().as_str();
     let same = |earlier: &Element<T>| {

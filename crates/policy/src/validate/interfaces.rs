@@ -65,7 +65,7 @@ fn interface_name(
     let name = unique_name("interface", index, elements, report);
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if let Some(written) = &elements[index].keys.name
-        && !name.is_empty()
+        && !written.get_ref().is_empty()
         && (!name.chars().all(allowed) || name.starts_with('.'))
     {
         let hint = "use letters, digits, `-`, `_` and `.`: the name becomes part of file names";

@@ -69,9 +69,8 @@ fn addresses(element: &Element<model::Pool>, report: &mut Report<'_>) -> Vec<Pla
             addresses.push(Placed { at: value.span(), value: prefix });
         }
     }
-    // IPv6 prefixes are counted as well, so that they are bounded when they are supported.
-    let count =
-        addresses.iter().map(|prefix| address_count(&prefix.value)).fold(0, u128::saturating_add);
+    let count = addresses.iter().filter(|prefix| prefix.value.addr().is_ipv4());
+    let count: u128 = count.map(|prefix| address_count(&prefix.value)).sum();
     if count > Pool::MAX_ADDRESSES.into() {
         let message = format!("the pool has {count} addresses");
         report.error(list.span(), message, format!("at most {} are possible", Pool::MAX_ADDRESSES));

@@ -123,47 +123,44 @@ fn check_families(
     protocol: Option<Protocol>,
     report: &mut Report<'_>,
 ) {
-    let mut conditions: Vec<(&str, Families)> = Vec::new();
-    if matches!(action, Action::SourceNat(_)) {
-        conditions.push(("a pool of IPv4 addresses", Families::V4));
-    }
-    match protocol {
-        Some(Protocol::ICMP) => conditions.push(("protocol \"icmp\"", Families::V4)),
-        Some(Protocol::ICMPV6) => conditions.push(("protocol \"icmpv6\"", Families::V6)),
-        _ => {}
-    }
     let keys = &element.keys;
-    for (key, list) in [("`source`", &keys.source), ("`destination`", &keys.destination)] {
-        conditions.extend(Families::of(list.as_ref()).map(|families| (key, families)));
-    }
-    let clash = conditions.iter().enumerate().find_map(|(index, (later, families))| {
-        let clashes = |(_, earlier): &&(&str, Families)| *earlier != *families;
-        conditions[..index]
-            .iter()
-            .find(clashes)
-            .map(|(earlier, first)| (earlier, first, later, families))
-    });
-    if let Some((earlier, first, later, second)) = clash {
-        let message = format!(
-            "the rule can never match: {earlier} is {}, {later} {}",
-            first.text(),
-            second.text()
-        );
+    let pool = matches!(action, Action::SourceNat(_)).then_some(Family::V4);
+    let conditions = [
+        ("pool", pool),
+        ("protocol", protocol.and_then(Family::of_protocol)),
+        ("source", Family::of_prefixes(keys.source.as_ref())),
+        ("destination", Family::of_prefixes(keys.destination.as_ref())),
+    ];
+    let mut known = conditions.iter().filter_map(|(key, family)| Some((key, (*family)?)));
+    let Some((first, family)) = known.next() else { return };
+    if let Some((key, other)) = known.find(|(_, other)| *other != family) {
+        let (family, other) = (family.text(), other.text());
+        let at = element.place(key).unwrap_or_else(|| element.at.clone());
+        let message =
+            format!("the rule can never match: `{first}` is {family}, `{key}` is {other}");
         let hint = "all conditions of a rule hold for the same packet: use one family";
-        report.error(element.at.clone(), message, hint);
+        report.error(at, message, hint);
     }
 }
 
 /// The one family that a condition lets through.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Families {
+enum Family {
     V4,
     V6,
 }
 
-impl Families {
+impl Family {
+    fn of_protocol(protocol: Protocol) -> Option<Self> {
+        match protocol {
+            Protocol::ICMP => Some(Self::V4),
+            Protocol::ICMPV6 => Some(Self::V6),
+            _ => None,
+        }
+    }
+
     /// `None` if the list lets both through, or nothing can be said.
-    fn of(list: Option<&Spanned<Vec<Spanned<String>>>>) -> Option<Self> {
+    fn of_prefixes(list: Option<&Spanned<Vec<Spanned<String>>>>) -> Option<Self> {
         let parse = |value: &Spanned<String>| {
             let text = value.get_ref().split('/').next()?;
             text.parse().ok().map(|address: IpAddr| address.is_ipv4())
