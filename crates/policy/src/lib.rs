@@ -59,3 +59,6 @@ pub fn load(text: &str) -> Result<Loaded, Problems> {
         _ => Err(Problems(problems)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,75 @@ fn covers_prefixes(earlier: &[IpNet], later: &[IpNet]) -> bool {
     let covered = |prefix: &IpNet| earlier.iter().any(|earlier| earlier.contains(prefix));
     earlier.is_empty() || (!later.is_empty() && later.iter().all(covered))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::{Strategy, prop_assert};
+    use proptest::proptest;
+    use proptest::sample::select;
+
+    use super::{InterfaceId, IpNet, Matcher, Protocol, Question};
+
+    fn nets() -> impl Strategy<Value = Vec<IpNet>> {
+        let texts = vec!["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/31", "10.0.0.1/32", "::/0"];
+        vec(select(texts).prop_map(|text| text.parse().expect("a prefix")), 0..3)
+    }
+
+    fn matcher() -> impl Strategy<Value = Matcher> {
+        let interface = || option::of((0..2_u8).prop_map(InterfaceId));
+        let protocol = option::of(select(vec![Protocol::TCP, Protocol::UDP]));
+        let ports = || option::of((0..3_u16, 0..3_u16).prop_map(|(a, n)| a..=a + n));
+        (interface(), interface(), protocol, nets(), nets(), ports(), ports()).prop_map(
+            |(from, to, protocol, source, destination, source_ports, destination_ports)| Matcher {
+                from,
+                to,
+                protocol,
+                source,
+                destination,
+                source_ports,
+                destination_ports,
+            },
+        )
+    }
+
+    fn question() -> impl Strategy<Value = Question> {
+        let address = || select(vec!["10.0.0.0", "10.0.0.1", "10.0.0.2", "11.0.0.0", "::1"]);
+        let protocol = select(vec![Protocol::TCP, Protocol::UDP, Protocol::ICMP]);
+        (0..2_u8, 0..2_u8, address(), address(), protocol, 0..5_u16, 0..5_u16).prop_map(
+            |(ingress, egress, source, destination, protocol, source_port, destination_port)| {
+                Question {
+                    ingress: InterfaceId(ingress),
+                    egress: InterfaceId(egress),
+                    source: source.parse().expect("an address"),
+                    destination: destination.parse().expect("an address"),
+                    protocol,
+                    source_port,
+                    destination_port,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_covered_is_matched(
+            earlier in matcher(),
+            later in matcher(),
+            questions in vec(question(), 64),
+        ) {
+            if earlier.covers(&later) {
+                for question in questions.iter().filter(|question| later.matches(question)) {
+                    prop_assert!(earlier.matches(question), "{question:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn a_matcher_covers_itself_and_the_empty_one_covers_all(matcher in matcher()) {
+            prop_assert!(matcher.covers(&matcher));
+            prop_assert!(Matcher::default().covers(&matcher));
+        }
+    }
+}
