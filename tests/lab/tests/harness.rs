@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use mooring_lab::peers::{Digest, HttpServer, Ping, UdpEcho, download};
+use mooring_lab::peers::{Digest, HttpServer, Ping, UdpEcho, download, receive};
 use mooring_lab::{Capture, KernelAddresses, Lab, address, isolated};
 
 /// Kernel NAT stands in for the appliance: the peers, the capture and the leak search agree on it.
@@ -77,7 +77,7 @@ fn exchange(lab: &Lab) -> Result<()> {
 
     let client = lab.client.udp(address::at(address::CLIENT, 5000))?;
     client.send_to(b"hello", address::at(address::SERVER, 7000))?;
-    client.recv_from(&mut [0; 16])?;
+    receive(&client)?;
     assert_eq!(echo.next_source()?.ip(), address::POOL);
 
     let got = download(&lab.client, web, 5_000_000)?;

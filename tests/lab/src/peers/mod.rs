@@ -10,4 +10,4 @@ mod udp;
 pub use http::{Download, HttpServer, download};
 pub use icmp::{ECHO_REQUEST, IcmpListener, IcmpSeen, Ping, Pong, TIME_EXCEEDED};
 pub use noise::{Digest, Noise};
-pub use udp::UdpEcho;
+pub use udp::{UdpEcho, receive};

@@ -57,3 +57,16 @@ impl UdpEcho {
         Ok(())
     }
 }
+
+/// The next datagram of a socket, and who sent it.
+///
+/// # Errors
+/// When none comes within the limit, or an ICMP error does.
+pub fn receive(socket: &UdpSocket) -> Result<(Vec<u8>, SocketAddr)> {
+    let mut buffer = vec![0; 1 << 16];
+    let local = socket.local_addr()?;
+    let received = socket.recv_from(&mut buffer);
+    let (length, from) = received.with_context(|| format!("{local} received nothing"))?;
+    buffer.truncate(length);
+    Ok((buffer, from))
+}

@@ -1,0 +1,147 @@
+//! Bad input and bad surroundings: one clear message, the exit code of the contract, nothing left
+//! behind.
+
+use std::fs;
+
+use anyhow::Result;
+use mooring_lab::{Appliance, Config, Exit, Lab, isolated};
+
+#[test]
+fn an_unknown_key_names_its_line() {
+    isolated("an_unknown_key_names_its_line", || {
+        assert_bad(&Config::nat44().appliance("wrokers = 2"), "wrokers")
+    });
+}
+
+#[test]
+fn a_dangling_name_names_its_line() {
+    isolated("a_dangling_name_names_its_line", || {
+        assert_bad(&Config::nat44().replace("pool = \"egress\"", "pool = \"egres\""), "egres")
+    });
+}
+
+#[test]
+fn an_impossible_value_names_its_line() {
+    isolated("an_impossible_value_names_its_line", || {
+        assert_bad(&Config::nat44().replace("203.0.113.10/32", "203.0.113.300/32"), "203.0.113.300")
+    });
+}
+
+#[test]
+fn text_that_is_no_toml_names_its_line() {
+    isolated("text_that_is_no_toml_names_its_line", || {
+        let lab = Lab::new()?;
+        let broken = Config::nat44().replace("version = 1", "version = = 1");
+        let exit = Appliance::refused(&lab.gateway, "check", &broken, &[])?;
+        assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+        assert!(exit.stderr.contains(".toml:1:"), "the first line: {}", exit.stderr);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_good_configuration_passes_the_check() {
+    isolated("a_good_configuration_passes_the_check", || {
+        let lab = Lab::new()?;
+        let exit = Appliance::refused(&lab.gateway, "check", &Config::nat44(), &[])?;
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        assert!(!exit.stderr.contains("error"), "{}", exit.stderr);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_missing_device_is_named() {
+    isolated("a_missing_device_is_named", || {
+        let config = Config::nat44().replace("device = \"in0\"", "device = \"in9\"");
+        let lab = Lab::new()?;
+        let exit = Appliance::refused(&lab.gateway, "run", &config, &[])?;
+        assert_refused(&lab, &exit, "in9")
+    });
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    isolated("a_missing_capability_is_named", || {
+        let lab = Lab::new()?;
+        let without = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"];
+        let exit = Appliance::refused(&lab.gateway, "run", &Config::nat44(), &without)?;
+        assert_refused(&lab, &exit, "CAP_NET_RAW")
+    });
+}
+
+#[test]
+fn a_second_instance_is_refused_and_the_first_goes_on() {
+    isolated("a_second_instance_is_refused_and_the_first_goes_on", || {
+        let lab = Lab::new()?;
+        let mut first = Appliance::start(&lab.gateway, &Config::nat44())?;
+        let second = Appliance::refused(&lab.gateway, "run", &Config::nat44(), &[])?;
+        assert_eq!(second.code, Some(1), "{}", second.stderr);
+        assert_one_message(&second, "control.sock");
+        assert!(first.is_running()?);
+        assert_eq!(first.show("sessions")?, serde_json::json!([]));
+        first.stop().map(drop)
+    });
+}
+
+#[test]
+fn a_killed_instance_does_not_stand_in_the_way() {
+    isolated("a_killed_instance_does_not_stand_in_the_way", || {
+        let lab = Lab::new()?;
+        Appliance::start(&lab.gateway, &Config::nat44())?.kill()?;
+        assert!(Appliance::control_socket().exists(), "SIGKILL leaves the socket file");
+        let next = Appliance::start(&lab.gateway, &Config::nat44())?;
+        assert!(next.show("sessions")?.is_array());
+        next.stop().map(drop)
+    });
+}
+
+#[test]
+fn sigterm_takes_the_socket_away() {
+    isolated("sigterm_takes_the_socket_away", || {
+        let lab = Lab::new()?;
+        let appliance = Appliance::start(&lab.gateway, &Config::nat44())?;
+        assert!(Appliance::control_socket().exists());
+        appliance.stop()?;
+        assert_nothing_left(&lab)
+    });
+}
+
+/// `check` and `run` both say `FILE:LINE:COL: error: ...` with a hint, and exit with 2.
+fn assert_bad(config: &Config, culprit: &str) -> Result<()> {
+    let lab = Lab::new()?;
+    let text = config.to_string();
+    let line = 1 + text.lines().position(|line| line.contains(culprit)).expect("it stands there");
+    for verb in ["check", "run"] {
+        let exit = Appliance::refused(&lab.gateway, verb, config, &[])?;
+        assert_eq!(exit.code, Some(2), "{verb}: {}", exit.stderr);
+        let errors: Vec<_> = exit.stderr.lines().filter(|line| line.contains("error:")).collect();
+        assert_eq!(errors.len(), 1, "{verb}: one message: {}", exit.stderr);
+        assert!(errors[0].contains(&format!(".toml:{line}:")), "{verb}, line {line}: {errors:?}");
+        assert!(errors[0].contains(culprit), "{verb} names it: {errors:?}");
+        assert!(exit.stderr.contains("hint:"), "{verb}: {}", exit.stderr);
+    }
+    assert_nothing_left(&lab)
+}
+
+fn assert_refused(lab: &Lab, exit: &Exit, culprit: &str) -> Result<()> {
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert_one_message(exit, culprit);
+    assert_nothing_left(lab)
+}
+
+/// One message, perhaps with a hint; never a panic or a list of causes.
+fn assert_one_message(exit: &Exit, culprit: &str) {
+    let errors = exit.stderr.lines().filter(|line| line.contains("error:")).count();
+    assert_eq!(errors, 1, "one message: {}", exit.stderr);
+    assert!(exit.stderr.contains(culprit), "names {culprit}: {}", exit.stderr);
+    assert!(exit.stderr.lines().count() <= 4, "short: {}", exit.stderr);
+    assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
+}
+
+fn assert_nothing_left(lab: &Lab) -> Result<()> {
+    assert!(!Appliance::control_socket().exists(), "the control socket is gone");
+    assert_eq!(lab.gateway.output("nft", &["list", "ruleset"])?, "");
+    assert!(!fs::read_to_string("/proc/net/unix")?.contains("control.sock"));
+    Ok(())
+}
