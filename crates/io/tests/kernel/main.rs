@@ -1,0 +1,7 @@
+//! The backends against the real kernel, each test in network namespaces of its own.
+//!
+//! Needs `ip` (iproute2) and `unshare` (util-linux), and root or unprivileged user namespaces.
+
+mod forwarding;
+mod lab;
+mod port;
