@@ -81,7 +81,7 @@ pub enum Layer {
 pub enum Field {
     /// IP version.
     Version,
-    /// IPv4 header length, in 32-bit words.
+    /// Length of an IPv4 or authentication header, in 32-bit words (of the latter, minus 2).
     HeaderLength,
     /// IPv4 total length or UDP length, in bytes.
     Length,

@@ -112,7 +112,7 @@ impl<B: SplitByteSlice> Ipv6<B> {
     /// # Errors
     /// `Truncated` if an extension header goes beyond the packet; `BadValue` for hop-by-hop
     /// options behind another header (RFC 8200 §4.1: they "must immediately follow the IPv6
-    /// header") and for more than 8 extension headers.
+    /// header"), an authentication header of length 0, and more than 8 extension headers.
     #[inline]
     pub fn upper_layer(&self) -> Result<(Protocol, usize), ParseError> {
         let next = self.next_header();
@@ -202,6 +202,10 @@ fn walk(mut next: Protocol, payload: &[u8]) -> Result<(Protocol, usize), ParseEr
         let (header, _) = view::split_header::<&[u8], Extension>(rest, Layer::Ipv6Extension)?;
         if next == Protocol::FRAGMENT && header.is_piece() {
             return Ok((Protocol::FRAGMENT, offset));
+        }
+        // RFC 4302 §2: the fixed part of an authentication header has 12 bytes.
+        if next == Protocol::AH && header.len == 0 {
+            return Err(bad(Field::HeaderLength, 0));
         }
         (_, rest) = view::split(rest, header.len(next), Layer::Ipv6Extension, 0)?;
         next = header.next_header;

@@ -149,6 +149,14 @@ fn truncated_extension_headers() {
     assert_eq!(walk(Protocol::AH, &[6, 1, 0, 0, 0, 0, 0, 0, 0]), error(12, 9));
 }
 
+/// RFC 4302 §2: the fixed part of an authentication header has 12 bytes.
+#[test]
+fn authentication_header_without_sequence_number() {
+    let (layer, field) = (Layer::Ipv6Extension, Field::HeaderLength);
+    let error = ParseError::BadValue { layer, field, value: 0 };
+    assert_eq!(walk(Protocol::AH, &[6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(error));
+}
+
 /// RFC 8200 §4.1: hop-by-hop options "must immediately follow the IPv6 header".
 #[test]
 fn hop_by_hop_options_come_first() {
