@@ -1,1 +1,27 @@
-//! .
+//! The walk of one batch, and everything a worker needs for it: neighbours, counters, drop reasons.
+//!
+//! Sans-I/O: bytes, a time and a seed go in, bytes and verdicts come out. So the engine can be tested
+//! with literal bytes, fuzzed whole, replayed from a capture and timed without a kernel in the way.
+//!
+//! Start at [`walk`].
+#![forbid(unsafe_code)]
+
+mod classify;
+mod counters;
+mod drop_reason;
+mod echo;
+mod engine;
+mod limiter;
+mod originate;
+mod verdict;
+
+pub mod neighbours;
+pub mod outbox;
+pub mod view;
+pub mod walk;
+
+pub use counters::{Counters, InterfaceCounters};
+pub use drop_reason::{DropReason, RESERVED};
+pub use engine::{Engine, Link, Occupancy};
+pub use outbox::Outbox;
+pub use verdict::{Verdict, Verdicts};

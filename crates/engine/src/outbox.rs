@@ -22,7 +22,12 @@ impl Outbox {
 
     /// Queues a packet of `len` bytes on `egress`, written by `fill`. False (and nothing queued)
     /// when no buffer is free.
-    pub fn originate(&mut self, egress: InterfaceId, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+    pub fn originate(
+        &mut self,
+        egress: InterfaceId,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> bool {
         let Some(mut packet) = self.pool.take(len) else { return false };
         fill(packet.bytes_mut());
         self.ready.push((egress, packet));

@@ -185,6 +185,7 @@ impl<A: Address> Nat<A> {
             l4_delta: l4_delta(key, end.address, end.port),
             forward_hop,
             reverse_hop,
+            ingress: [back.interface.0, hop.interface.0],
             rule: end.rule,
             generation: admission.generation.0,
         };

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod claims;
 mod model;
 mod policy;
 mod pool;

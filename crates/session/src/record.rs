@@ -42,6 +42,8 @@ pub struct Session<A> {
     pub forward_hop: NextHopIndex,
     /// Where reverse packets go.
     pub reverse_hop: NextHopIndex,
+    /// Interfaces that forward and reverse packets come in by.
+    pub(crate) ingress: [u8; 2],
     /// Index of the rule that admitted the session, in the policy of `generation`.
     pub rule: u16,
     /// Generation of that policy.
@@ -66,6 +68,9 @@ pub struct Admitted<A> {
     pub forward_hop: NextHopIndex,
     /// Where reverse packets go.
     pub reverse_hop: NextHopIndex,
+    /// Interfaces that forward and reverse packets come in by; the one's packets leave by the
+    /// other's.
+    pub ingress: [u8; 2],
     /// Index of the rule that admits the session.
     pub rule: u16,
     /// Generation of the policy that the rule stands in.
@@ -91,6 +96,7 @@ impl<A: Address> Session<A> {
             l4_delta: admitted.l4_delta,
             forward_hop: admitted.forward_hop,
             reverse_hop: admitted.reverse_hop,
+            ingress: admitted.ingress,
             rule: admitted.rule,
             generation: admitted.generation,
             last_seen: Stamp::default(),
@@ -116,6 +122,14 @@ impl<A: Address> Session<A> {
             protocol: self.protocol,
             tag: self.tag,
         }
+    }
+
+    /// The interface that packets of `direction` must come in by, and those of the other direction
+    /// leave by.
+    #[inline]
+    #[must_use]
+    pub const fn ingress(&self, direction: Direction) -> u8 {
+        self.ingress[direction as usize]
     }
 
     /// Where packets of `direction` go.

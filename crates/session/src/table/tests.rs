@@ -36,6 +36,7 @@ fn session(protocol: Protocol, port: u16, outside_port: u16) -> Session<Ipv4Addr
         l4_delta: Delta::default(),
         forward_hop: NextHopIndex(0),
         reverse_hop: NextHopIndex(1),
+        ingress: [0, 1],
         rule: 0,
         generation: 1,
         last_seen: Stamp::default(),

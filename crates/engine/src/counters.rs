@@ -1,0 +1,93 @@
+//! What one worker counts. It is the only writer, and it answers `show` itself between two batches,
+//! so these are plain numbers.
+
+use mooring_packet::{Received, Transmitted};
+use mooring_policy::InterfaceId;
+
+use crate::{DropReason, Verdict};
+
+/// The counters of one worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// By interface, in the order of the configuration.
+    pub interfaces: Vec<InterfaceCounters>,
+    /// Packets dropped, by [`DropReason`].
+    pub drops: [u64; DropReason::ALL.len()],
+    /// Packets that were for us: ARP, neighbor discovery.
+    pub local: u64,
+    /// Packets that had to wait for their neighbour.
+    pub held: u64,
+    /// Packets translated.
+    pub translated: u64,
+    /// Sessions begun.
+    pub sessions_created: u64,
+    /// Sessions ended by their timeout.
+    pub sessions_expired: u64,
+    /// ICMP errors and echo replies of our own.
+    pub originated: u64,
+    /// Frames in which somebody else used an address of ours.
+    pub conflicts: u64,
+    /// Batches walked.
+    pub batches: u64,
+}
+
+/// The counters of one interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCounters {
+    /// Packets read.
+    pub rx_packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub rx_bytes: u64,
+    /// Packets that the kernel lost before we read them.
+    pub rx_lost: u64,
+    /// Packets that did not fit a frame of the port, or carried a VLAN tag.
+    pub rx_unreadable: u64,
+    /// Packets that the device took.
+    pub tx_packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub tx_bytes: u64,
+    /// Packets that the device refused.
+    pub tx_refused: u64,
+}
+
+impl Counters {
+    /// All zero, for this many interfaces.
+    #[must_use]
+    pub fn new(interfaces: usize) -> Self {
+        Self { interfaces: vec![InterfaceCounters::default(); interfaces], ..Self::default() }
+    }
+
+    /// Counts the verdict of a packet.
+    #[inline]
+    pub fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Tx(_) => {}
+            Verdict::Local => self.local += 1,
+            Verdict::Hold => self.held += 1,
+            Verdict::Drop(reason) => self.drops[reason as usize] += 1,
+        }
+    }
+
+    /// Counts what a receive call brought; `lost` is the port's total.
+    pub fn received(&mut self, interface: InterfaceId, received: Received, lost: u64) {
+        let counters = &mut self.interfaces[usize::from(interface.0)];
+        counters.rx_packets += received.packets;
+        counters.rx_bytes += received.bytes;
+        counters.rx_unreadable += received.truncated;
+        counters.rx_lost = lost;
+    }
+
+    /// Counts what became of a transmit call.
+    pub fn transmitted(&mut self, interface: InterfaceId, transmitted: Transmitted) {
+        let counters = &mut self.interfaces[usize::from(interface.0)];
+        counters.tx_packets += transmitted.packets;
+        counters.tx_bytes += transmitted.bytes;
+        counters.tx_refused += transmitted.refused;
+    }
+
+    /// Packets dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+}

@@ -1,0 +1,164 @@
+//! Why a packet was dropped: one reason, one counter, one name in `show drops`.
+
+use mooring_nat::Refusal;
+
+use crate::neighbours::Ignored;
+
+/// The reason of a drop, and the index of its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// A wrong checksum of an IPv4 header, or of a message meant for us to read.
+    BadChecksum,
+    /// The outside port is mapped, but filtering does not let this remote end use it.
+    Filtered,
+    /// A later piece of a packet: this version keeps no memory of the first one.
+    FragmentUntranslated,
+    /// Headers that contradict each other or the length of the packet.
+    Malformed,
+    /// A source or destination that no packet on a link may have (RFC 1812 §5.3.7).
+    Martian,
+    /// The next hop did not answer, or too many packets wait for it already.
+    NeighborUnresolved,
+    /// No route leads to the destination, or none back to the source.
+    NoRoute,
+    /// No rule matches a new flow.
+    NoRule,
+    /// For an address of ours, but not for anything that we answer.
+    NoService,
+    /// Nobody inside has asked for this packet.
+    NoSession,
+    /// Not for our link address, or neither IP nor ARP.
+    NotForUs,
+    /// The pool has no address.
+    PoolEmpty,
+    /// The pool has no free port for this host.
+    PortsExhausted,
+    /// Our own answers are limited in rate.
+    RateLimited,
+    /// A `drop` rule matches.
+    RuleDrop,
+    /// The source has as many sessions as it may have.
+    SourceLimit,
+    /// The packet came from where its source cannot be.
+    SpoofedSource,
+    /// The session table has no room.
+    TableFull,
+    /// Longer than the MTU of the link that it would leave by.
+    TooBig,
+    /// Its time to live ended here.
+    TtlExpired,
+    /// A super-packet whose inner header the device would cut, or a jumbogram.
+    UnsupportedOffload,
+    /// A protocol or address family that this version does not translate.
+    UnsupportedProtocol,
+}
+
+impl DropReason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 22] = [
+        Self::BadChecksum,
+        Self::Filtered,
+        Self::FragmentUntranslated,
+        Self::Malformed,
+        Self::Martian,
+        Self::NeighborUnresolved,
+        Self::NoRoute,
+        Self::NoRule,
+        Self::NoService,
+        Self::NoSession,
+        Self::NotForUs,
+        Self::PoolEmpty,
+        Self::PortsExhausted,
+        Self::RateLimited,
+        Self::RuleDrop,
+        Self::SourceLimit,
+        Self::SpoofedSource,
+        Self::TableFull,
+        Self::TooBig,
+        Self::TtlExpired,
+        Self::UnsupportedOffload,
+        Self::UnsupportedProtocol,
+    ];
+
+    /// The reason's name in `show drops`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadChecksum => "bad_checksum",
+            Self::Filtered => "filtered",
+            Self::FragmentUntranslated => "fragment_untranslated",
+            Self::Malformed => "malformed",
+            Self::Martian => "martian",
+            Self::NeighborUnresolved => "neighbor_unresolved",
+            Self::NoRoute => "no_route",
+            Self::NoRule => "no_rule",
+            Self::NoService => "no_service",
+            Self::NoSession => "no_session",
+            Self::NotForUs => "not_for_us",
+            Self::PoolEmpty => "pool_empty",
+            Self::PortsExhausted => "ports_exhausted",
+            Self::RateLimited => "rate_limited",
+            Self::RuleDrop => "rule_drop",
+            Self::SourceLimit => "source_limit",
+            Self::SpoofedSource => "spoofed_source",
+            Self::TableFull => "table_full",
+            Self::TooBig => "too_big",
+            Self::TtlExpired => "ttl_expired",
+            Self::UnsupportedOffload => "unsupported_offload",
+            Self::UnsupportedProtocol => "unsupported_protocol",
+        }
+    }
+}
+
+/// Names of the contract for drops that cannot happen in this version: `show drops` lists them as 0.
+pub const RESERVED: [&str; 4] =
+    ["address_not_held", "fragment_limit", "fragment_overlap", "pool_limit"];
+
+impl From<Refusal> for DropReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSession => Self::NoSession,
+            Refusal::Filtered => Self::Filtered,
+            Refusal::NoRoute => Self::NoRoute,
+            Refusal::SpoofedSource => Self::SpoofedSource,
+            Refusal::NoRule => Self::NoRule,
+            Refusal::RuleDrop => Self::RuleDrop,
+            Refusal::UnsupportedProtocol => Self::UnsupportedProtocol,
+            Refusal::PoolEmpty => Self::PoolEmpty,
+            Refusal::PortsExhausted => Self::PortsExhausted,
+            Refusal::TableFull => Self::TableFull,
+            Refusal::SourceLimit => Self::SourceLimit,
+            Refusal::NeighborUnresolved => Self::NeighborUnresolved,
+        }
+    }
+}
+
+impl From<Ignored> for DropReason {
+    fn from(ignored: Ignored) -> Self {
+        match ignored {
+            Ignored::Malformed => Self::Malformed,
+            Ignored::BadChecksum => Self::BadChecksum,
+            Ignored::BadSender => Self::SpoofedSource,
+            Ignored::NotForUs => Self::NotForUs,
+            Ignored::NoBuffer => Self::RateLimited,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{DropReason, RESERVED};
+
+    #[test]
+    fn every_reason_has_its_counter_and_a_name_of_its_own() {
+        let names: HashSet<_> =
+            DropReason::ALL.iter().map(|reason| reason.name()).chain(RESERVED).collect();
+        assert_eq!(names.len(), DropReason::ALL.len() + RESERVED.len());
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The engine of one worker: its state, and what the worker calls between batches.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use mooring_nat::{Nat, NextHops};
+use mooring_packet::BATCH_CAPACITY;
+use mooring_policy::{Generation, Hop, InterfaceId, Policy};
+use mooring_session::{KeyedHash, NextHopIndex, Tick};
+use mooring_wire::Mac;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::classify::Class;
+use crate::limiter::Limiter;
+use crate::neighbours::{InterfaceLink, Neighbours, Polled};
+use crate::outbox::Outbox;
+use crate::{Counters, DropReason};
+
+/// Everything that one worker needs to translate packets. Knows no socket, thread, clock or random
+/// source: bytes, time and a seed go in, bytes and verdicts come out.
+pub struct Engine {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) generation: Generation,
+    pub(crate) links: Box<[Link]>,
+    pub(crate) nat: Nat<Ipv4Addr>,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) random: ChaCha8Rng,
+    pub(crate) error_limit: Limiter,
+    pub(crate) echo_limit: Limiter,
+    /// What the packets of the batch are; written by hop 2, read by hops 3 and 4.
+    pub(crate) classes: Box<[Class; BATCH_CAPACITY]>,
+    /// What happened. The worker adds what its ports did.
+    pub counters: Counters,
+}
+
+/// A link of the worker, as its device says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Our Ethernet address there.
+    pub mac: Mac,
+    /// Bytes of the longest IP packet.
+    pub mtu: u16,
+}
+
+impl Engine {
+    /// An engine for `policy`, with one link for each of its interfaces, in their order. All that is
+    /// random in it comes from `seed`: the same seed and the same packets give the same answers.
+    ///
+    /// Takes all memory that it will need, and announces the addresses that it owns.
+    ///
+    /// # Panics
+    /// When there are not as many links as interfaces.
+    #[must_use]
+    pub fn new(
+        policy: Arc<Policy>,
+        generation: Generation,
+        links: &[Link],
+        seed: [u8; 32],
+    ) -> Self {
+        assert_eq!(links.len(), policy.interfaces.len(), "every interface has a link");
+        let mut random = ChaCha8Rng::from_seed(seed);
+        let hash = KeyedHash::new(std::array::from_fn(|_| random.next_u64()));
+        let neighbour_links: Vec<InterfaceLink> = links
+            .iter()
+            .zip(&policy.interfaces)
+            .map(|(link, interface)| InterfaceLink {
+                mac: link.mac,
+                addresses: interface.addresses.clone(),
+                fixed_peer: None,
+            })
+            .collect();
+        let mut engine = Self {
+            generation,
+            links: links.into(),
+            nat: Nat::new(&policy, hash),
+            neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS),
+            random,
+            error_limit: Limiter::new(ERRORS_PER_SECOND),
+            echo_limit: Limiter::new(ECHOES_PER_SECOND),
+            classes: Box::new([Class::Drop(DropReason::Malformed); BATCH_CAPACITY]),
+            counters: Counters::new(links.len()),
+            policy,
+        };
+        for (interface, address) in engine.policy.announced() {
+            engine.neighbours.announce(interface, address, Tick::ZERO);
+        }
+        engine
+    }
+
+    /// Does what time asks for: neighbours, announcements, sessions that end. A bounded number of
+    /// records a call; the worker calls it once per loop.
+    pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) {
+        let Polled { dropped, .. } = self.neighbours.poll(now, outbox);
+        self.counters.drops[DropReason::NeighborUnresolved as usize] += dropped;
+        let mut budget = RECORDS_PER_POLL;
+        while self.nat.expire(now, &mut budget, &mut Hops(&mut self.neighbours)).is_some() {
+            self.counters.sessions_expired += 1;
+        }
+    }
+
+    /// The policy that the engine works by, and its generation.
+    #[must_use]
+    pub fn policy(&self) -> (&Policy, Generation) {
+        (&self.policy, self.generation)
+    }
+
+    /// The links of the engine, in the order of the interfaces.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Live sessions, live mappings and leased ports; a lease without a mapping would be lost.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            sessions: self.nat.sessions.len(),
+            mappings: self.nat.mappings.len(),
+            leased_ports: self.nat.leased_ports(),
+        }
+    }
+
+    /// The first IPv4 address of ours on an interface: whose name our errors carry.
+    pub(crate) fn own_v4(&self, interface: InterfaceId) -> Option<Ipv4Addr> {
+        let addresses = &self.policy.interface(interface).addresses;
+        addresses.iter().find_map(|net| match net.addr() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
+    }
+}
+
+/// How much of the engine's bounded memory is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Live sessions.
+    pub sessions: usize,
+    /// Live endpoint-independent mappings.
+    pub mappings: usize,
+    /// Leased outside ports and identifiers.
+    pub leased_ports: usize,
+}
+
+/// The neighbour table as admission sees it.
+pub(crate) struct Hops<'n>(pub(crate) &'n mut Neighbours);
+
+impl NextHops for Hops<'_> {
+    fn acquire(&mut self, hop: Hop, now: Tick) -> Option<NextHopIndex> {
+        self.0.acquire(hop.interface, hop.next_hop, now)
+    }
+
+    fn release(&mut self, hop: NextHopIndex) {
+        self.0.release(hop);
+    }
+}
+
+/// Entries of the neighbour table.
+const NEIGHBOURS: usize = 16_384;
+
+/// Session records looked at per [`Engine::poll`].
+const RECORDS_PER_POLL: u32 = 64;
+
+/// ICMP errors of our own, and a burst of as many.
+const ERRORS_PER_SECOND: u32 = 1_000;
+
+/// Echo replies, and a burst of as many.
+const ECHOES_PER_SECOND: u32 = 1_000;

@@ -1,0 +1,73 @@
+//! What `show` asks of a worker: plain copies of records, in pages of bounded size.
+
+use std::net::IpAddr;
+
+use mooring_session::{Counts, Direction, SessionIndex, Tick};
+use mooring_wire::Protocol;
+
+use crate::Engine;
+
+/// A session as `show sessions` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// IP protocol number.
+    pub protocol: Protocol,
+    /// Address and port (or ICMP identifier) of the inside host.
+    pub inside: (IpAddr, u16),
+    /// What stands for it outside.
+    pub outside: (IpAddr, u16),
+    /// The other end; port 0 for ICMP.
+    pub remote: (IpAddr, u16),
+    /// Name of the state.
+    pub state: &'static str,
+    /// Name of the rule that admitted it.
+    pub rule: String,
+    /// Milliseconds since it began.
+    pub age: u64,
+    /// Milliseconds since its last packet.
+    pub idle: u64,
+    /// Milliseconds until it ends if no packet comes.
+    pub expires: u64,
+    /// Packets and bytes from the inside host.
+    pub forward: Counts,
+    /// Packets and bytes to the inside host.
+    pub reverse: Counts,
+}
+
+impl Engine {
+    /// The sessions among at most [`PAGE`] records from number `start` on, and the number to go on
+    /// from; `None` after the last.
+    #[must_use]
+    pub fn sessions(&self, now: Tick, start: u32) -> (Vec<SessionView>, Option<u32>) {
+        let (page, next) = self.nat.sessions.page(start, PAGE);
+        (page.map(|index| self.session_view(now, index)).collect(), next)
+    }
+
+    fn session_view(&self, now: Tick, index: SessionIndex) -> SessionView {
+        let sessions = &self.nat.sessions;
+        let session = sessions.session(index);
+        let [forward, reverse] = sessions.counts(index);
+        let idle = u64::from(session.last_seen.age(now));
+        let (there, back) = (session.key(Direction::Forward), session.key(Direction::Reverse));
+        SessionView {
+            protocol: session.protocol,
+            inside: (there.source.into(), there.source_port),
+            outside: (back.destination.into(), back.destination_port),
+            remote: (there.destination.into(), there.destination_port),
+            state: session.state.name(),
+            rule: self.rule_name(session.rule),
+            age: now.since(sessions.created(index)),
+            idle,
+            expires: sessions.timeout(session).saturating_sub(idle),
+            forward,
+            reverse,
+        }
+    }
+
+    fn rule_name(&self, rule: u16) -> String {
+        self.policy.rules.get(usize::from(rule)).map_or_else(String::new, |rule| rule.name.clone())
+    }
+}
+
+/// Records of a page: what a worker looks at between two batches.
+pub const PAGE: u32 = 1_024;
