@@ -16,7 +16,7 @@ use mooring_wire::Mac;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use zerocopy::IntoBytes;
 
-/// A raw packet socket that never blocks and carries a [`Offload`] in front of every frame.
+/// A raw packet socket that never blocks and carries an [`Offload`] in front of every frame.
 #[derive(Debug)]
 pub(super) struct PacketSocket {
     fd: OwnedFd,
@@ -37,7 +37,7 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
     }
 
-    /// Has a [`Metadata::tagged`] told for every frame.
+    /// Has the kernel say of every frame whether it was tagged ([`Metadata::tagged`]).
     pub(super) fn request_auxiliary_data(&self) -> io::Result<()> {
         self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1)
     }

@@ -18,7 +18,7 @@ use std::io;
 use ipnet::IpNet;
 use thiserror::Error;
 
-pub use ingress_drop::{IngressDrop, InstallError};
+pub use ingress_drop::{IngressDrop, InstallError, Part};
 pub use reason::{Reason, would_forward};
 
 /// Why it is safe to carry packets on some devices, for as long as this value lives.

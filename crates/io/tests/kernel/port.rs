@@ -43,13 +43,12 @@ fn frame(len: usize, fill: u8) -> Vec<u8> {
 }
 
 fn send(sender: &mut Sender, frames: &mut [Vec<u8>]) -> Transmitted {
-    let as_packet = |frame: &'_ mut Vec<u8>| -> usize { frame.len() };
-    let lengths: Vec<usize> = frames.iter_mut().map(as_packet).collect();
-    let packets: Vec<Packet<'_>> = frames
-        .iter_mut()
-        .zip(lengths)
-        .map(|(frame, len)| Packet::new(frame, 0, len, Offload::NONE))
-        .collect();
+    let as_packet = |frame| {
+        let frame: &mut Vec<u8> = frame;
+        let len = frame.len();
+        Packet::new(frame, 0, len, Offload::NONE)
+    };
+    let packets: Vec<Packet<'_>> = frames.iter_mut().map(as_packet).collect();
     sender.transmit(packets.iter())
 }
 
