@@ -1,2 +1,59 @@
-//! .
-fn main() {}
+//! `cargo xtask VERB`: everything that a laptop and the server run, one file per verb.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod debian;
+mod demo;
+mod fuzz;
+mod stages;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of Mooring.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build the appliance and show it translating between real hosts
+    Demo(demo::Demo),
+    /// Install what the tests need and run everything
+    Test,
+    /// What the server runs: the test command and what is the server's only
+    Ci(ci::Ci),
+    /// Check the rules of this code base that compilers do not know
+    Tidy,
+    /// Run every fuzz target for a while
+    Fuzz(fuzz::Fuzz),
+    /// Measure
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Demo(demo) => demo.run(),
+        Verb::Test => test::run(),
+        Verb::Ci(ci) => ci.run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Fuzz(fuzz) => fuzz.run(),
+        Verb::Bench(bench) => bench.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

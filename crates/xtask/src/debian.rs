@@ -1,0 +1,70 @@
+//! What the machine must have beside Rust, and how it gets it on Debian.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::workspace;
+
+/// A program and the Debian package it comes in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// What the demo needs.
+pub(crate) const DEMO: &[Tool] = &[tool("ip", "iproute2"), tool("unshare", "util-linux")];
+
+/// What the tests need.
+pub(crate) const TEST: &[Tool] = &[
+    tool("ip", "iproute2"),
+    tool("unshare", "util-linux"),
+    tool("curl", "curl"),
+    tool("tcpdump", "tcpdump"),
+    tool("nft", "nftables"),
+    tool("ethtool", "ethtool"),
+    tool("git", "git"),
+    tool("c++", "g++"),
+];
+
+/// Installs the packages whose programs are missing.
+///
+/// # Errors
+/// When something is missing and we are not root or this is no Debian; the message holds the
+/// command that installs it.
+pub(crate) fn require(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<_> =
+        tools.iter().filter(|tool| !has(tool.program)).map(|tool| tool.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    if !has("apt-get") || !rustix::process::geteuid().is_root() {
+        bail!(
+            "these Debian packages are missing: {packages}\n\
+             hint: sudo apt-get update && sudo apt-get install --no-install-recommends {packages}"
+        );
+    }
+    println!("installing {packages}");
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+        apt
+    };
+    workspace::run(apt().arg("update"))?;
+    workspace::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(missing))
+}
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// Ordinary users of Debian do not have `sbin` in their path.
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| Path::new(&folder).join(program).is_file())
+}

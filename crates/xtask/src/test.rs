@@ -1,0 +1,121 @@
+//! `cargo xtask test`: installs what is missing, then runs everything there is.
+//!
+//! Two builds are made: the `dev` profile for all tests (the labs run its appliance, with overflow
+//! checks and debug assertions on) and the release build that the demo shows.
+
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::stages::Stages;
+use crate::workspace::{self, cargo};
+use crate::{debian, fuzz, tidy};
+
+/// Runs all stages.
+///
+/// # Errors
+/// The first stage that fails.
+pub(crate) fn run() -> Result<()> {
+    let mut stages = Stages::new();
+    let summary = run_stages(&mut stages, SMOKE_SECONDS)?;
+    stages.print_times();
+    println!("\n{summary}");
+    Ok(())
+}
+
+/// Runs the stages of the test command and returns the test runner's summary.
+///
+/// # Errors
+/// The first stage that fails.
+pub(crate) fn run_stages(stages: &mut Stages, fuzz_seconds: u64) -> Result<String> {
+    stages.run("packages", || debian::require(debian::TEST))?;
+    stages.run("format", || workspace::run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    stages.run("tidy", tidy::run)?;
+    stages.run("clippy", || workspace::run(&mut cargo(CLIPPY)))?;
+    stages.run("build", || workspace::run(&mut cargo(&["build", "--workspace"])))?;
+    let summary = stages.run("tests", tests)?;
+    stages.run("doc tests", || workspace::run(&mut cargo(&["test", "--workspace", "--doc"])))?;
+    stages.run("documents", documents)?;
+    // A process of its own: this program's file may have been built anew meanwhile.
+    stages.run("demo", || workspace::run(&mut cargo(&["xtask", "demo"])))?;
+    stages.run("fuzz", || fuzz::run(fuzz_seconds))?;
+    Ok(summary)
+}
+
+/// All tests but those in documentation; returns the runner's summary.
+fn tests() -> Result<String> {
+    let nextest = workspace::has_cargo_command("nextest");
+    let mut command = cargo(if nextest { NEXTEST } else { CARGO_TEST });
+    if std::io::stderr().is_terminal() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    command.env("MOORING_BIN", workspace::target()?.join("debug").join("mooring"));
+    let results =
+        echo(&mut command, |line| line.contains("Summary [") || line.starts_with("test result:"))?;
+    Ok(if nextest { results.join("\n") } else { total(&results) })
+}
+
+fn documents() -> Result<()> {
+    let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
+    workspace::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Runs a command, shows what it prints and returns the lines that are `wanted`.
+fn echo(command: &mut Command, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    // One pipe for both: the two runners use different ones.
+    let (reader, writer) = std::io::pipe()?;
+    let mut child = command
+        .stdout(Stdio::from(writer.try_clone()?))
+        .stderr(Stdio::from(writer))
+        .spawn()
+        .context("cannot run the tests")?;
+    // The command holds the other ends of the pipe: without this it would never close.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut kept = Vec::new();
+    for line in BufReader::new(reader).lines() {
+        let line = line?;
+        println!("{line}");
+        if wanted(&line) {
+            kept.push(line);
+        }
+    }
+    ensure!(child.wait()?.success(), "tests failed, see above");
+    Ok(kept)
+}
+
+/// One line from the lines of each test binary, `test result: ok. 3 passed; 0 failed; ...`.
+fn total(results: &[String]) -> String {
+    let sum = |what: &str| -> u64 {
+        let numbers = results.iter().flat_map(|line| line.split(['.', ';']));
+        numbers.filter_map(|part| part.trim().strip_suffix(what)?.trim().parse::<u64>().ok()).sum()
+    };
+    format!(
+        "test result: {} passed, {} failed, {} ignored in {} test binaries",
+        sum("passed"),
+        sum("failed"),
+        sum("ignored"),
+        results.len()
+    )
+}
+
+const SMOKE_SECONDS: u64 = 10;
+const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const NEXTEST: &[&str] = &["nextest", "run", "--workspace"];
+// One at a time: the labs share the machine's few cores.
+const CARGO_TEST: &[&str] =
+    &["test", "--workspace", "--lib", "--bins", "--tests", "--", "--test-threads=1"];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_results_of_all_binaries_are_added_up() {
+        let line = |passed: u8| {
+            format!("test result: ok. {passed} passed; 0 failed; 1 ignored; 0 measured; 0 filtered")
+        };
+        assert_eq!(
+            super::total(&[line(3), line(40)]),
+            "test result: 43 passed, 0 failed, 2 ignored in 2 test binaries"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! `docs/demands.md`: every row names a test that exists, a figure, or says "open".
+
+use super::{Finding, SourceFile};
+
+/// Checks the rows of the tables in the document.
+pub(super) fn check(files: &[SourceFile]) -> Vec<Finding> {
+    let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
+        return vec![Finding::error(DOCUMENT, 0, "is missing")];
+    };
+    let lines: Vec<_> = document.text.lines().collect();
+    let mut findings = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        // The row above the line of dashes is the table's head.
+        let is_head = lines.get(index + 1).is_some_and(|next| is_rule(next));
+        if line.starts_with('|') && !is_rule(line) && !is_head {
+            let problems = check_row(line, files).into_iter();
+            findings.extend(problems.map(|what| Finding::error(DOCUMENT, index + 1, what)));
+        }
+    }
+    findings
+}
+
+/// What is wrong with one row.
+fn check_row(row: &str, files: &[SourceFile]) -> Vec<String> {
+    let shown = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
+    let names: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
+    if names.is_empty() && !shown.to_lowercase().contains("open") {
+        return vec!["names no test or figure and does not say \"open\"".to_owned()];
+    }
+    let missing = names.into_iter().filter(|name| !exists(name, files));
+    missing.map(|name| format!("there is no `{name}`")).collect()
+}
+
+/// A name is a function (its last part counts), a file or folder, or a command of ours.
+fn exists(name: &str, files: &[SourceFile]) -> bool {
+    if name.starts_with("cargo ") || name.starts_with(".ci/") {
+        return true;
+    }
+    let function = format!("fn {}(", name.rsplit("::").next().unwrap_or(name));
+    let folder = format!("{}/", name.trim_end_matches('/'));
+    files.iter().any(|file| {
+        file.path == name
+            || file.path.starts_with(&folder)
+            || file.path.ends_with(".rs") && file.text.contains(&function)
+    })
+}
+
+fn is_rule(line: &str) -> bool {
+    line.starts_with('|') && line.contains('-') && line.chars().all(|c| "|-: ".contains(c))
+}
+
+const DOCUMENT: &str = "docs/demands.md";
+
+#[cfg(test)]
+mod tests {
+    use super::{DOCUMENT, SourceFile, check};
+
+    fn problems(row: &str) -> usize {
+        let table = format!("| demand | shown by |\n|---|---|\n{row}\n");
+        let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
+        let test = file("tests/lab/tests/thread.rs", "#[test]\nfn ping_works() {}");
+        check(&[file(DOCUMENT, &table), test]).len()
+    }
+
+    #[test]
+    fn a_row_names_what_exists_or_is_open() {
+        assert_eq!(problems("| 2.1 | `thread::ping_works` |"), 0);
+        assert_eq!(problems("| 2.1 | `tests/lab/tests/thread.rs` |"), 0);
+        assert_eq!(problems("| 2.2 | open |"), 0);
+        assert_eq!(problems("| 2.3 | `thread::ping_work` |"), 1);
+        assert_eq!(problems("| 2.4 | surely |"), 1);
+    }
+
+    #[test]
+    fn the_document_must_be_there() {
+        assert_eq!(check(&[]).len(), 1);
+    }
+}
