@@ -1,0 +1,134 @@
+//! What we say unasked: that an address is ours now, and that it still is.
+//!
+//! An announcement is repeated by a fixed schedule, in case the first is lost or a switch is still
+//! learning. Every repetition waits equally long, so each stage of the schedule is a queue in order
+//! of time. Bounded: no memory is taken after the start.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mooring_policy::InterfaceId;
+use mooring_session::Tick;
+
+use super::life::NEVER;
+use super::{InterfaceLink, Neighbours, arp, ndp};
+use crate::outbox::Outbox;
+
+/// Announcements under way, and the defences of the last seconds.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    /// Waiting for their first, second, third frame.
+    stages: [VecDeque<Announcement>; SCHEDULE.len()],
+    /// In order of time.
+    defended: VecDeque<Announcement>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Announcement {
+    interface: InterfaceId,
+    address: IpAddr,
+    /// When the next frame leaves; of a defence: when the next one may.
+    due: Tick,
+}
+
+impl Neighbours {
+    /// Tells the link that `address` is ours: at the next poll, 100 ms and 1 s later. False when
+    /// [`ANNOUNCEMENTS`] are under way already.
+    pub fn announce(&mut self, interface: InterfaceId, address: IpAddr, now: Tick) -> bool {
+        let under_way: usize = self.announcer.stages.iter().map(VecDeque::len).sum();
+        if under_way >= ANNOUNCEMENTS || usize::from(interface.0) >= self.links.len() {
+            return false;
+        }
+        self.announcer.stages[0].push_back(Announcement { interface, address, due: now });
+        self.timers.at(now);
+        true
+    }
+
+    /// Forgets what is still to be announced of an address that is no longer ours.
+    pub fn withdraw(&mut self, interface: InterfaceId, address: IpAddr) {
+        for queue in &mut self.announcer.stages {
+            queue.retain(|pending| (pending.interface, pending.address) != (interface, address));
+        }
+    }
+
+    /// Insists on an address of ours after [`Outcome::Conflict`](super::Outcome::Conflict), for a
+    /// caller that does not want to yield it. At most once in [`DEFEND_INTERVAL`] for an address:
+    /// two who both insist must not flood the link (RFC 5227 §2.4). True when a frame leaves.
+    pub fn defend(
+        &mut self,
+        interface: InterfaceId,
+        address: IpAddr,
+        now: Tick,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let Some(link) = self.links.get(usize::from(interface.0)) else { return false };
+        let defended = &mut self.announcer.defended;
+        while defended.front().is_some_and(|oldest| oldest.due <= now) {
+            defended.pop_front();
+        }
+        let lately = |past: &Announcement| (past.interface, past.address) == (interface, address);
+        if defended.len() >= DEFENCES || defended.iter().any(lately) {
+            return false;
+        }
+        defended.push_back(Announcement { interface, address, due: now + DEFEND_INTERVAL });
+        send(link, interface, address, outbox)
+    }
+}
+
+impl Announcer {
+    pub(super) fn new() -> Self {
+        Self {
+            stages: SCHEDULE.map(|_| VecDeque::with_capacity(ANNOUNCEMENTS)),
+            defended: VecDeque::with_capacity(DEFENCES),
+        }
+    }
+
+    /// Sends one announcement that is due. False when none is, or when no buffer is free: it stays
+    /// due then.
+    pub(super) fn step(&mut self, links: &[InterfaceLink], now: Tick, outbox: &mut Outbox) -> bool {
+        let due =
+            |stage: &VecDeque<Announcement>| stage.front().is_some_and(|next| next.due <= now);
+        let Some(stage) = self.stages.iter().position(due) else { return false };
+        let Some(mut next) = self.stages[stage].front().copied() else { return false };
+        if !send(&links[usize::from(next.interface.0)], next.interface, next.address, outbox) {
+            return false;
+        }
+        self.stages[stage].pop_front();
+        if let Some(wait) = SCHEDULE.get(stage + 1) {
+            next.due = now + *wait;
+            self.stages[stage + 1].push_back(next);
+        }
+        true
+    }
+
+    /// When the next announcement is due.
+    pub(super) fn next_due(&self) -> Tick {
+        self.stages.iter().filter_map(VecDeque::front).map(|next| next.due).min().unwrap_or(NEVER)
+    }
+}
+
+fn send(
+    link: &InterfaceLink,
+    interface: InterfaceId,
+    address: IpAddr,
+    outbox: &mut Outbox,
+) -> bool {
+    match address {
+        IpAddr::V4(address) => arp::announce(link, interface, address, outbox),
+        IpAddr::V6(address) => ndp::announce(link, interface, address, outbox),
+    }
+}
+
+/// How long each frame of an announcement waits after the one before: at 0, 100 ms and 1 s.
+const SCHEDULE: [Duration; 3] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(900)];
+
+/// Addresses that can be under announcement at one time.
+pub const ANNOUNCEMENTS: usize = 4096;
+
+/// Between two defences of one address: DEFEND_INTERVAL of RFC 5227 §1.1.
+pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Addresses that are defended within one interval; attacks on more are not answered.
+const DEFENCES: usize = 64;

@@ -1,0 +1,312 @@
+//! Neighbours: the machines on our links, and we as one of theirs. ARP (RFC 826, RFC 5227) and
+//! neighbor discovery (RFC 4861): finds the MAC address of a next hop while its packets wait,
+//! notices when it goes away, answers for the addresses that are ours, and announces them.
+//!
+//! Sans-I/O like the whole engine: frames and a [`Tick`] come in, frames for the [`Outbox`] go out.
+//! A session holds a [`NextHopIndex`]; a neighbour that changes its MAC address changes it for all
+//! of its sessions at once.
+//!
+//! Invariants: nothing is sent in the name of an address that is not ours, nothing is learned from
+//! one who uses ours; an entry in use is never evicted; a held packet is released or dropped and
+//! counted, once; nothing is allocated after [`Neighbours::new`].
+//!
+//! It knows no session, no rule and no route: which addresses are ours is asked of the caller.
+//!
+//! Where to read on: `life` has the states of an entry, `arp` and `ndp` the messages, `announce`
+//! what we say unasked, `table` and `hold` the memory.
+
+mod announce;
+mod arp;
+mod hold;
+mod life;
+mod link;
+mod ndp;
+mod queue;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use mooring_packet::Packet;
+use mooring_policy::InterfaceId;
+use mooring_session::{NextHopIndex, Tick};
+use mooring_wire::Mac;
+
+pub use self::announce::{ANNOUNCEMENTS, DEFEND_INTERVAL};
+pub use self::hold::{HELD_IN_ALL, HELD_PER_NEIGHBOUR, HoldRefused};
+pub use self::life::{FAILED_REST, MAX_SOLICITS, REACHABLE_TIME, RETRANSMIT, State};
+pub use self::link::InterfaceLink;
+pub use self::table::L2;
+
+use self::announce::Announcer;
+use self::hold::WaitingRoom;
+use self::life::{NEVER, Timers};
+use self::table::{Key, Mark, Table};
+use crate::outbox::Outbox;
+
+/// The neighbours of one worker's interfaces.
+#[derive(Debug)]
+pub struct Neighbours {
+    links: Box<[InterfaceLink]>,
+    table: Table,
+    timers: Timers,
+    waiting: WaitingRoom,
+    announcer: Announcer,
+}
+
+impl Neighbours {
+    /// An empty table of `capacity` entries for the interfaces `links`, in the order of their
+    /// `InterfaceId`. Takes all memory that it will ever need.
+    ///
+    /// # Panics
+    /// If `capacity` is above 65,535: an index has 16 bits.
+    #[must_use]
+    pub fn new(links: &[InterfaceLink], capacity: usize) -> Self {
+        let capacity = u16::try_from(capacity).expect("an index of a neighbour has 16 bits");
+        Self {
+            links: links.into(),
+            table: Table::new(capacity),
+            timers: Timers::new(capacity),
+            waiting: WaitingRoom::new(),
+            announcer: Announcer::new(),
+        }
+    }
+
+    /// Finds or creates the entry of `address` on `interface` and counts one user; every user calls
+    /// [`Self::release`] once. Asks nobody yet. `None` when the address names no single machine, or
+    /// when all entries are in use (idle ones are evicted first, the longest idle first).
+    pub fn acquire(
+        &mut self,
+        interface: InterfaceId,
+        address: IpAddr,
+        now: Tick,
+    ) -> Option<NextHopIndex> {
+        let slot = self.find_or_insert(Key { interface, address }, now)?;
+        self.table.entry_mut(slot).users += 1;
+        self.table.refile(slot);
+        Some(NextHopIndex(slot))
+    }
+
+    /// Counts one user less. What an idle entry knows is kept until its room is needed.
+    ///
+    /// # Panics
+    /// If `hop` is beyond the table: only [`Self::acquire`] makes one.
+    pub fn release(&mut self, hop: NextHopIndex) {
+        let entry = self.table.entry_mut(hop.0);
+        if entry.state == State::Vacant {
+            return;
+        }
+        entry.users = entry.users.saturating_sub(1);
+        self.table.refile(hop.0);
+        self.forget_if_worthless(hop.0);
+    }
+
+    /// The way to the neighbour, for a packet that is about to leave: `None` while its address is
+    /// not known. Two loads and a compare; the first use in a while also stores.
+    #[inline]
+    pub fn resolved(&mut self, hop: NextHopIndex) -> Option<&L2> {
+        let (l2, mark) = self.table.header_mut(hop.0)?;
+        match *mark {
+            Mark::Used => {}
+            Mark::Unused => *mark = Mark::Used,
+            Mark::Asleep => {
+                *mark = Mark::Used;
+                self.timers.wake(hop.0);
+            }
+            Mark::Unresolved => return None,
+        }
+        Some(l2)
+    }
+
+    /// Lets a packet wait that [`Self::resolved`] had no way for, and asks for the neighbour. The
+    /// first 14 bytes of the packet are overwritten when it leaves.
+    ///
+    /// # Errors
+    /// [`HoldRefused`] when the packet has to be dropped instead.
+    ///
+    /// # Panics
+    /// If `hop` is beyond the table: only [`Self::acquire`] makes one.
+    pub fn hold(
+        &mut self,
+        hop: NextHopIndex,
+        packet: &Packet<'_>,
+        now: Tick,
+        outbox: &mut Outbox,
+    ) -> Result<(), HoldRefused> {
+        if !self.resolve(hop.0, now, outbox) {
+            return Err(HoldRefused::Unreachable);
+        }
+        let held = &mut self.table.entry_mut(hop.0).held;
+        if !self.waiting.has_room(*held) {
+            return Err(HoldRefused::QueueFull);
+        }
+        let copy = outbox.copy(packet).ok_or(HoldRefused::NoBuffer)?;
+        if let Err(copy) = self.waiting.push(held, copy) {
+            outbox.discard(copy);
+            return Err(HoldRefused::QueueFull);
+        }
+        self.table.refile(hop.0);
+        if self.table.mac(hop.0).is_some() {
+            self.release_held(hop.0, outbox);
+        }
+        Ok(())
+    }
+
+    /// Does what is due: asks again, gives up, probes, announces. At most [`WORK_PER_POLL`] timers
+    /// and as many announcements a call; one compare when nothing is due.
+    #[inline]
+    pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) -> Polled {
+        if now < self.timers.alarm {
+            return Polled { dropped: 0, next_deadline: self.next_deadline() };
+        }
+        self.poll_due(now, outbox)
+    }
+
+    /// The interface by which packets for `hop` leave.
+    ///
+    /// # Panics
+    /// If `hop` is beyond the table: only [`Self::acquire`] makes one.
+    #[inline]
+    #[must_use]
+    pub fn egress(&self, hop: NextHopIndex) -> InterfaceId {
+        self.table.egress(hop.0)
+    }
+
+    /// When [`Self::poll`] has something to do next, at the earliest.
+    #[inline]
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        (self.timers.alarm != NEVER).then_some(self.timers.alarm)
+    }
+
+    /// All entries, for `show neighbors`.
+    pub fn entries(&self) -> impl Iterator<Item = EntryView> {
+        self.table.occupied().map(|slot| {
+            let entry = self.table.entry(slot);
+            EntryView {
+                interface: entry.key.interface,
+                address: entry.key.address,
+                mac: self.table.mac(slot),
+                state: entry.state,
+                held: entry.held.len(),
+                users: entry.users,
+                since: entry.since,
+            }
+        })
+    }
+
+    /// The slot of `key`, made if need be and if there is room. A new one is idle.
+    fn find_or_insert(&mut self, key: Key, now: Tick) -> Option<u16> {
+        if let Some(slot) = self.table.find(&key) {
+            return Some(slot);
+        }
+        let link = self.links.get(usize::from(key.interface.0))?;
+        if !names_one_machine(key.address) {
+            return None;
+        }
+        let (source, peer) = (link.mac, link.fixed_peer);
+        if self.table.is_full() {
+            let evicted = self.table.longest_idle()?;
+            self.forget(evicted);
+        }
+        let slot = self.table.insert(key, source, now)?;
+        if let Some(mac) = peer {
+            self.table.set_mac(slot, mac);
+            self.table.set_mark(slot, Mark::Used);
+            self.table.entry_mut(slot).state = State::Permanent;
+        }
+        Some(slot)
+    }
+
+    #[cold]
+    fn poll_due(&mut self, now: Tick, outbox: &mut Outbox) -> Polled {
+        let mut dropped = 0;
+        for _ in 0..WORK_PER_POLL {
+            if !self.announcer.step(&self.links, now, outbox) {
+                break;
+            }
+        }
+        for _ in 0..WORK_PER_POLL {
+            let Some(now_dropped) = self.step(now, outbox) else { break };
+            dropped += now_dropped;
+        }
+        self.timers.alarm = self.first_timer().min(self.announcer.next_due());
+        Polled { dropped, next_deadline: self.next_deadline() }
+    }
+}
+
+/// What a frame that spoke ARP or ND was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It asked for an address of ours; the answer is in the outbox.
+    Answered,
+    /// It told something new about a neighbour.
+    Learned,
+    /// Nothing follows from it.
+    Ignored(Ignored),
+    /// Somebody else uses this address of ours. We keep it; see [`Neighbours::defend`].
+    Conflict(IpAddr),
+}
+
+/// Why nothing follows from an ARP or ND frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// It is not a message of its protocol, or breaks one of its rules.
+    Malformed,
+    /// Its ICMPv6 checksum is wrong.
+    BadChecksum,
+    /// Its sender cannot be a neighbour: our own MAC, a group's, or an IP address of no machine.
+    BadSender,
+    /// It concerns neither an address of ours nor a neighbour that we know, or says nothing new.
+    NotForUs,
+    /// It asked for an address of ours, but no buffer was free to answer.
+    NoBuffer,
+}
+
+/// What a poll did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// Packets dropped because their neighbour did not answer.
+    pub dropped: u64,
+    /// As [`Neighbours::next_deadline`].
+    pub next_deadline: Option<Tick>,
+}
+
+/// One entry as `show neighbors` prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryView {
+    /// The interface that the neighbour is on.
+    pub interface: InterfaceId,
+    /// Its IP address.
+    pub address: IpAddr,
+    /// Its MAC address, where it is known.
+    pub mac: Option<Mac>,
+    /// Where the entry stands in its life.
+    pub state: State,
+    /// Packets that wait for it.
+    pub held: u16,
+    /// Sessions (and others) that use it.
+    pub users: u32,
+    /// When the state began, or the neighbour last answered.
+    pub since: Tick,
+}
+
+/// True unless the address is a group's, everybody's, nobody's or the host's own.
+fn names_one_machine(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            !(address.is_unspecified()
+                || address.is_multicast()
+                || address.is_broadcast()
+                || address.is_loopback())
+        }
+        IpAddr::V6(address) => {
+            !(address.is_unspecified() || address.is_multicast() || address.is_loopback())
+        }
+    }
+}
+
+/// The most timers (and the most announcements) that one poll works off; the rest is due at the
+/// next one.
+pub const WORK_PER_POLL: usize = 64;

@@ -1,0 +1,219 @@
+//! The entries of all neighbours, and who may be forgotten for a new one.
+//!
+//! Every slot is in exactly one of three conditions: free; in use (somebody counts on it or packets
+//! wait for it); or idle, which may be evicted, the longest idle first. All memory is taken at the
+//! start.
+//!
+//! It knows no protocol and no timer; what an entry's state means is in `life`.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use mooring_policy::InterfaceId;
+use mooring_session::Tick;
+use mooring_wire::Mac;
+use mooring_wire::ethernet::{self, EtherType, HEADER_LEN};
+
+use super::hold::Chain;
+use super::life::State;
+use super::queue::SlotQueue;
+
+/// Everything that a packet needs to reach its neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L2 {
+    /// The whole Ethernet header: neighbour, our address, EtherType.
+    pub header: [u8; HEADER_LEN],
+    /// The interface to leave by.
+    pub egress: InterfaceId,
+}
+
+/// The bounded neighbour table. Indexing by a slot is the only way to an entry.
+#[derive(Debug)]
+pub(super) struct Table {
+    hot: Box<[Hot]>,
+    entries: Box<[Entry]>,
+    /// Keyed per start by std, since others choose the addresses. Nothing iterates over it, so the
+    /// same input still gives the same output. Twice the room that is used, so that hashbrown
+    /// clears its tombstones in place and never allocates.
+    index: HashMap<Key, u16>,
+    free: SlotQueue,
+    idle: SlotQueue,
+}
+
+/// The sixteen bytes that a forwarded packet reads.
+#[derive(Clone, Copy, Debug)]
+struct Hot {
+    l2: L2,
+    mark: Mark,
+}
+
+/// Whether the header holds, and whether anybody has used it since the entry's life last looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The header's destination is not known.
+    Unresolved,
+    /// Resolved; not used lately.
+    Unused,
+    /// Resolved and used.
+    Used,
+    /// Resolved; the next use must be told to the entry's life.
+    Asleep,
+}
+
+/// What the packet path does not read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) key: Key,
+    /// Sessions and others that hold the index.
+    pub(super) users: u32,
+    pub(super) held: Chain,
+    pub(super) state: State,
+    /// Questions sent since the state began.
+    pub(super) attempts: u8,
+    /// When the timer of the state ends; in `Failed`: until when nobody is asked again.
+    pub(super) due: Tick,
+    /// When the state began or was last confirmed.
+    pub(super) since: Tick,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) interface: InterfaceId,
+    pub(super) address: IpAddr,
+}
+
+impl Table {
+    pub(super) fn new(capacity: u16) -> Self {
+        let mut free = SlotQueue::new(capacity);
+        (0..capacity).for_each(|slot| free.push(slot));
+        Self {
+            hot: vec![Hot::VACANT; usize::from(capacity)].into(),
+            entries: vec![Entry::VACANT; usize::from(capacity)].into(),
+            index: HashMap::with_capacity(2 * usize::from(capacity)),
+            free,
+            idle: SlotQueue::new(capacity),
+        }
+    }
+
+    /// A free slot for a new entry of `key`, which must not be in the table. It starts idle, with
+    /// its source and EtherType written. `None` when no slot is free.
+    pub(super) fn insert(&mut self, key: Key, source: Mac, now: Tick) -> Option<u16> {
+        let slot = self.free.pop()?;
+        self.index.insert(key, slot);
+        self.entries[usize::from(slot)] =
+            Entry { key, state: State::Incomplete, since: now, ..Entry::VACANT };
+        let ether_type = match key.address {
+            IpAddr::V4(_) => EtherType::IPV4,
+            IpAddr::V6(_) => EtherType::IPV6,
+        };
+        let mut header = [0; HEADER_LEN];
+        ethernet::emit(&mut header, Mac::ZERO, source, ether_type);
+        let l2 = L2 { header, egress: key.interface };
+        self.hot[usize::from(slot)] = Hot { l2, mark: Mark::Unresolved };
+        self.idle.push(slot);
+        Some(slot)
+    }
+
+    /// Forgets an idle entry.
+    pub(super) fn remove(&mut self, slot: u16) {
+        self.index.remove(&self.entries[usize::from(slot)].key);
+        self.entries[usize::from(slot)] = Entry::VACANT;
+        self.hot[usize::from(slot)] = Hot::VACANT;
+        self.idle.remove(slot);
+        self.free.push(slot);
+    }
+
+    /// Writes the neighbour's MAC address into the header.
+    pub(super) fn set_mac(&mut self, slot: u16, mac: Mac) {
+        self.hot[usize::from(slot)].l2.header[..size_of::<Mac>()].copy_from_slice(&mac.0);
+    }
+
+    pub(super) fn set_mark(&mut self, slot: u16, mark: Mark) {
+        self.hot[usize::from(slot)].mark = mark;
+    }
+
+    /// Files the entry among those in use or those idle, after its users or held packets changed.
+    pub(super) fn refile(&mut self, slot: u16) {
+        let entry = &self.entries[usize::from(slot)];
+        if entry.users == 0 && entry.held.len() == 0 {
+            self.idle.push(slot);
+        } else {
+            self.idle.remove(slot);
+        }
+    }
+
+    pub(super) fn entry_mut(&mut self, slot: u16) -> &mut Entry {
+        &mut self.entries[usize::from(slot)]
+    }
+
+    /// The header of `slot`, whether it holds or not, and the mark that tells. The packet path.
+    #[inline]
+    pub(super) fn header_mut(&mut self, slot: u16) -> Option<(&L2, &mut Mark)> {
+        let hot = self.hot.get_mut(usize::from(slot))?;
+        Some((&hot.l2, &mut hot.mark))
+    }
+
+    pub(super) fn entry(&self, slot: u16) -> &Entry {
+        &self.entries[usize::from(slot)]
+    }
+
+    pub(super) fn find(&self, key: &Key) -> Option<u16> {
+        self.index.get(key).copied()
+    }
+
+    /// The entry that has been idle longest.
+    pub(super) fn longest_idle(&self) -> Option<u16> {
+        self.idle.first()
+    }
+
+    /// True when a new entry needs an eviction.
+    pub(super) fn is_full(&self) -> bool {
+        self.free.first().is_none()
+    }
+
+    /// The neighbour's MAC address, where it is known.
+    pub(super) fn mac(&self, slot: u16) -> Option<Mac> {
+        let Hot { l2, mark } = &self.hot[usize::from(slot)];
+        let mac = l2.header.first_chunk().copied().map(Mac);
+        mac.filter(|_| *mark != Mark::Unresolved)
+    }
+
+    pub(super) fn mark(&self, slot: u16) -> Mark {
+        self.hot[usize::from(slot)].mark
+    }
+
+    #[inline]
+    pub(super) fn egress(&self, slot: u16) -> InterfaceId {
+        self.hot[usize::from(slot)].l2.egress
+    }
+
+    #[cfg(test)]
+    pub(super) fn index_capacity(&self) -> usize {
+        self.index.capacity()
+    }
+
+    /// The slots with an entry.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = u16> {
+        let slots = 0..self.entries.len() as u16;
+        slots.filter(|slot| self.entries[usize::from(*slot)].state != State::Vacant)
+    }
+}
+
+impl Hot {
+    const VACANT: Self =
+        Self { l2: L2 { header: [0; HEADER_LEN], egress: InterfaceId(0) }, mark: Mark::Unresolved };
+}
+
+impl Entry {
+    const VACANT: Self = Self {
+        key: Key { interface: InterfaceId(0), address: IpAddr::V4(Ipv4Addr::UNSPECIFIED) },
+        users: 0,
+        held: Chain::EMPTY,
+        state: State::Vacant,
+        attempts: 0,
+        due: Tick::ZERO,
+        since: Tick::ZERO,
+    };
+}
+
+const _: () = assert!(size_of::<Hot>() == 16, "four entries a cache line");
