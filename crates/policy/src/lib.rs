@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod claims;
+mod classifier;
 mod model;
 mod policy;
 mod pool;
@@ -52,12 +53,12 @@ pub struct Loaded {
 /// the syntax errors alone: what stands between them cannot be trusted.
 pub fn load(text: &str) -> Result<Loaded, Problems> {
     let mut report = Report::new(text);
-    let compiled =
-        read::read(text, &mut report).map(|model| validate::validate(&model, &mut report));
-    let (failed, problems) = report.finish();
+    let model = read::read(text, &mut report);
+    let compiled = model.and_then(|model| validate::validate(&model, &mut report));
+    let problems = report.finish();
     match compiled {
-        Some((policy, settings)) if !failed => Ok(Loaded { policy, settings, warnings: problems }),
-        _ => Err(Problems(problems)),
+        Some((policy, settings)) => Ok(Loaded { policy, settings, warnings: problems }),
+        None => Err(Problems(problems)),
     }
 }
 

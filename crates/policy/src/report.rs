@@ -45,11 +45,10 @@ impl<'t> Report<'t> {
         self.position(offset).0
     }
 
-    /// Whether there was an error, and all problems in the order of the text.
-    pub(crate) fn finish(mut self) -> (bool, Vec<Problem>) {
+    /// All problems in the order of the text.
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|(offset, _)| *offset);
-        let failed = self.has_errors();
-        (failed, self.found.into_iter().map(|(_, problem)| problem).collect())
+        self.found.into_iter().map(|(_, problem)| problem).collect()
     }
 
     fn add(&mut self, severity: Severity, offset: usize, message: &str, hint: &str) {

@@ -103,7 +103,7 @@ impl Matcher {
     }
 
     /// A condition on ports is one on the protocol as well: what has no ports does not match.
-    fn ports_match(&self, question: &Question) -> bool {
+    pub(crate) fn ports_match(&self, question: &Question) -> bool {
         if self.source_ports.is_none() && self.destination_ports.is_none() {
             return true;
         }

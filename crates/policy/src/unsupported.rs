@@ -8,6 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::Value::{Any, Ipv6Element, NumberNot, Prefix, Text, True};
 use crate::report::Report;
 
 /// One line of the table: `key` of `section`, having a certain value, cannot be done.
@@ -115,99 +116,42 @@ const fn ignored(
     Feature { section, key, value, effect: Effect::Ignored, hint }
 }
 
-const KINDS: &str = "the kinds of this version are \"source-nat\", \"bypass\" and \"drop\"";
-const BACKENDS: &str = "use backend = \"af_packet\"";
+const APPLIANCE: &str = "[appliance]";
+const INTERFACE: &str = "[[interface]]";
+const POOL: &str = "[[pool]]";
+const RULE: &str = "[[rule]]";
 
+const BACKENDS: &str = "use backend = \"af_packet\"";
+const FILTERING: &str = "remove it: \"address-and-port-dependent\" is the default";
+const ALLOCATION: &str = "remove `allocation`: \"random\" is the default";
+const KINDS: &str = "the kinds of this version are \"source-nat\", \"bypass\" and \"drop\"";
+
+#[rustfmt::skip] // one line a feature
 const FEATURES: &[Feature] = &[
-    ignored("[appliance]", "workers", Value::NumberNot("1"), "one worker runs"),
-    ignored(
-        "[appliance]",
-        "metrics",
-        Value::Any,
-        "nothing listens there; `mooring show` has the figures",
-    ),
-    ignored(
-        "[appliance]",
-        "health",
-        Value::Any,
-        "nothing listens there; `mooring show` has the state",
-    ),
-    refused("[control]", "source", Value::Text("kubernetes"), "use source = \"file\""),
-    refused(
-        "[[interface]]",
-        "device",
-        Value::Prefix("network:"),
-        "name the device as `ip link` shows it",
-    ),
-    refused("[[interface]]", "backend", Value::Text("tap"), BACKENDS),
-    refused("[[interface]]", "backend", Value::Text("af_xdp"), BACKENDS),
-    refused(
-        "[[interface]]",
-        "addresses",
-        Value::Text("kernel"),
-        "list the addresses: addresses = [\"192.0.2.1/24\"]",
-    ),
-    refused(
-        "[[interface]]",
-        "vrf",
-        Value::Any,
-        "remove it: all interfaces share one routing table",
-    ),
-    refused(
-        "[[interface]]",
-        "gateway_addresses",
-        Value::Any,
-        "remove it: inside hosts use one of `addresses`",
-    ),
-    refused(
-        "[[route]]",
-        "via",
-        Value::Text("kernel"),
-        "write the router's address: via = \"192.0.2.2\"",
-    ),
-    refused("[[pool]]", "addresses", Value::Ipv6Element, "pools hold IPv4 addresses only"),
-    refused(
-        "[[pool]]",
-        "mapping",
-        Value::Text("endpoint-dependent"),
-        "remove it: \"endpoint-independent\" is the default",
-    ),
-    refused(
-        "[[pool]]",
-        "filtering",
-        Value::Text("address-dependent"),
-        "remove it: \"address-and-port-dependent\" is the default",
-    ),
-    refused(
-        "[[pool]]",
-        "filtering",
-        Value::Text("endpoint-independent"),
-        "remove it: \"address-and-port-dependent\" is the default",
-    ),
-    ignored(
-        "[[pool]]",
-        "hairpin",
-        Value::True,
-        "inside hosts do not reach each other by pool addresses",
-    ),
-    refused(
-        "[[pool]]",
-        "allocation.kind",
-        Value::Text("port-block"),
-        "remove `allocation`: \"random\" is the default",
-    ),
-    refused(
-        "[[pool]]",
-        "allocation.kind",
-        Value::Text("deterministic"),
-        "remove `allocation`: \"random\" is the default",
-    ),
-    refused("[[rule]]", "kind", Value::Text("static"), KINDS),
-    refused("[[rule]]", "kind", Value::Text("port-forward"), KINDS),
-    refused("[[rule]]", "kind", Value::Text("load-balance"), KINDS),
-    refused("[[rule]]", "kind", Value::Text("nat64"), KINDS),
-    refused("[[rule]]", "kind", Value::Text("siit"), KINDS),
-    refused("[[rule]]", "kind", Value::Text("nptv6"), KINDS),
-    refused("[[rule]]", "kind", Value::Text("deliver"), KINDS),
-    ignored("[[rule]]", "drain", Value::True, "a session ends with its rule"),
+    ignored(APPLIANCE, "workers", NumberNot("1"), "one worker runs"),
+    ignored(APPLIANCE, "metrics", Any, "nothing listens there; `mooring show` has the figures"),
+    ignored(APPLIANCE, "health", Any, "nothing listens there; `mooring show` has the state"),
+    refused("[control]", "source", Text("kubernetes"), "use source = \"file\""),
+    refused(INTERFACE, "device", Prefix("network:"), "name the device as `ip link` shows it"),
+    refused(INTERFACE, "backend", Text("tap"), BACKENDS),
+    refused(INTERFACE, "backend", Text("af_xdp"), BACKENDS),
+    refused(INTERFACE, "addresses", Text("kernel"), "list them: addresses = [\"192.0.2.1/24\"]"),
+    refused(INTERFACE, "vrf", Any, "remove it: all interfaces share one routing table"),
+    refused(INTERFACE, "gateway_addresses", Any, "remove it: inside hosts use one of `addresses`"),
+    refused("[[route]]", "via", Text("kernel"), "write the router's address: via = \"192.0.2.2\""),
+    refused(POOL, "addresses", Ipv6Element, "pools hold IPv4 addresses only"),
+    refused(POOL, "mapping", Text("endpoint-dependent"), "remove it: \"endpoint-independent\" is the default"),
+    refused(POOL, "filtering", Text("address-dependent"), FILTERING),
+    refused(POOL, "filtering", Text("endpoint-independent"), FILTERING),
+    ignored(POOL, "hairpin", True, "inside hosts do not reach each other by pool addresses"),
+    refused(POOL, "allocation.kind", Text("port-block"), ALLOCATION),
+    refused(POOL, "allocation.kind", Text("deterministic"), ALLOCATION),
+    refused(RULE, "kind", Text("static"), KINDS),
+    refused(RULE, "kind", Text("port-forward"), KINDS),
+    refused(RULE, "kind", Text("load-balance"), KINDS),
+    refused(RULE, "kind", Text("nat64"), KINDS),
+    refused(RULE, "kind", Text("siit"), KINDS),
+    refused(RULE, "kind", Text("nptv6"), KINDS),
+    refused(RULE, "kind", Text("deliver"), KINDS),
+    ignored(RULE, "drain", True, "a session ends with its rule"),
 ];

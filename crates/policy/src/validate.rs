@@ -2,8 +2,7 @@
 //!
 //! Every check reports and goes on. An element with a mistake still takes its place, with whatever
 //! of it could be read, so that ids keep counting in the order of the text and others that refer to
-//! it by name get no error of their own. The caller discards the result if anything was reported as
-//! an error.
+//! it by name get no error of their own. Nothing is compiled if anything was reported as an error.
 
 mod interfaces;
 mod pools;
@@ -21,21 +20,21 @@ use crate::policy::{Parts, Policy};
 use crate::report::{Report, did_you_mean};
 use crate::settings::Settings;
 
-pub(crate) fn validate(model: &Model, report: &mut Report<'_>) -> (Policy, Settings) {
+/// `None` if there is an error, found here or before.
+pub(crate) fn validate(model: &Model, report: &mut Report<'_>) -> Option<(Policy, Settings)> {
     settings::version(model.version.as_ref(), report);
+    let settings = settings::appliance(&model.appliance, report);
     let links = interfaces::validate(&model.interfaces, report);
     let routes = routes::validate(model, &links, report);
-    let pools = pools::validate(&model.pools, &links, &routes, report);
-    let rules = rules::validate(model, report);
-    let policy = Policy::compile(Parts {
-        interfaces: links.interfaces,
-        routes: routes.into_iter().map(|route| (route.destination, route.route)).collect(),
-        pools,
-        rules,
+    let parts = Parts {
+        pools: pools::validate(&model.pools, &links, &routes, report),
+        rules: rules::validate(model, report),
         timeouts: settings::timeouts(&model.timeouts, report),
         limits: settings::limits(&model.limits, report),
-    });
-    (policy, settings::appliance(&model.appliance, report))
+        interfaces: links.interfaces,
+        routes: routes.into_iter().map(|route| (route.destination, route.route)).collect(),
+    };
+    (!report.has_errors()).then(|| (Policy::compile(parts), settings))
 }
 
 /// The value of a key that must be there; `example` shows how it is written.

@@ -185,7 +185,7 @@ fn model() -> impl Strategy<Value = Model> {
     sizes.prop_flat_map(|(interfaces, pools)| {
         let (links, count) = (interfaces.len() as u8, pools.len() as u16);
         let routes = btree_map(prefix(), 0..links, 0..6);
-        let rules = vec(rule(links, count), 0..12);
+        let rules = vec(rule(links, count), 0..80);
         (routes, rules).prop_map(move |(routes, rules)| {
             let (interfaces, pools) = (interfaces.clone(), pools.clone());
             let mut model = Model { interfaces, routes: Vec::new(), pools, rules };
@@ -242,7 +242,9 @@ proptest! {
             let destination = bits(question.destination);
             prop_assert_eq!(policy.route(question.destination), model.route(destination));
             prop_assert_eq!(policy.ownership(question.destination), model.ownership(destination));
+            let asked = policy.rules.iter().position(|rule| rule.matches(question));
             let first = model.rules.iter().position(|rule| rule.matches(question));
+            prop_assert_eq!(asked, first);
             prop_assert_eq!(policy.decide(question), first.map(|index| RuleId(index as u16)));
         }
     }
