@@ -56,7 +56,8 @@ fn required<'m, T, V>(
     value
 }
 
-/// The element's name; without one, what messages call it. Reports an empty one, or one that an earlier element has.
+/// The element's name; without one, what messages call it. Reports an empty one, or one that an
+/// earlier element has.
 fn unique_name<T: Named>(
     what: &str,
     index: usize,

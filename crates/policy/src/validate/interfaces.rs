@@ -1,5 +1,7 @@
 //! `[[interface]]`: devices, own addresses and the prefixes they connect.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use toml::Spanned;
 
@@ -16,7 +18,7 @@ pub(super) struct Links {
 
 impl Links {
     /// The interface to whose connected prefixes the address belongs; the longest one decides.
-    pub(super) fn connected(&self, address: std::net::IpAddr) -> Option<InterfaceId> {
+    pub(super) fn connected(&self, address: IpAddr) -> Option<InterfaceId> {
         self.addresses
             .iter()
             .filter(|(_, own)| own.value.contains(&address))
@@ -129,13 +131,14 @@ fn place(
 ) {
     let net = address.value;
     for (other, earlier) in &links.addresses {
-        let line = report.line(earlier.at.start);
         if earlier.value.addr() == net.addr() {
             let message = format!("the address {} is given twice", net.addr());
-            report.error(address.at, message, format!("the first is on line {line}"));
+            let hint = format!("the first is on line {}", report.line(earlier.at.start));
+            report.error(address.at, message, hint);
             return;
         }
         if *other != id && earlier.value.trunc() == net.trunc() {
+            let line = report.line(earlier.at.start);
             let other = links.name(*other);
             let message =
                 format!("{} is connected to `{other}` already, now to `{name}`", net.trunc());

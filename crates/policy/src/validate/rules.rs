@@ -31,7 +31,7 @@ pub(super) fn validate(model: &Model, report: &mut Report<'_>) -> Vec<Rule> {
     }
     // A condition that could not be read stands for any: nothing can be said about its rule.
     if !report.has_errors() {
-        warn_useless(&rules, elements, report);
+        warn_useless(&rules, model, report);
     }
     rules
 }
@@ -193,19 +193,29 @@ fn check_ports(
     }
 }
 
-fn warn_useless(rules: &[Rule], elements: &[Element<model::Rule>], report: &mut Report<'_>) {
+/// What is allowed but has no effect: no rule at all, a rule behind another, a pool without a rule.
+fn warn_useless(rules: &[Rule], model: &Model, report: &mut Report<'_>) {
     if rules.is_empty() {
         let hint = "add a [[rule]]: what no rule matches is dropped (`no_rule`)";
         report.warning(0..0, "there is no rule: every new session will be dropped", hint);
+        return;
+    }
+    for (index, pool) in model.pools.iter().enumerate() {
+        let action = Action::SourceNat(PoolId(index as u16));
+        let Some(name) = pool.keys.name.as_ref().map(Spanned::get_ref) else { continue };
+        if rules.iter().all(|rule| rule.action != action) {
+            let hint = format!("add pool = \"{name}\" to a [[rule]], or remove the pool");
+            report.warning(pool.at.clone(), format!("no rule uses the pool `{name}`"), hint);
+        }
     }
     for (index, rule) in rules.iter().enumerate() {
         let covers = |earlier: &Rule| earlier.matcher.covers(&rule.matcher);
         let Some(earlier) = rules[..index].iter().position(covers) else { continue };
         let (name, first) = (&rule.name, &rules[earlier].name);
         let message = format!("rule `{name}` is never reached: `{first}` matches all of it");
-        let line = report.line(elements[earlier].at.start);
+        let line = report.line(model.rules[earlier].at.start);
         let hint = format!("the first match wins: move it before line {line}, or remove it");
-        report.warning(elements[index].at.clone(), message, hint);
+        report.warning(model.rules[index].at.clone(), message, hint);
     }
 }
 

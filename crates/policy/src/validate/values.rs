@@ -68,7 +68,10 @@ pub(super) fn interface_address(value: &Spanned<String>, report: &mut Report<'_>
     let text = value.get_ref();
     let Ok(net) = text.parse::<IpNet>() else {
         let hint = match text.parse::<IpAddr>() {
-            Ok(_) => format!("add the length of the link's prefix: \"{text}/24\""),
+            Ok(address) => {
+                let length = if address.is_ipv4() { 24 } else { 64 };
+                format!("add the length of the link's prefix: \"{text}/{length}\"")
+            }
             Err(_) => "write it as \"192.0.2.1/24\" or \"2001:db8::1/64\"".to_owned(),
         };
         let message = format!("\"{text}\" is not an address with a prefix length");
