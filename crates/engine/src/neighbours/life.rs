@@ -52,6 +52,22 @@ pub enum State {
     Permanent,
 }
 
+impl State {
+    /// The state's name in `show neighbors`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vacant => "vacant",
+            Self::Incomplete => "incomplete",
+            Self::Reachable => "reachable",
+            Self::Stale => "stale",
+            Self::Probe => "probe",
+            Self::Failed => "failed",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
 /// What one message says about its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word {

@@ -139,9 +139,12 @@ impl Bench {
     }
 }
 
-/// What the appliance answers for on the outside link, beside its interface addresses.
+/// What the appliance answers for on the outside link: its own addresses, and one of each family
+/// in a pool.
+const OURS: [&str; 4] = ["192.0.2.1", "203.0.113.10", "2001:db8:1::1", "2001:db8:1::10"];
+
 fn ours(address: IpAddr) -> bool {
-    ["192.0.2.1", "203.0.113.10", "2001:db8:1::1", "2001:db8:1::10"].map(ip).contains(&address)
+    OURS.map(ip).contains(&address)
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -18,7 +18,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::select;
 
-use super::{Bench, GATEWAY, LARGE, OTHER, OUR_MAC, OUTSIDE, SMALL, ip, ours};
+use super::{Bench, GATEWAY, LARGE, OTHER, OUR_MAC, OURS, OUTSIDE, SMALL, ip, ours};
 
 const CAPACITY: usize = 5;
 
@@ -117,8 +117,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (arp(), flip()).prop_map(move |(bytes, flip)| frame(bytes, flip)),
         6 => (ndp(), flip()).prop_map(move |(bytes, flip)| frame(bytes, flip)),
         1 => vec(any::<u8>(), 0..100).prop_map(move |bytes| frame(bytes, None)),
-        1 => address().prop_filter("ours", |address| ours(*address)).prop_map(Step::Announce),
-        1 => address().prop_filter("ours", |address| ours(*address)).prop_map(Step::Defend),
+        1 => select(&OURS[..]).prop_map(|address| Step::Announce(ip(address))),
+        1 => select(&OURS[..]).prop_map(|address| Step::Defend(ip(address))),
         4 => select(vec![1, 99, 500, 1_000, 3_000, 30_000, 86_400_000]).prop_map(Step::Wait),
         3 => Just(Step::Transmit),
     ]
@@ -157,8 +157,8 @@ impl Model {
             Step::Send(user) if !self.acquired.is_empty() => {
                 let hop = self.acquired[user % self.acquired.len()].0;
                 if let Some(l2) = bench.neighbours.resolved(hop) {
-                    assert!(Mac([l2.header[0]; 6]).is_unicast());
-                    assert_ne!(l2.header[..6], OUR_MAC.0);
+                    let to = Mac(*l2.header.first_chunk().unwrap());
+                    assert!(to.is_unicast() && ![OUR_MAC, Mac::ZERO].contains(&to), "{to}");
                 }
             }
             Step::Frame { mut bytes, flip } => {
