@@ -180,6 +180,14 @@ mod tests {
     }
 
     #[test]
+    fn total_length_inside_the_options_is_ignored() {
+        let mut bytes = QUOTE;
+        bytes[0] = 0x46;
+        bytes[2..4].copy_from_slice(&[0, 21]);
+        assert_eq!(QuotedIpv4::parse(&bytes[..]).unwrap().l4(), &QUOTE[24..]);
+    }
+
+    #[test]
     fn edit() {
         let mut bytes = QUOTE;
         let mut quote = QuotedIpv4::parse(&mut bytes[..]).unwrap();
