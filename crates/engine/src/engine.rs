@@ -89,14 +89,21 @@ impl Engine {
     }
 
     /// Does what time asks for: neighbours, announcements, sessions that end. A bounded number of
-    /// records a call; the worker calls it once per loop.
-    pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) {
+    /// records a call; the worker calls it once per loop. True when there is more to do at once.
+    pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) -> bool {
         let Polled { dropped, .. } = self.neighbours.poll(now, outbox);
         self.counters.drops[DropReason::NeighborUnresolved as usize] += dropped;
         let mut budget = RECORDS_PER_POLL;
         while self.nat.expire(now, &mut budget, &mut Hops(&mut self.neighbours)).is_some() {
             self.counters.sessions_expired += 1;
         }
+        budget == 0
+    }
+
+    /// When [`Engine::poll`] has something to do for a neighbour next, at the earliest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.neighbours.next_deadline()
     }
 
     /// The policy that the engine works by, and its generation.

@@ -6,6 +6,7 @@ use mooring_session::{Counts, Direction, SessionIndex, Tick};
 use mooring_wire::Protocol;
 
 use crate::Engine;
+use crate::neighbours::Neighbours;
 
 /// A session as `show sessions` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,43 @@ pub struct SessionView {
     pub reverse: Counts,
 }
 
+/// An endpoint-independent mapping as `show mappings` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingView {
+    /// IP protocol number.
+    pub protocol: Protocol,
+    /// Address and port (or ICMP identifier) of the inside host.
+    pub inside: (IpAddr, u16),
+    /// What stands for it outside.
+    pub outside: (IpAddr, u16),
+    /// Name of the pool.
+    pub pool: String,
+    /// Sessions that use it.
+    pub sessions: u32,
+}
+
 impl Engine {
+    /// The mappings among at most [`PAGE`] records from number `start` on, and the number to go on
+    /// from; `None` after the last.
+    #[must_use]
+    pub fn mappings(&self, start: u32) -> (Vec<MappingView>, Option<u32>) {
+        let (page, next) = self.nat.mappings.page(start, PAGE);
+        let views = page.map(|(mapping, sessions)| MappingView {
+            protocol: mapping.protocol,
+            inside: (mapping.inside.into(), mapping.inside_port),
+            outside: (mapping.outside.into(), mapping.outside_port),
+            pool: self.pool_name(mapping.pool),
+            sessions,
+        });
+        (views.collect(), next)
+    }
+
+    /// The neighbour table.
+    #[must_use]
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
     /// The sessions among at most [`PAGE`] records from number `start` on, and the number to go on
     /// from; `None` after the last.
     #[must_use]
@@ -62,6 +99,10 @@ impl Engine {
             forward,
             reverse,
         }
+    }
+
+    fn pool_name(&self, pool: u16) -> String {
+        self.policy.pools.get(usize::from(pool)).map_or_else(String::new, |pool| pool.name.clone())
     }
 
     fn rule_name(&self, rule: u16) -> String {

@@ -1,1 +1,16 @@
-//! .
+//! What an operator sees of a running appliance: the questions that `show` asks, the answers of a
+//! worker, and their form as JSON and as tables.
+//!
+//! Reads only, and only between two batches of a worker: the packet path never calls in here.
+//!
+//! [`query`] is what crosses to the worker and back, [`report`] the JSON of the contract, [`table`]
+//! the same for human eyes, [`socket`] how `show` reaches the appliance.
+#![forbid(unsafe_code)]
+
+pub mod query;
+pub mod report;
+pub mod socket;
+pub mod table;
+
+pub use query::{Answer, Query};
+pub use report::{PortInfo, Report};

@@ -146,6 +146,19 @@ impl<A: Address> MappingTable<A> {
         Some(mapping)
     }
 
+    /// The live mappings among at most `records` records from number `start` on, each with its number
+    /// of users, and the number to go on from; `None` after the last.
+    pub fn page(
+        &self,
+        start: u32,
+        records: u32,
+    ) -> (impl Iterator<Item = (&Mapping<A>, u32)>, Option<u32>) {
+        let end = (start as usize).saturating_add(records as usize).min(self.records.len());
+        let page = &self.records[(start as usize).min(end)..end];
+        let live = page.iter().filter(|r| r.users > 0).map(|r| (&r.mapping, r.users));
+        (live, (end < self.records.len()).then_some(end as u32))
+    }
+
     /// Live mappings.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,0 +1,45 @@
+//! `mooring check`: every problem of a configuration, and nothing else.
+
+use mooring_control::{DesiredState, FileSource, LoadError};
+
+use crate::cli::ConfigArgs;
+use crate::exit::{BAD_INPUT, Failure};
+
+/// Reads the configuration and reports what is wrong with it.
+///
+/// # Errors
+/// When there is any error; warnings are printed but are none.
+pub fn check(arguments: &ConfigArgs) -> Result<(), Failure> {
+    let state = load(arguments, &mut FileSource::new(&arguments.config))?;
+    let policy = &state.policy;
+    println!(
+        "{}: valid: {} interfaces, {} pools, {} rules",
+        arguments.config.display(),
+        policy.interfaces.len(),
+        policy.pools.len(),
+        policy.rules.len()
+    );
+    Ok(())
+}
+
+/// The next state of `source`; its warnings are printed.
+pub(crate) fn load(
+    arguments: &ConfigArgs,
+    source: &mut FileSource,
+) -> Result<DesiredState, Failure> {
+    let state = source.load().map_err(|error| refused(&error))?;
+    for warning in &state.warnings {
+        eprint!("{}", warning.render(&arguments.config.display().to_string()));
+    }
+    Ok(state)
+}
+
+fn refused(error: &LoadError) -> Failure {
+    let hint = matches!(error, LoadError::Unreadable { .. })
+        .then(|| "name the configuration file with -c FILE".to_owned());
+    let message = match error {
+        LoadError::Unreadable { .. } => format!("mooring: error: {error}"),
+        LoadError::Refused { .. } => error.to_string(),
+    };
+    Failure { code: BAD_INPUT, message, hint }
+}

@@ -1,0 +1,180 @@
+//! The loop of a worker: receive, walk, transmit; wait when there is nothing to do.
+//!
+//! The worker owns its engine and its ports. Others reach it by a bounded channel only, which it
+//! looks at once per turn.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use mooring_engine::{Engine, Outbox, Verdict};
+use mooring_observe::query::{Answer, Query, answer};
+use mooring_packet::{Batch, BufferPool, Receive, Transmit};
+use mooring_policy::InterfaceId;
+use mooring_session::Tick;
+
+use super::clock::Clock;
+
+/// What others may tell a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Answer a question.
+    Ask(Query, Sender<Answer>),
+    /// End.
+    Stop,
+}
+
+/// The two halves of a port, one of each for every interface, in their order.
+pub struct Ports<R, T> {
+    /// The receiving halves.
+    pub rx: Vec<R>,
+    /// The transmitting halves.
+    pub tx: Vec<T>,
+}
+
+/// A worker, before it runs.
+pub struct Worker<R, T> {
+    engine: Engine,
+    ports: Ports<R, T>,
+    outbox: Outbox,
+    commands: Receiver<Command>,
+    clock: Clock,
+    poll: Poll,
+    events: Events,
+}
+
+impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
+    /// A worker that waits for its ports and for the waker that this returns.
+    ///
+    /// # Errors
+    /// The operating system's, when it has no more file descriptors.
+    pub fn new(
+        engine: Engine,
+        ports: Ports<R, T>,
+        commands: Receiver<Command>,
+        clock: Clock,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        for (at, rx) in ports.rx.iter().enumerate() {
+            let fd = rx.as_raw_fd();
+            poll.registry().register(&mut SourceFd(&fd), Token(at), Interest::READABLE)?;
+        }
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let outbox = Outbox::new(BufferPool::new(SMALL_BUFFERS, LARGE_BUFFERS));
+        let events = Events::with_capacity(ports.rx.len() + 1);
+        Ok((Self { engine, ports, outbox, commands, clock, poll, events }, waker))
+    }
+
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// The operating system's, when a port is broken.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut idle_turns = 0;
+        loop {
+            let now = self.clock.now();
+            let busy = self.turn(now)?;
+            if !self.obey(now) {
+                return Ok(());
+            }
+            idle_turns = if busy { 0 } else { idle_turns + 1 };
+            if idle_turns > SPIN_TURNS {
+                self.wait(now)?;
+                idle_turns = 0;
+            }
+        }
+    }
+
+    /// One turn: a batch from each port, then what time asks for. True when there is more to do.
+    fn turn(&mut self, now: Tick) -> io::Result<bool> {
+        let mut busy = false;
+        for at in 0..self.ports.rx.len() {
+            busy |= self.turn_port(now, at)?;
+        }
+        busy |= self.engine.poll(now, &mut self.outbox);
+        self.flush();
+        Ok(busy)
+    }
+
+    /// The five hops for what waits at one port.
+    fn turn_port(&mut self, now: Tick, at: usize) -> io::Result<bool> {
+        let ingress = InterfaceId(at as u8);
+        let rx = &mut self.ports.rx[at];
+        let mut batch = Batch::new();
+        let received = rx.receive(&mut batch)?;
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let verdicts = self.engine.process(now, ingress, &mut batch, &mut self.outbox);
+        for (to, tx) in self.ports.tx.iter_mut().enumerate() {
+            let egress = InterfaceId(to as u8);
+            let verdicts = batch.packets().iter().zip(&verdicts);
+            let leaving = verdicts.filter(|(_, verdict)| **verdict == Verdict::Tx(egress));
+            let sent = tx.transmit(leaving.map(|(packet, _)| packet));
+            self.engine.counters.transmitted(egress, sent);
+        }
+        drop(batch);
+        self.engine.counters.received(ingress, received, self.ports.rx[at].lost());
+        self.flush();
+        Ok(true)
+    }
+
+    /// Transmits what the engine has to say and what has waited for its neighbour.
+    fn flush(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        for (to, tx) in self.ports.tx.iter_mut().enumerate() {
+            let egress = InterfaceId(to as u8);
+            for packet in self.outbox.ready_for(egress) {
+                let sent = tx.transmit(std::iter::once(&packet.as_packet()));
+                self.engine.counters.transmitted(egress, sent);
+            }
+        }
+        self.outbox.clear();
+    }
+
+    /// Does what others ask for; false when that is to stop.
+    fn obey(&mut self, now: Tick) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                // Whoever asked may have lost patience: then nobody wants the answer.
+                Command::Ask(query, reply) => {
+                    let _ = reply.try_send(answer(&self.engine, now, query));
+                }
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    /// Sleeps until a packet arrives, somebody calls, or time asks for something.
+    ///
+    /// Readiness is edge-triggered: every port was read until it was empty before this is called, so
+    /// a packet that came since is an edge that ends the sleep at once.
+    fn wait(&mut self, now: Tick) -> io::Result<()> {
+        let due = self.engine.next_deadline().map(|due| Duration::from_millis(due.since(now)));
+        let timeout = due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// Turns without a packet before the worker sleeps: a few tens of microseconds.
+const SPIN_TURNS: u32 = 32;
+
+/// The worker looks after its sessions this often, at least.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// Buffers for packets that wait, and for what the engine says: 2 KB each.
+const SMALL_BUFFERS: usize = 2_048;
+
+/// The same for super-packets: 64 KB each.
+const LARGE_BUFFERS: usize = 64;
+
+const WAKER: Token = Token(usize::MAX);

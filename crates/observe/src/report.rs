@@ -1,0 +1,214 @@
+//! The answers as the contract's JSON.
+
+use std::net::IpAddr;
+
+use mooring_engine::neighbours::EntryView;
+use mooring_engine::view::{MappingView, SessionView};
+use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy, RESERVED};
+use mooring_policy::{Generation, InterfaceId, Policy};
+use mooring_session::{Counts, Tick};
+use serde_json::{Map, Value, json};
+
+/// What is known of the appliance without asking a worker; turns answers into JSON.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Names of the interfaces, in the order of the configuration.
+    pub interfaces: Vec<PortInfo>,
+    /// Generation of the policy.
+    pub generation: Generation,
+}
+
+/// An interface as `show interfaces` prints it.
+#[derive(Clone, Debug)]
+pub struct PortInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The kernel's name of its device.
+    pub device: String,
+    /// `af_packet`, ...
+    pub backend: &'static str,
+    /// The device's Ethernet address.
+    pub mac: String,
+    /// Bytes of the longest IP packet.
+    pub mtu: u16,
+    /// Our own addresses there.
+    pub addresses: Vec<String>,
+    /// What the backend carries beside ordinary packets.
+    pub abilities: Vec<&'static str>,
+}
+
+impl Report {
+    /// `show sessions`, of one worker.
+    pub fn sessions(worker: usize, sessions: &[SessionView]) -> impl Iterator<Item = Value> {
+        sessions.iter().map(move |session| {
+            json!({
+                "protocol": session.protocol.to_string(),
+                "inside": end(session.inside),
+                "outside": end(session.outside),
+                "remote": end(session.remote),
+                "state": session.state,
+                "rule": session.rule,
+                "worker": worker,
+                "age_ms": session.age,
+                "idle_ms": session.idle,
+                "expires_ms": session.expires,
+                "forward": counts(session.forward),
+                "reverse": counts(session.reverse),
+            })
+        })
+    }
+
+    /// `show mappings`, of one worker.
+    pub fn mappings(worker: usize, mappings: &[MappingView]) -> impl Iterator<Item = Value> {
+        mappings.iter().map(move |mapping| {
+            json!({
+                "protocol": mapping.protocol.to_string(),
+                "inside": end(mapping.inside),
+                "outside": end(mapping.outside),
+                "pool": mapping.pool,
+                "sessions": mapping.sessions,
+                "worker": worker,
+            })
+        })
+    }
+
+    /// `show counters`, of all workers.
+    #[must_use]
+    pub fn counters(&self, workers: &[(Counters, Occupancy)]) -> Value {
+        let interfaces: Map<String, Value> = self
+            .interfaces
+            .iter()
+            .enumerate()
+            .map(|(at, port)| (port.name.clone(), traffic(&total(workers, at))))
+            .collect();
+        let workers: Vec<Value> =
+            workers.iter().enumerate().map(|(at, worker)| self.worker(at, worker)).collect();
+        json!({ "generation": self.generation.0, "interfaces": interfaces, "workers": workers })
+    }
+
+    /// `show drops`, of all workers: every reason, zeros too.
+    #[must_use]
+    pub fn drops(workers: &[(Counters, Occupancy)]) -> Value {
+        let sum =
+            |reason| workers.iter().map(|(counters, _)| counters.dropped(reason)).sum::<u64>();
+        let happened = DropReason::ALL.into_iter().map(|reason| (reason.name(), sum(reason)));
+        let reserved = RESERVED.into_iter().map(|name| (name, 0));
+        let drops: Map<String, Value> =
+            happened.chain(reserved).map(|(name, count)| (name.to_owned(), count.into())).collect();
+        Value::Object(drops)
+    }
+
+    /// `show interfaces`.
+    #[must_use]
+    pub fn interfaces(&self, workers: &[(Counters, Occupancy)]) -> Vec<Value> {
+        let rows = self.interfaces.iter().enumerate().map(|(at, port)| {
+            json!({
+                "name": port.name,
+                "device": port.device,
+                "backend": port.backend,
+                "mac": port.mac,
+                "mtu": port.mtu,
+                "addresses": port.addresses,
+                "abilities": port.abilities,
+                "counters": traffic(&total(workers, at)),
+            })
+        });
+        rows.collect()
+    }
+
+    /// `show addresses`: what this instance holds.
+    #[must_use]
+    pub fn addresses(&self, policy: &Policy) -> Vec<Value> {
+        let rows = policy.announced().map(|(interface, address)| {
+            json!({
+                "address": address.to_string(),
+                "interface": self.name(interface),
+                "network": null,
+                "state": "held",
+                "since": null,
+                "route": null,
+            })
+        });
+        rows.collect()
+    }
+
+    /// `show neighbors`, of one worker.
+    pub fn neighbours(&self, entries: &[EntryView], now: Tick) -> impl Iterator<Item = Value> {
+        entries.iter().map(move |entry| {
+            json!({
+                "address": entry.address.to_string(),
+                "interface": self.name(entry.interface),
+                "mac": entry.mac.map(|mac| mac.to_string()),
+                "state": entry.state.name(),
+                "held": entry.held,
+                "users": entry.users,
+                "age_ms": now.since(entry.since),
+            })
+        })
+    }
+
+    fn name(&self, interface: InterfaceId) -> &str {
+        self.interfaces.get(usize::from(interface.0)).map_or("", |port| &port.name)
+    }
+
+    fn worker(&self, at: usize, (counters, occupancy): &(Counters, Occupancy)) -> Value {
+        let mut row = json!({
+            "worker": at,
+            "sessions": occupancy.sessions,
+            "mappings": occupancy.mappings,
+            "leased_ports": occupancy.leased_ports,
+            "translated": counters.translated,
+            "local": counters.local,
+            "held": counters.held,
+            "originated": counters.originated,
+            "conflicts": counters.conflicts,
+            "sessions_created": counters.sessions_created,
+            "sessions_expired": counters.sessions_expired,
+            "batches": counters.batches,
+        });
+        let sums = traffic(&sum(&counters.interfaces));
+        if let (Some(row), Value::Object(sums)) = (row.as_object_mut(), sums) {
+            row.extend(sums);
+        }
+        row
+    }
+}
+
+/// What all workers counted on interface `at`.
+fn total(workers: &[(Counters, Occupancy)], at: usize) -> InterfaceCounters {
+    let of_each: Vec<_> =
+        workers.iter().filter_map(|(counters, _)| counters.interfaces.get(at).copied()).collect();
+    sum(&of_each)
+}
+
+fn sum(counters: &[InterfaceCounters]) -> InterfaceCounters {
+    counters.iter().fold(InterfaceCounters::default(), |sum, one| InterfaceCounters {
+        rx_packets: sum.rx_packets + one.rx_packets,
+        rx_bytes: sum.rx_bytes + one.rx_bytes,
+        rx_lost: sum.rx_lost + one.rx_lost,
+        rx_unreadable: sum.rx_unreadable + one.rx_unreadable,
+        tx_packets: sum.tx_packets + one.tx_packets,
+        tx_bytes: sum.tx_bytes + one.tx_bytes,
+        tx_refused: sum.tx_refused + one.tx_refused,
+    })
+}
+
+fn traffic(counters: &InterfaceCounters) -> Value {
+    json!({
+        "rx_packets": counters.rx_packets,
+        "rx_bytes": counters.rx_bytes,
+        "rx_lost": counters.rx_lost,
+        "rx_unreadable": counters.rx_unreadable,
+        "tx_packets": counters.tx_packets,
+        "tx_bytes": counters.tx_bytes,
+        "tx_refused": counters.tx_refused,
+    })
+}
+
+fn end((address, port): (IpAddr, u16)) -> Value {
+    json!({ "address": address.to_string(), "port": port })
+}
+
+fn counts(counts: Counts) -> Value {
+    json!({ "packets": counts.packets, "bytes": counts.bytes })
+}
