@@ -107,6 +107,12 @@ impl Appliance {
         Ok(exit.stderr)
     }
 
+    /// The default control socket, which labs use (their `/run` is their own).
+    #[must_use]
+    pub fn control_socket() -> &'static Path {
+        Path::new(CONTROL_SOCKET)
+    }
+
     /// Ends it by SIGKILL: it cannot clean up.
     ///
     /// # Errors
@@ -115,17 +121,6 @@ impl Appliance {
         self.process.signal(Signal::KILL)?;
         self.process.wait()?;
         Ok(())
-    }
-}
-
-/// Where the control socket is by default.
-pub(crate) const CONTROL_SOCKET: &str = "/run/mooring/control.sock";
-
-impl Appliance {
-    /// The default control socket, which labs use (their `/run` is their own).
-    #[must_use]
-    pub fn control_socket() -> &'static Path {
-        Path::new(CONTROL_SOCKET)
     }
 }
 
@@ -144,3 +139,5 @@ fn wrapped(gateway: &Namespace, wrapper: &[&str]) -> Result<Command> {
     command.args(arguments).arg(mooring);
     Ok(command)
 }
+
+const CONTROL_SOCKET: &str = "/run/mooring/control.sock";

@@ -1,7 +1,8 @@
 //! Every frame that arrives at one device, from before a test to after it.
 //!
 //! `tcpdump` writes the first bytes of each frame; a frame that it lost is an error, because a leak
-//! test that missed a frame has shown nothing.
+//! test that missed a frame has shown nothing. `tcpdump` insists on changing its user, so captures
+//! need root: they do not work in a user namespace.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -49,12 +49,16 @@ pub fn inside() -> bool {
 /// When this machine does not let us make namespaces; the message says what to do about it.
 pub fn reenter<A: AsRef<OsStr>>(arguments: &[A], mooring: &Path) -> Result<ExitStatus> {
     let program = env::current_exe().context("this program's own path")?;
+    // Ordinary users of Debian do not have `sbin`, where the tools are, in their path.
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
     Command::new("setpriv")
         .args(UNTIL_PARENT_ENDS)
-        .args(["unshare"])
+        .arg("unshare")
         .args(namespaces()?)
         .arg(program)
         .args(arguments)
+        .env("PATH", path)
         .env(MARK, "1")
         .env(binary::VARIABLE, mooring)
         .status()

@@ -64,7 +64,7 @@ fn text(value: &Value) -> String {
 const COLUMNS: usize = 7;
 const GAP: usize = 2;
 const HEAD: [&str; COLUMNS] =
-    ["protocol", "inside", "outside", "remote", "state", "packets out / in", "as source"];
+    ["protocol", "inside", "outside", "remote", "state", "packets", "as source"];
 
 #[cfg(test)]
 mod tests {
