@@ -16,7 +16,7 @@ fn an_unknown_key_names_its_line() {
 #[test]
 fn a_dangling_name_names_its_line() {
     isolated("a_dangling_name_names_its_line", || {
-        assert_bad(&Config::nat44().replace("pool = \"egress\"", "pool = \"egres\""), "egres")
+        assert_bad(&Config::nat44().replace("pool = \"egress\"", "pool = \"igress\""), "igress")
     });
 }
 

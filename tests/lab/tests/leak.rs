@@ -71,6 +71,33 @@ fn the_ingress_drop_ends_with_the_appliance() {
     });
 }
 
+/// A refused second instance must not take the first one's ingress drop away.
+#[test]
+fn a_second_instance_leaves_the_ingress_drop_alone() {
+    isolated("a_second_instance_leaves_the_ingress_drop_alone", || {
+        let lab = Lab::pod_like(KernelAddresses::Beside)?;
+        let first = Appliance::start(&lab.gateway, &Config::nat44())?;
+        let hooks = kernel_hooks(&lab)?;
+        let second = Appliance::refused(&lab.gateway, "run", &Config::nat44(), &[])?;
+        assert_eq!(second.code, Some(1), "{}", second.stderr);
+        assert_eq!(kernel_hooks(&lab)?, hooks);
+        first.stop().map(drop)
+    });
+}
+
+/// SIGKILL leaves the ingress drop (nothing leaks meanwhile); the next instance takes it over.
+#[test]
+fn the_ingress_drop_of_a_killed_instance_is_taken_over() {
+    isolated("the_ingress_drop_of_a_killed_instance_is_taken_over", || {
+        let lab = Lab::pod_like(KernelAddresses::Same)?;
+        let before = kernel_hooks(&lab)?;
+        Appliance::start(&lab.gateway, &Config::nat44())?.kill()?;
+        assert_tight(&lab)?;
+        assert_eq!(kernel_hooks(&lab)?, before);
+        Ok(())
+    });
+}
+
 fn assert_tight(lab: &Lab) -> Result<()> {
     let capture = Capture::start(&lab.server, "eth0")?;
     let appliance = Appliance::start(&lab.gateway, &Config::nat44())?;
