@@ -48,7 +48,7 @@ impl Neighbours {
             return Outcome::Conflict(sender);
         }
         let asks_us = message.operation() == REQUEST && owned(target);
-        let learned = !probe && self.merge(interface, &message, own, asks_us, now, outbox);
+        let learned = self.merge(interface, &message, own, asks_us, now, outbox);
         if asks_us {
             return match answer(interface, own, &message, outbox) {
                 true => Outcome::Answered,
@@ -59,7 +59,8 @@ impl Neighbours {
     }
 
     /// RFC 826: the sender's pair updates the entry that there is; a new entry is made only for one
-    /// who asks for us. An answer counts as one only while our question is out.
+    /// who asks for us (and has an address yet). An answer counts as one only while our question is
+    /// out.
     fn merge(
         &mut self,
         interface: InterfaceId,

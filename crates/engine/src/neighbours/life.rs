@@ -280,12 +280,11 @@ impl Neighbours {
         dropped
     }
 
-    /// Frees the slot of an idle entry that knows nothing and waits for nothing.
+    /// Frees the slot of an entry that is idle and knows no address.
     pub(super) fn forget_if_worthless(&mut self, slot: u16) {
         let entry = self.table.entry(slot);
-        let waits = entry.users > 0 || entry.held.len() > 0;
-        let asks = entry.state == State::Incomplete && entry.attempts > 0;
-        if !waits && !asks && self.table.mark(slot) == Mark::Unresolved {
+        let idle = entry.users == 0 && entry.held.len() == 0;
+        if idle && self.table.mark(slot) == Mark::Unresolved {
             self.forget(slot);
         }
     }

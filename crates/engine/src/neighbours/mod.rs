@@ -146,7 +146,6 @@ impl Neighbours {
             outbox.discard(copy);
             return Err(HoldRefused::QueueFull);
         }
-        self.table.refile(hop.0);
         if self.table.mac(hop.0).is_some() {
             self.release_held(hop.0, outbox);
         }

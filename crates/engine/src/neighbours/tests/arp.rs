@@ -160,6 +160,28 @@ fn a_reply_that_nobody_asked_for_does_not_confirm() {
     assert_eq!(bench.state("192.0.2.2"), State::Stale);
 }
 
+/// While a question is out, only a reply, and one to us, is its answer; the rest tells the address.
+#[test]
+fn what_is_not_an_answer_to_us_does_not_confirm() {
+    let reply_to_us = "0002 02aa00000009 c0000202 020000000002 c0000201";
+    let reply_to_other = "0002 02aa00000009 c0000202 02bb00000007 c0000207";
+    let request = "0001 02aa00000009 c0000202 020000000002 c0000201";
+    for (asked, body, state) in [
+        (true, reply_to_us, State::Reachable),
+        (true, reply_to_other, State::Stale),
+        (true, request, State::Stale),
+        (false, reply_to_us, State::Stale),
+    ] {
+        let mut bench = Bench::new(8);
+        let hop = bench.acquire("192.0.2.2");
+        if asked {
+            bench.hold(hop, 0).unwrap();
+        }
+        bench.arp(&format!("020000000002 02aa00000009 0806 | 0001 0800 06 04 {body}"));
+        assert_eq!(bench.state("192.0.2.2"), state, "{body} (asked: {asked})");
+    }
+}
+
 #[test]
 fn nobody_is_learned_at_an_impossible_address() {
     let (mut bench, hop) = Bench::with_gateway();

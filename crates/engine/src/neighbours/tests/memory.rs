@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Bench, GATEWAY, OUTSIDE, Outcome, SMALL, State, hex, ip, ours};
+use super::{Bench, GATEWAY, OUTSIDE, Outcome, REACHABLE_TIME, SMALL, State, hex, ip, ours};
 use crate::neighbours::{ANNOUNCEMENTS, HoldRefused, RETRANSMIT, WORK_PER_POLL};
 
 /// A request for 192.0.2.1 from `number` as 10.0.0.0/8 address and MAC.
@@ -55,6 +55,20 @@ fn the_longest_idle_gives_way_and_who_is_in_use_does_not() {
     assert_eq!(bench.try_acquire(ip("192.0.2.4")), None, "it has a second user");
     bench.neighbours.release(used);
     assert!(bench.try_acquire(ip("192.0.2.4")).is_some());
+}
+
+#[test]
+fn an_evicted_entry_leaves_no_timer_to_the_next_one() {
+    let mut bench = Bench::new(1);
+    let hop = bench.acquire("192.0.2.2");
+    bench.hold(hop, 0).unwrap();
+    bench.gateway_answers();
+    bench.neighbours.release(hop);
+    bench.acquire("192.0.2.3");
+    bench.sent();
+    bench.pass(REACHABLE_TIME);
+    assert_eq!((bench.state("192.0.2.3"), bench.sent().len()), (State::Incomplete, 0));
+    assert_eq!(bench.neighbours.next_deadline(), None);
 }
 
 #[test]
@@ -144,6 +158,18 @@ fn announcements_are_bounded() {
     bench.poll();
     assert_eq!(bench.sent().len(), 2 * WORK_PER_POLL);
     assert!(!bench.neighbours.announce(OUTSIDE, address(0), bench.now), "they are repeated yet");
+}
+
+#[test]
+fn defences_are_bounded() {
+    let mut bench = Bench::new(1);
+    let defended = (0..1000u32).filter(|number| {
+        let address = IpAddr::V4(Ipv4Addr::from_bits(0xcb00_0000 + number));
+        let sent = bench.neighbours.defend(OUTSIDE, address, bench.now, &mut bench.outbox);
+        bench.outbox.clear();
+        sent
+    });
+    assert_eq!(defended.count(), 64);
 }
 
 #[test]

@@ -226,6 +226,7 @@ impl Model {
                 super::State::Reachable | super::State::Stale | super::State::Probe
             );
             assert_eq!(entry.mac.is_some(), known, "{entry:?}");
+            assert!(![Some(OUR_MAC), Some(Mac::ZERO)].contains(&entry.mac), "{entry:?}");
             assert!(entry.held == 0 || !known, "{entry:?}: nobody waits for who is known");
             assert!(!ours(entry.address) || entry.mac.is_none(), "{entry:?}: learned ourselves");
         }
