@@ -132,7 +132,10 @@ impl Neighbours {
         let moved = known.is_some_and(|known| known != mac);
         let next = match self.table.entry(slot).state {
             State::Vacant | State::Permanent => return false,
-            State::Reachable if moved && !word.overrides => return self.rest(slot, now),
+            State::Reachable if moved && !word.overrides => {
+                self.rest(slot, now);
+                return true;
+            }
             State::Stale | State::Probe if moved && !word.overrides => return false,
             _ if word.solicited => State::Reachable,
             State::Incomplete | State::Failed => State::Stale,
@@ -142,7 +145,7 @@ impl Neighbours {
         self.table.set_mac(slot, mac);
         match next {
             State::Reachable => self.confirm(slot, now),
-            _ => _ = self.rest(slot, now),
+            _ => self.rest(slot, now),
         }
         self.release_held(slot, outbox);
         true
@@ -195,7 +198,7 @@ impl Neighbours {
         let slot = self.due(&self.timers.answered, now)?;
         match self.table.mark(slot) {
             Mark::Used => self.probe(slot, now, outbox),
-            _ => _ = self.rest(slot, now),
+            _ => self.rest(slot, now),
         }
         Some(0)
     }
@@ -231,10 +234,9 @@ impl Neighbours {
     }
 
     /// Goes stale: packets flow, and the first one wakes us to ask.
-    fn rest(&mut self, slot: u16, now: Tick) -> bool {
+    fn rest(&mut self, slot: u16, now: Tick) {
         self.begin(slot, State::Stale, now);
         self.table.set_mark(slot, Mark::Asleep);
-        true
     }
 
     fn probe(&mut self, slot: u16, now: Tick, outbox: &mut Outbox) {
@@ -296,25 +298,9 @@ impl Neighbours {
     }
 }
 
-impl State {
-    /// The word that `show neighbors` prints.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Vacant => "vacant",
-            Self::Incomplete => "incomplete",
-            Self::Reachable => "reachable",
-            Self::Stale => "stale",
-            Self::Probe => "probe",
-            Self::Failed => "failed",
-            Self::Permanent => "permanent",
-        }
-    }
-}
-
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 
