@@ -13,11 +13,11 @@ pub fn check(arguments: &ConfigArgs) -> Result<(), Failure> {
     let state = load(arguments, &mut FileSource::new(&arguments.config))?;
     let policy = &state.policy;
     println!(
-        "{}: valid: {} interfaces, {} pools, {} rules",
+        "{}: valid: {}, {}, {}",
         arguments.config.display(),
-        policy.interfaces.len(),
-        policy.pools.len(),
-        policy.rules.len()
+        count(policy.interfaces.len(), "interface"),
+        count(policy.pools.len(), "pool"),
+        count(policy.rules.len(), "rule")
     );
     Ok(())
 }
@@ -42,4 +42,8 @@ fn refused(error: &LoadError) -> Failure {
         LoadError::Refused { .. } => error.to_string(),
     };
     Failure { code: BAD_INPUT, message, hint }
+}
+
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
