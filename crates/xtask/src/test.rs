@@ -35,7 +35,9 @@ pub(crate) fn run_stages(stages: &mut Stages, fuzz_seconds: u64) -> Result<Strin
     stages.run("clippy", || workspace::run(&mut cargo(CLIPPY)))?;
     stages.run("build", || workspace::run(&mut cargo(&["build", "--workspace"])))?;
     let summary = stages.run("tests", tests)?;
-    stages.run("doc tests", || workspace::run(&mut cargo(&["test", "--workspace", "--doc"])))?;
+    stages.run("doc tests", || {
+        workspace::run(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]))
+    })?;
     stages.run("documents", documents)?;
     // A process of its own: this program's file may have been built anew meanwhile.
     stages.run("demo", || workspace::run(&mut cargo(&["xtask", "demo"])))?;

@@ -58,7 +58,7 @@ impl Capture {
                 .args(["-B", RING_KIB, "-s", &snap, "-w"])
                 .arg(&file),
         )?;
-        tcpdump.wait_for_line("listening on")?;
+        tcpdump.wait_for_line("listening on").context("cannot capture; this needs root")?;
         Ok(Self { tcpdump, file, own })
     }
 
