@@ -10,7 +10,7 @@
 
 use crate::Tick;
 
-/// A wheel of [`SLOTS`] lists, one for each [`SLOT_MILLIS`].
+/// A wheel of 8,192 lists, one for each 1,024 ms.
 pub struct Wheel {
     heads: Box<[u32]>,
     /// The slot that is being emptied, counted from tick 0 and never wrapped.

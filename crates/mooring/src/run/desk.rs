@@ -48,7 +48,7 @@ impl Desk {
         Self { inner: Arc::new(Inner { report, policy, workers, clients }) }
     }
 
-    /// Takes every client that waits at `listener`; more than [`MAX_CLIENTS`] at a time are turned
+    /// Takes every client that waits at `listener`; more than 16 at a time are turned
     /// away by closing the connection.
     pub fn accept(&self, listener: &UnixListener) {
         while let Ok((stream, _)) = listener.accept() {
