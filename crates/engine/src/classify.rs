@@ -48,8 +48,8 @@ pub(crate) struct Flow {
     /// Type of an ICMP message, 0 for every other protocol.
     pub(crate) icmp_kind: u8,
     pub(crate) dont_fragment: bool,
-    /// Bytes of the L4 header and payload.
-    pub(crate) l4_len: u16,
+    /// Bytes of the IP packet; the frame may be longer.
+    pub(crate) ip_len: u16,
     /// Bytes of all headers, from the start of the frame.
     pub(crate) headers_len: u16,
 }
@@ -83,6 +83,9 @@ fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, DropReason> {
     if ip.is_fragment() {
         return Err(DropReason::FragmentUntranslated);
     }
+    if !ip.options().is_empty() && options_show_or_choose_the_way(ip.options()) {
+        return Err(DropReason::IpOption);
+    }
     let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + ip.header_len()) as u16 };
     check_offload(packet, place, ip.protocol())?;
     let l4 = ip.payload();
@@ -106,7 +109,7 @@ fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, DropReason> {
         ttl: ip.ttl(),
         icmp_kind: ports.icmp_kind,
         dont_fragment: ip.dont_fragment(),
-        l4_len: l4.len() as u16,
+        ip_len: ip.total_len(),
         headers_len: place.l4 + ports.header_len,
     };
     Ok(if ports.is_error { Class::QuotedError(flow) } else { Class::Flow(flow) })
@@ -177,6 +180,24 @@ impl Ports {
     }
 }
 
+/// Whether an option records the route, which would show inside addresses outside, or prescribes it
+/// (RFC 7126 §4.3 to §4.6). What cannot be read counts as such.
+#[cold]
+fn options_show_or_choose_the_way(mut options: &[u8]) -> bool {
+    while let Some((&kind, rest)) = options.split_first() {
+        match kind {
+            END_OF_OPTIONS => return false,
+            NO_OPERATION => options = rest,
+            RECORD_ROUTE | TIMESTAMP | LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return true,
+            _ => match rest.first().and_then(|&len| options.get(usize::from(len.max(2))..)) {
+                Some(next) => options = next,
+                None => return true,
+            },
+        }
+    }
+    false
+}
+
 /// Offload metadata may only speak of the L4 header that we translate: a device that completes or
 /// cuts an inner header (a tunnel) would do so with addresses that we have not seen.
 #[inline]
@@ -203,6 +224,13 @@ fn reason(error: ParseError) -> DropReason {
         _ => DropReason::Malformed,
     }
 }
+
+const END_OF_OPTIONS: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const RECORD_ROUTE: u8 = 7;
+const TIMESTAMP: u8 = 68;
+const LOOSE_SOURCE_ROUTE: u8 = 131;
+const STRICT_SOURCE_ROUTE: u8 = 137;
 
 #[cfg(test)]
 mod tests;

@@ -68,13 +68,17 @@ impl Counters {
         }
     }
 
-    /// Counts what a receive call brought; `lost` is the port's total.
-    pub fn received(&mut self, interface: InterfaceId, received: Received, lost: u64) {
+    /// Counts what a receive call brought.
+    pub fn received(&mut self, interface: InterfaceId, received: Received) {
         let counters = &mut self.interfaces[usize::from(interface.0)];
         counters.rx_packets += received.packets;
         counters.rx_bytes += received.bytes;
         counters.rx_unreadable += received.truncated;
-        counters.rx_lost = lost;
+    }
+
+    /// Notes how many packets a port has lost in all.
+    pub fn lost(&mut self, interface: InterfaceId, total: u64) {
+        self.interfaces[usize::from(interface.0)].rx_lost = total;
     }
 
     /// Counts what became of a transmit call.

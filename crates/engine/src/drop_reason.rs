@@ -14,6 +14,8 @@ pub enum DropReason {
     Filtered,
     /// A later piece of a packet: this version keeps no memory of the first one.
     FragmentUntranslated,
+    /// An IP option that records or prescribes the route.
+    IpOption,
     /// Headers that contradict each other or the length of the packet.
     Malformed,
     /// A source or destination that no packet on a link may have (RFC 1812 §5.3.7).
@@ -56,10 +58,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadChecksum,
         Self::Filtered,
         Self::FragmentUntranslated,
+        Self::IpOption,
         Self::Malformed,
         Self::Martian,
         Self::NeighborUnresolved,
@@ -88,6 +91,7 @@ impl DropReason {
             Self::BadChecksum => "bad_checksum",
             Self::Filtered => "filtered",
             Self::FragmentUntranslated => "fragment_untranslated",
+            Self::IpOption => "ip_option",
             Self::Malformed => "malformed",
             Self::Martian => "martian",
             Self::NeighborUnresolved => "neighbor_unresolved",

@@ -119,9 +119,11 @@ impl Engine {
         if flow.ttl <= 1 {
             return Err(self.expired(scene, packet, outbox));
         }
-        if ip_len(packet, flow) > usize::from(self.links[usize::from(egress.0)].mtu) {
+        if wire_len(packet, flow) > usize::from(self.links[usize::from(egress.0)].mtu) {
             return Err(self.too_big(scene, egress, flow, packet, outbox));
         }
+        // What follows the IP packet is padding of this link, or nobody's business on the next.
+        packet.truncate(HEADER_LEN + usize::from(flow.ip_len));
         let hop = session.next_hop(found.direction);
         let partial = packet.offload.partial().is_some();
         rewrite_v4(packet.bytes_mut(), flow.place, session, found.direction, partial);
@@ -242,9 +244,9 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
-        let bytes = &packet.bytes()[usize::from(flow.place.l4)..];
-        let l4_len = usize::from(flow.l4_len);
-        let icmp = Icmpv4::parse(&bytes[..l4_len]).map_err(|_| DropReason::Malformed)?;
+        packet.truncate(HEADER_LEN + usize::from(flow.ip_len));
+        let message = &packet.bytes()[usize::from(flow.place.l4)..];
+        let icmp = Icmpv4::parse(message).map_err(|_| DropReason::Malformed)?;
         // RFC 5508 REQ-3: an error whose checksum is wrong is dropped.
         if !icmp.checksum_is_valid() {
             return Err(DropReason::BadChecksum);
@@ -357,9 +359,9 @@ impl Engine {
 
 /// Bytes of the IP packet that the wire will carry: of one segment, for a super-packet.
 #[inline]
-fn ip_len(packet: &Packet<'_>, flow: &Flow) -> usize {
+fn wire_len(packet: &Packet<'_>, flow: &Flow) -> usize {
     match packet.offload.gso_size() {
-        0 => packet.len() - HEADER_LEN,
+        0 => usize::from(flow.ip_len),
         size => usize::from(size) + usize::from(flow.headers_len) - HEADER_LEN,
     }
 }

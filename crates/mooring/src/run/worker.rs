@@ -117,7 +117,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             self.engine.counters.transmitted(egress, sent);
         }
         drop(batch);
-        self.engine.counters.received(ingress, received, self.ports.rx[at].lost());
+        self.engine.counters.received(ingress, received);
         self.flush();
         Ok(true)
     }
@@ -143,12 +143,20 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             match command {
                 // Whoever asked may have lost patience: then nobody wants the answer.
                 Command::Ask(query, reply) => {
+                    self.count_losses();
                     let _ = reply.try_send(answer(&self.engine, now, query));
                 }
                 Command::Stop => return false,
             }
         }
         true
+    }
+
+    /// Asks the ports what they have lost: a system call each, so only when somebody wants to know.
+    fn count_losses(&mut self) {
+        for (at, rx) in self.ports.rx.iter_mut().enumerate() {
+            self.engine.counters.lost(InterfaceId(at as u8), rx.lost());
+        }
     }
 
     /// Sleeps until a packet arrives, somebody calls, or time asks for something.
