@@ -72,16 +72,15 @@ impl<A: Address> Nat<A> {
         if admission.policy.ownership(destination).is_some() {
             return Err(self.unsolicited(&arrival.key));
         }
-        let (rule, action, hop) = decide(arrival, admission.policy)?;
-        if !may_begin(arrival.flags) {
+        let (rule, pool, hop) = decide(arrival, admission.policy)?;
+        if !may_begin(arrival) {
             return Err(Refusal::NoSession);
         }
         let back = way_back(arrival, admission.policy)?;
         self.check_limits(arrival.key.source, admission.policy)?;
-        let (mapping, outside, outside_port) = match action {
-            Action::Drop => return Err(Refusal::RuleDrop),
-            Action::Bypass => (None, arrival.key.source, arrival.key.source_port),
-            Action::SourceNat(pool) => {
+        let (mapping, outside, outside_port) = match pool {
+            None => (None, arrival.key.source, arrival.key.source_port),
+            Some(pool) => {
                 let (index, mapping) = self.map(&arrival.key, pool, admission)?;
                 (Some(index), mapping.outside, mapping.outside_port)
             }
@@ -212,11 +211,12 @@ struct Outside<A> {
     port: u16,
 }
 
-/// Routes the packet and asks the rules.
+/// Routes the packet and asks the rules: which one admits it, the pool that it is translated to
+/// (`None`: it stays as it is), and where it goes.
 fn decide<A: Address>(
     arrival: &Arrival<A>,
     policy: &Policy,
-) -> Result<(u16, Action, Hop), Refusal> {
+) -> Result<(u16, Option<PoolId>, Hop), Refusal> {
     let key = &arrival.key;
     let hop = policy.route(key.destination.into()).ok_or(Refusal::NoRoute)?;
     let question = Question {
@@ -229,7 +229,11 @@ fn decide<A: Address>(
         destination_port: key.destination_port,
     };
     let rule = policy.decide(&question).ok_or(Refusal::NoRule)?;
-    Ok((rule.0, policy.rule(rule).action, hop))
+    match policy.rule(rule).action {
+        Action::SourceNat(pool) => Ok((rule.0, Some(pool), hop)),
+        Action::Bypass => Ok((rule.0, None, hop)),
+        Action::Drop => Err(Refusal::RuleDrop),
+    }
 }
 
 /// The route back to the source. It must lead to where the packet came from and not be ours: else
@@ -243,11 +247,16 @@ fn way_back<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Hop, Re
     Ok(back)
 }
 
-/// A TCP session begins with SYN alone; everything else may begin one.
-fn may_begin(flags: Option<Flags>) -> bool {
-    flags.is_none_or(|flags| {
-        flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
-    })
+/// A TCP session begins with SYN alone and an ICMP session with a query: a reply carries its
+/// identifier in the place of the destination port. Everything else may begin one.
+fn may_begin<A>(arrival: &Arrival<A>) -> bool {
+    match (arrival.key.protocol, arrival.flags) {
+        (Protocol::ICMP | Protocol::ICMPV6, _) => arrival.key.destination_port == 0,
+        (_, Some(flags)) => {
+            flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
+        }
+        (_, None) => true,
+    }
 }
 
 /// The inside end of the flow's mapping in `pool`.
@@ -261,10 +270,11 @@ fn inside_end<A: Copy>(key: &FlowKey<A>, pool: PoolId) -> InsideEnd<A> {
     }
 }
 
-/// The pool's ports, but any identifier for ICMP: its space is not that of the ports.
+/// The pool's ports, but any identifier for ICMP: its space is not that of the ports. Without 0,
+/// which would make a query from outside look like the reply to ours (see [`FlowKey`]).
 fn lease_range(protocol: Protocol, ports: &RangeInclusive<u16>) -> RangeInclusive<u16> {
     match protocol {
-        Protocol::ICMP | Protocol::ICMPV6 => 0..=u16::MAX,
+        Protocol::ICMP | Protocol::ICMPV6 => 1..=u16::MAX,
         _ => ports.clone(),
     }
 }

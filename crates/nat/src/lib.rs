@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+#[cfg(test)]
+mod fixture;
 pub mod icmp_error;
 pub mod ports;
 pub mod refusal;

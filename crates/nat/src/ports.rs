@@ -23,7 +23,7 @@ impl<A: Address> PortLedger<A> {
         Self { addresses: HashMap::new(), leased: 0 }
     }
 
-    /// Makes room for the leases of `address`: 32 KB. Does nothing if that was done before.
+    /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
     pub fn open(&mut self, address: A) {
         self.addresses.entry(address).or_default();
     }

@@ -1,0 +1,177 @@
+//! What the tests of this crate start from: a policy, the tables, and next hops that are counted.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use mooring_policy::{Generation, Hop, InterfaceId, Policy, load};
+use mooring_session::{Direction, FlowKey, KeyedHash, NextHopIndex, Session, SessionRef, Tick};
+use mooring_wire::Protocol;
+use mooring_wire::tcp::Flags;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::{Admission, Arrival, Nat, NextHops, Refusal};
+
+/// A worker's translation and all that admission asks.
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) nat: Nat<Ipv4Addr>,
+    pub(crate) hops: CountedHops,
+    pub(crate) now: Tick,
+    random: ChaCha8Rng,
+}
+
+/// All that a flow can hold: equal before and after means that nothing was left behind.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    pub(crate) sessions: usize,
+    pub(crate) mappings: usize,
+    pub(crate) leased_ports: usize,
+    pub(crate) hop_users: u32,
+    pub(crate) per_source: HashMap<Ipv4Addr, u32>,
+}
+
+/// A table of next hops that counts their users, in the order in which they were first wanted.
+pub(crate) struct CountedHops {
+    pub(crate) users: Vec<(Hop, u32)>,
+    pub(crate) capacity: usize,
+}
+
+impl World {
+    /// The world of a configuration; its interfaces and routes are [`LINKS`].
+    pub(crate) fn new(config: &str) -> Self {
+        Self::seeded(config, 1)
+    }
+
+    /// The same with another draw of random numbers and of the hash.
+    pub(crate) fn seeded(config: &str, seed: u64) -> Self {
+        let policy = policy(config);
+        let nat = Nat::new(&policy, KeyedHash::new([seed, 2, 3, 4].map(|n| n ^ SECRET)));
+        Self {
+            policy,
+            nat,
+            hops: CountedHops { users: Vec::new(), capacity: usize::MAX },
+            now: Tick::ZERO,
+            random: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// A packet of the flow `key` arrives from inside; TCP with SYN.
+    pub(crate) fn send(&mut self, key: FlowKey<Ipv4Addr>) -> Result<SessionRef, Refusal> {
+        self.arrive(INSIDE, key, (key.protocol == Protocol::TCP).then_some(Flags::SYN))
+    }
+
+    /// A packet of the flow `key` arrives that no lookup has found.
+    pub(crate) fn arrive(
+        &mut self,
+        ingress: InterfaceId,
+        key: FlowKey<Ipv4Addr>,
+        flags: Option<Flags>,
+    ) -> Result<SessionRef, Refusal> {
+        let arrival = Arrival { ingress, key, hash: self.nat.sessions.hash(&key), flags };
+        let mut admission = Admission {
+            policy: &self.policy,
+            generation: Generation(7),
+            now: self.now,
+            random: &mut self.random,
+            hops: &mut self.hops,
+        };
+        self.nat.admit(&arrival, &mut admission)
+    }
+
+    /// The session of a new flow from inside.
+    pub(crate) fn session(&mut self, key: FlowKey<Ipv4Addr>) -> Session<Ipv4Addr> {
+        let found = self.send(key).expect("the configuration admits the flow");
+        assert_eq!(found.direction, Direction::Forward);
+        self.nat.sessions.session(found.index).clone()
+    }
+
+    /// Lets `millis` pass and ends what has been silent for too long.
+    pub(crate) fn pass(&mut self, millis: u64) -> Vec<Session<Ipv4Addr>> {
+        self.now = Tick::from_millis(self.now.as_millis() + millis);
+        let mut budget = u32::MAX;
+        std::iter::from_fn(|| self.nat.expire(self.now, &mut budget, &mut self.hops)).collect()
+    }
+
+    pub(crate) fn holdings(&self) -> Holdings {
+        Holdings {
+            sessions: self.nat.sessions.len(),
+            mappings: self.nat.mappings.len(),
+            leased_ports: self.nat.leased_ports(),
+            hop_users: self.hops.users.iter().map(|(_, users)| users).sum(),
+            per_source: self.nat.per_source.clone(),
+        }
+    }
+}
+
+impl NextHops for CountedHops {
+    fn acquire(&mut self, hop: Hop, _now: Tick) -> Option<NextHopIndex> {
+        let known = self.users.iter().position(|(known, _)| *known == hop);
+        let at = match known {
+            Some(at) => at,
+            None if self.users.len() >= self.capacity => return None,
+            None => {
+                self.users.push((hop, 0));
+                self.users.len() - 1
+            }
+        };
+        self.users[at].1 += 1;
+        Some(NextHopIndex(at as u16))
+    }
+
+    fn release(&mut self, hop: NextHopIndex) {
+        let users = &mut self.users[usize::from(hop.0)].1;
+        *users =
+            users.checked_sub(1).expect("a hop is released once for each time it was acquired");
+    }
+}
+
+/// The policy of a configuration that ends with [`LINKS`].
+pub(crate) fn policy(config: &str) -> Policy {
+    match load(&format!("{config}\n{LINKS}")) {
+        Ok(loaded) => loaded.policy,
+        Err(problems) => panic!("{}", problems.render("test")),
+    }
+}
+
+/// A flow from one `address:port` to another.
+pub(crate) fn flow(protocol: Protocol, source: &str, destination: &str) -> FlowKey<Ipv4Addr> {
+    let end = |text: &str| -> SocketAddrV4 { text.parse().expect("address:port") };
+    let (source, destination) = (end(source), end(destination));
+    FlowKey {
+        source: *source.ip(),
+        destination: *destination.ip(),
+        source_port: source.port(),
+        destination_port: destination.port(),
+        vrf: 0,
+        protocol,
+        tag: 0,
+    }
+}
+
+pub(crate) const INSIDE: InterfaceId = InterfaceId(0);
+pub(crate) const OUTSIDE: InterfaceId = InterfaceId(1);
+
+/// Two links. 198.51.100.0/24 lies behind a router outside, 10.1.0.0/16 behind one inside.
+const LINKS: &str = r#"
+    [[interface]]
+    name = "inside"
+    device = "in0"
+    addresses = ["10.0.0.1/24"]
+
+    [[interface]]
+    name = "outside"
+    device = "out0"
+    addresses = ["192.0.2.1/24"]
+
+    [[route]]
+    destination = "198.51.100.0/24"
+    via = "192.0.2.2"
+
+    [[route]]
+    destination = "10.1.0.0/16"
+    via = "10.0.0.254"
+"#;
+
+/// Any number with many bits.
+const SECRET: u64 = 0x9e37_79b9_7f4a_7c15;
