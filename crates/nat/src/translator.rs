@@ -58,8 +58,10 @@ impl<A: Address> Nat<A> {
     /// Bytes allocated for the tables that grow with the limit of sessions.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        let source = size_of::<(A, u32)>() + 1;
-        self.sessions.allocated() + self.mappings.allocated() + self.per_source.capacity() * source
+        // A hash map fills seven slots of eight at most, and has a byte beside each.
+        let slots = self.per_source.capacity().div_ceil(7) * 8;
+        let per_source = slots * (size_of::<(A, u32)>() + 1);
+        self.sessions.allocated() + self.mappings.allocated() + per_source
     }
 
     /// Takes back what a session that is no longer in the table held.
@@ -114,5 +116,33 @@ fn timeouts(policy: &Policy) -> Timeouts {
         tcp_established: millis(configured.tcp_established),
         tcp_transitory: millis(configured.tcp_transitory),
         icmp: millis(configured.icmp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use mooring_session::{KeyedHash, Timeouts};
+
+    use super::{Nat, timeouts};
+    use crate::fixture::policy;
+
+    /// 192 bytes a session, with endpoint-independent mappings: all tables that the limit of sessions
+    /// sizes, divided by it.
+    #[test]
+    fn keeps_within_the_memory_budget() {
+        // The default, that of the measurements, a small one, and the worst for a hash map.
+        for sessions in [1_000_000, 1_032_192, 65_536, 917_505] {
+            let policy = policy(&format!("limits = {{ sessions = {sessions} }}"));
+            let nat: Nat<Ipv4Addr> = Nat::new(&policy, KeyedHash::new([1, 2, 3, 4]));
+            let bytes = nat.allocated() as f64 / f64::from(sessions);
+            assert!(bytes <= 192.0, "{bytes} bytes a session with room for {sessions}");
+        }
+    }
+
+    #[test]
+    fn seconds_of_the_policy_are_milliseconds_of_the_table() {
+        assert_eq!(timeouts(&policy("")), Timeouts::default());
     }
 }

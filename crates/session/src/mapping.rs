@@ -1,6 +1,8 @@
 //! Mappings of the endpoint-independent kind (RFC 4787 REQ-1): inside end to outside end, shared by
 //! all sessions of that inside end and gone with the last of them.
 
+use std::num::NonZeroU32;
+
 use mooring_wire::Protocol;
 
 use crate::index::Index;
@@ -63,9 +65,10 @@ pub struct MappingTable<A> {
     hash: KeyedHash,
 }
 
-/// Names a mapping while it lives.
+/// Names a mapping while it lives: its record's number and one, so that a session without a mapping
+/// needs no more room than one with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MappingIndex(u32);
+pub struct MappingIndex(NonZeroU32);
 
 impl<A: Address> MappingTable<A> {
     /// A table for at most `capacity` mappings; a mapping has a session at least, so the limit of
@@ -99,7 +102,7 @@ impl<A: Address> MappingTable<A> {
     /// A live mapping.
     #[must_use]
     pub fn mapping(&self, index: MappingIndex) -> &Mapping<A> {
-        &self.records[index.0 as usize].mapping
+        &self.records[index.at()].mapping
     }
 
     /// Adds a mapping without a user. `None` when the table is full.
@@ -121,28 +124,29 @@ impl<A: Address> MappingTable<A> {
         for (end, hash) in self.hashes(&mapping).into_iter().enumerate() {
             self.index.insert(hash, at << 1 | end as u32);
         }
-        Some(MappingIndex(at))
+        Some(MappingIndex::new(at))
     }
 
     /// A session begins to use the mapping.
     pub fn acquire(&mut self, index: MappingIndex) {
-        self.records[index.0 as usize].users += 1;
+        self.records[index.at()].users += 1;
     }
 
     /// A session stops using the mapping. With the last one the mapping is gone and returned, so
     /// that its outside end can be given back.
     pub fn release(&mut self, index: MappingIndex) -> Option<Mapping<A>> {
-        let record = &mut self.records[index.0 as usize];
+        let at = index.at() as u32;
+        let record = &mut self.records[index.at()];
         record.users = record.users.saturating_sub(1);
         if record.users > 0 {
             return None;
         }
         let mapping = record.mapping;
         for (end, hash) in self.hashes(&mapping).into_iter().enumerate() {
-            let removed = self.index.remove(hash, index.0 << 1 | end as u32);
+            let removed = self.index.remove(hash, at << 1 | end as u32);
             debug_assert!(removed, "a live mapping is in the index under both ends");
         }
-        self.free.push(index.0);
+        self.free.push(at);
         Some(mapping)
     }
 
@@ -186,7 +190,7 @@ impl<A: Address> MappingTable<A> {
         let value = self.index.find(hash, |value| {
             value & 1 == end && is_it(&self.records[(value >> 1) as usize].mapping)
         })?;
-        Some(MappingIndex(value >> 1))
+        Some(MappingIndex::new(value >> 1))
     }
 
     /// Hashes of the inside and of the outside end.
@@ -202,6 +206,16 @@ impl<A: Address> MappingTable<A> {
 
     fn hash_outside(&self, address: A, port: u16, protocol: Protocol) -> u64 {
         self.hash.end(address, port, protocol, 0)
+    }
+}
+
+impl MappingIndex {
+    const fn new(at: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(at))
+    }
+
+    const fn at(self) -> usize {
+        self.0.get() as usize - 1
     }
 }
 
