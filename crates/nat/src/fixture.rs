@@ -1,5 +1,7 @@
 //! What the tests of this crate start from: a policy, the tables, and next hops that are counted.
 
+pub(crate) mod packets;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 

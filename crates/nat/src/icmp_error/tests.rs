@@ -1,1 +1,132 @@
-//! .
+//! Errors before and after, and quotes that tell nothing.
+
+mod properties;
+
+use std::net::Ipv4Addr;
+
+use mooring_session::Direction::{self, Forward, Reverse};
+use mooring_session::{FlowKey, Session};
+use mooring_wire::Protocol;
+
+use super::{key_of_quote, rewrite_error_v4};
+use crate::Place;
+use crate::fixture::packets::{bytes, session};
+
+/// Asserts that the error `before` leaves as `after`; both from the IP header on.
+fn check(session: &Session<Ipv4Addr>, direction: Direction, before: &str, after: &str) {
+    let mut packet = bytes(before);
+    assert_eq!(key_of_quote(&packet[28..]), Some(session.key(direction)));
+    rewrite_error_v4(&mut packet, Place { l3: 0, l4: 20 }, session, direction);
+    assert_eq!(packet, bytes(after), "\n{packet:02x?}\n{:02x?}", bytes(after));
+}
+
+fn udp() -> Session<Ipv4Addr> {
+    session(Protocol::UDP, "10.0.0.2:5000", "203.0.113.10:40000", "198.51.100.1:53")
+}
+
+/// The first 28 bytes of a UDP datagram as it went out, and its key as a reply would have it.
+const QUOTE: &str = "4500 001e 1234 4000 3f11 c35b cb00 710a c633 6401  9c40 0035 000a 94bb";
+
+/// [`QUOTE`] with the byte at each of these places replaced.
+fn quote_with<const N: usize>(edits: [(usize, u8); N]) -> Vec<u8> {
+    let mut quote = bytes(QUOTE);
+    for (at, value) in edits {
+        quote[at] = value;
+    }
+    quote
+}
+
+/// The remote host says that its port is closed; the whole datagram is quoted.
+#[test]
+fn port_unreachable_comes_in() {
+    check(
+        &udp(),
+        Reverse,
+        "4500 003a 4321 0000 3c01 d562 c633 6401 cb00 710a  0303 6358 0000 0000
+         4500 001e 1234 4000 3f11 c35b cb00 710a c633 6401  9c40 0035 000a 94bb 6869",
+        "4500 003a 4321 0000 3b01 086c c633 6401 0a00 0002  0303 314f 0000 0000
+         4500 001e 1234 4000 3f11 f564 0a00 0002 c633 6401  1388 0035 000a 4f7d 6869",
+    );
+}
+
+/// A router on the way, 198.51.100.254, asks for packets of 1,400 bytes and quotes 8 bytes of TCP:
+/// the quoted checksum is not there.
+#[test]
+fn fragmentation_needed_comes_in_with_eight_bytes() {
+    let tcp = session(Protocol::TCP, "10.0.0.2:5000", "203.0.113.10:40000", "198.51.100.1:443");
+    check(
+        &tcp,
+        Reverse,
+        "4500 0038 4321 0000 3c01 d467 c633 64fe cb00 710a  0304 5987 0000 0578
+         4500 0028 1234 4000 3f06 c35c cb00 710a c633 6401  9c40 01bb 0000 0001",
+        "4500 0038 4321 0000 3b01 0771 c633 64fe 0a00 0002  0304 e23f 0000 0578
+         4500 0028 1234 4000 3f06 f565 0a00 0002 c633 6401  1388 01bb 0000 0001",
+    );
+}
+
+/// A router inside, 10.0.0.254, could not deliver an echo reply. Outside nobody learns of it.
+#[test]
+fn time_exceeded_goes_out() {
+    let icmp = session(Protocol::ICMP, "10.0.0.2:119", "203.0.113.10:40000", "198.51.100.1:0");
+    check(
+        &icmp,
+        Forward,
+        "4500 003a 4321 0000 4001 0270 0a00 00fe c633 6401  0b00 f4ff 0000 0000
+         4500 001e 1234 4000 0101 3375 c633 6401 0a00 0002  0000 9e25 0077 0001 6162",
+        "4500 003a 4321 0000 3f01 d262 cb00 710a c633 6401  0b00 f4ff 0000 0000
+         4500 001e 1234 4000 0101 016c c633 6401 cb00 710a  0000 025c 9c40 0001 6162",
+    );
+}
+
+#[test]
+fn the_key_is_that_of_the_answer() {
+    let key = FlowKey {
+        source: Ipv4Addr::new(198, 51, 100, 1),
+        destination: Ipv4Addr::new(203, 0, 113, 10),
+        source_port: 53,
+        destination_port: 40_000,
+        vrf: 0,
+        protocol: Protocol::UDP,
+        tag: 0,
+    };
+    assert_eq!(key_of_quote(&bytes(QUOTE)), Some(key));
+    // Ports are enough.
+    assert_eq!(key_of_quote(&bytes(QUOTE)[..24]), Some(key));
+    let icmp = |kind| key_of_quote(&quote_with([(9, 1), (20, kind), (24, 0x77), (25, 0x88)]));
+    let of_ping = FlowKey { protocol: Protocol::ICMP, source_port: 0, destination_port: 0, ..key };
+    assert_eq!(icmp(8), Some(FlowKey { destination_port: 0x7788, ..of_ping }));
+    assert_eq!(icmp(0), Some(FlowKey { source_port: 0x7788, ..of_ping }));
+}
+
+#[test]
+fn a_quote_without_ports_tells_nothing() {
+    for len in 0..24 {
+        assert_eq!(key_of_quote(&bytes(QUOTE)[..len]), None, "{len} bytes");
+    }
+    // Options that end beyond the quote.
+    assert_eq!(key_of_quote(&quote_with([(0, 0x4f)])), None);
+    // A total length that ends within the ports.
+    assert_eq!(key_of_quote(&quote_with([(3, 23)])), None);
+    assert_eq!(key_of_quote(&quote_with([(0, 0x60)])), None, "IPv6");
+    for protocol in [Protocol::GRE, Protocol::ESP, Protocol::SCTP, Protocol::ICMPV6] {
+        assert_eq!(key_of_quote(&quote_with([(9, protocol.0)])), None, "{protocol}");
+    }
+}
+
+/// Only the first fragment has ports; what stands there in a later one is payload.
+#[test]
+fn a_later_fragment_is_refused_and_a_first_one_is_not() {
+    assert_eq!(key_of_quote(&quote_with([(6, 0x20), (7, 1)])), None);
+    assert_eq!(key_of_quote(&quote_with([(6, 0), (7, 1)])), None);
+    assert_eq!(key_of_quote(&quote_with([(6, 0x20), (7, 0)])), key_of_quote(&bytes(QUOTE)));
+}
+
+/// RFC 1122 §3.2.2: no error about an error. Other messages have no identifier that we translate.
+#[test]
+fn of_icmp_only_echo_belongs_to_a_session() {
+    for kind in (0..=255).filter(|kind| ![0, 8].contains(kind)) {
+        assert_eq!(key_of_quote(&quote_with([(9, 1), (20, kind)])), None, "type {kind}");
+    }
+    // The identifier is cut off.
+    assert_eq!(key_of_quote(&quote_with([(9, 1), (20, 8)])[..25]), None);
+}
