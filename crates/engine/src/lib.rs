@@ -13,6 +13,8 @@ mod echo;
 mod engine;
 mod limiter;
 mod originate;
+#[cfg(test)]
+mod test_bench;
 mod verdict;
 
 pub mod neighbours;

@@ -6,18 +6,88 @@
 
 use std::net::Ipv4Addr;
 
+use mooring_packet::Packet;
 use mooring_policy::InterfaceId;
 use mooring_wire::ethernet::{self, EtherType, Ethernet, HEADER_LEN};
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::ipv4::{self, Ipv4};
 use mooring_wire::{Mac, Protocol};
 
+use crate::classify::Flow;
 use crate::echo::OUR_TTL;
 use crate::outbox::Outbox;
+use crate::walk::Scene;
+use crate::{DropReason, Engine};
+
+impl Engine {
+    /// Tells the sender that its packet's time ended here (RFC 1812 §5.3.1).
+    #[cold]
+    pub(crate) fn expired(
+        &mut self,
+        scene: Scene,
+        packet: &Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> DropReason {
+        self.complain(scene, Complaint::TimeExceeded, packet, outbox);
+        DropReason::TtlExpired
+    }
+
+    /// Tells the sender of a packet that may not be cut how long it may be (RFC 1191 §4).
+    #[cold]
+    pub(crate) fn too_big(
+        &mut self,
+        scene: Scene,
+        egress: InterfaceId,
+        flow: &Flow,
+        packet: &Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> DropReason {
+        if flow.dont_fragment {
+            let mtu = self.links[usize::from(egress.0)].mtu;
+            self.complain(scene, Complaint::FragmentationNeeded(mtu), packet, outbox);
+        }
+        DropReason::TooBig
+    }
+
+    /// Tells a host that wanted a new session when there is no room for it; every other refusal is
+    /// silent.
+    pub(crate) fn refused(
+        &mut self,
+        scene: Scene,
+        reason: DropReason,
+        packet: &Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> DropReason {
+        use DropReason::{PortsExhausted, SourceLimit, TableFull};
+        if matches!(reason, TableFull | PortsExhausted | SourceLimit) {
+            self.complain(scene, Complaint::HostUnreachable, packet, outbox);
+        }
+        reason
+    }
+
+    /// Sends an ICMP error back to where the packet came from, as often as the limit allows.
+    fn complain(
+        &mut self,
+        scene: Scene,
+        complaint: Complaint,
+        packet: &Packet<'_>,
+        outbox: &mut Outbox,
+    ) {
+        let Some(address) = self.own_v4(scene.ingress) else { return };
+        if !self.error_limit.allow(scene.now) {
+            return;
+        }
+        let mac = self.links[usize::from(scene.ingress.0)].mac;
+        let from = Complainer { interface: scene.ingress, mac, address };
+        if complain(packet.bytes(), complaint, from, outbox) {
+            self.counters.originated += 1;
+        }
+    }
+}
 
 /// What an error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Complaint {
+enum Complaint {
     /// The packet's time to live ended here.
     TimeExceeded,
     /// The packet may not be cut and is longer than this many bytes (RFC 1191 §4).
@@ -28,20 +98,15 @@ pub(crate) enum Complaint {
 
 /// Who complains.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Complainer {
-    pub(crate) interface: InterfaceId,
-    pub(crate) mac: Mac,
-    pub(crate) address: Ipv4Addr,
+struct Complainer {
+    interface: InterfaceId,
+    mac: Mac,
+    address: Ipv4Addr,
 }
 
 /// Sends an error about the IPv4 packet in `frame` back to its sender. False when the packet may get
 /// none, or no buffer is free.
-pub(crate) fn complain(
-    frame: &[u8],
-    complaint: Complaint,
-    from: Complainer,
-    outbox: &mut Outbox,
-) -> bool {
+fn complain(frame: &[u8], complaint: Complaint, from: Complainer, outbox: &mut Outbox) -> bool {
     let Ok(ethernet) = Ethernet::parse(frame) else { return false };
     let Ok(ip) = Ipv4::parse(ethernet.payload()) else { return false };
     if !may_be_answered(&ip) {

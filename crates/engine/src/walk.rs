@@ -12,8 +12,8 @@ use mooring_nat::icmp_error::{key_of_quote, rewrite_error_v4};
 use mooring_nat::rewrite::rewrite_v4;
 use mooring_nat::{Admission, Arrival};
 use mooring_packet::{Batch, Packet};
-use mooring_policy::{InterfaceId, Ownership};
-use mooring_session::{NextHopIndex, SessionRef, Tick};
+use mooring_policy::{Action, Hop, InterfaceId, Ownership, Question};
+use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::icmpv4::{self, Icmpv4};
 
@@ -21,15 +21,14 @@ use crate::classify::{Class, Flow, classify};
 use crate::echo;
 use crate::engine::Hops;
 use crate::neighbours::Outcome;
-use crate::originate::{Complainer, Complaint, complain};
 use crate::outbox::Outbox;
 use crate::{DropReason, Engine, Verdict, Verdicts};
 
 /// Where and when a packet arrived.
 #[derive(Clone, Copy)]
-struct Scene {
-    now: Tick,
-    ingress: InterfaceId,
+pub(crate) struct Scene {
+    pub(crate) now: Tick,
+    pub(crate) ingress: InterfaceId,
 }
 
 impl Engine {
@@ -167,7 +166,7 @@ impl Engine {
         if let Some(verdict) = self.local(scene, flow, packet) {
             return verdict;
         }
-        if flow.ttl <= 1 && self.policy.ownership(destination.into()).is_none() {
+        if flow.ttl <= 1 && self.would_carry(scene, &flow.key) {
             return Err(self.expired(scene, packet, outbox));
         }
         let arrival =
@@ -189,6 +188,31 @@ impl Engine {
         }
     }
 
+    /// Whether this packet may begin a session if there is room. The sender of one that may not hears
+    /// nothing of us, not even that its time ended here.
+    fn would_carry(&self, scene: Scene, key: &FlowKey<Ipv4Addr>) -> bool {
+        let policy = &self.policy;
+        let (source, destination) = (key.source.into(), key.destination.into());
+        let (Some(hop), Some(back)) = (policy.route(destination), policy.route(source)) else {
+            return false;
+        };
+        let question = Question {
+            ingress: scene.ingress,
+            egress: hop.interface,
+            source,
+            destination,
+            protocol: key.protocol,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+        };
+        let ours = |address| policy.ownership(address).is_some();
+        let rule = policy.decide(&question).map(|rule| policy.rule(rule).action);
+        back.interface == scene.ingress
+            && !ours(source)
+            && !ours(destination)
+            && rule.is_some_and(|action| action != Action::Drop)
+    }
+
     /// A packet to an address of ours: `None` when it may still belong to a session or begin one.
     fn local(
         &mut self,
@@ -196,10 +220,13 @@ impl Engine {
         flow: &Flow,
         packet: &mut Packet<'_>,
     ) -> Option<Result<Verdict, DropReason>> {
-        let (ours_alone, answers) = match self.policy.ownership(flow.key.destination.into())? {
+        let destination = flow.key.destination.into();
+        let (ours_alone, ping) = match self.policy.ownership(destination)? {
             Ownership::Interface(_) => (true, true),
             Ownership::Pool(pool) => (false, self.policy.pool(pool).ping),
         };
+        // Every address answers on the link of its side: nobody outside learns those of the inside.
+        let answers = ping && self.policy.answers_for(scene.ingress, destination);
         if flow.icmp_kind == icmpv4::ECHO_REQUEST && answers {
             let own = self.links[usize::from(scene.ingress.0)].mac;
             return Some(self.echo(scene, |frame| echo::reply_v4(frame, flow.place, own), packet));
@@ -244,6 +271,9 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
+        if is_martian(flow.key.source) {
+            return Err(DropReason::Martian);
+        }
         packet.truncate(HEADER_LEN + usize::from(flow.ip_len));
         let message = &packet.bytes()[usize::from(flow.place.l4)..];
         let icmp = Icmpv4::parse(message).map_err(|_| DropReason::Malformed)?;
@@ -254,11 +284,17 @@ impl Engine {
         let key = key_of_quote(icmp.payload()).ok_or(DropReason::Malformed)?;
         let found = self.nat.sessions.find_key(&key).ok_or(DropReason::NoSession)?;
         let session = self.nat.sessions.session(found.index);
-        if session.ingress(found.direction) != scene.ingress.0 {
+        let egress = InterfaceId(session.ingress(found.direction.opposite()));
+        if session.ingress(found.direction) != scene.ingress.0
+            || self.is_forged(flow.key.source, scene.ingress, egress)
+        {
             return Err(DropReason::SpoofedSource);
         }
         if flow.ttl <= 1 {
             return Err(DropReason::TtlExpired);
+        }
+        if wire_len(packet, flow) > usize::from(self.links[usize::from(egress.0)].mtu) {
+            return Err(DropReason::TooBig);
         }
         // An error is for the host that its quote names as sender, nobody else.
         if flow.key.destination != key.destination {
@@ -268,6 +304,13 @@ impl Engine {
         rewrite_error_v4(packet.bytes_mut(), flow.place, session, found.direction);
         self.counters.translated += 1;
         self.leave(scene.now, hop, packet, outbox)
+    }
+
+    /// Whether a packet claims to come from where it goes to. Any router on the way may send an
+    /// error, so more than that cannot be asked of its source (RFC 3704 §2.3).
+    fn is_forged(&self, source: Ipv4Addr, ingress: InterfaceId, egress: InterfaceId) -> bool {
+        let there = |hop: Hop| hop.interface == egress && egress != ingress;
+        self.policy.route(source.into()).is_some_and(there)
     }
 
     /// ARP or neighbor discovery.
@@ -294,65 +337,6 @@ impl Engine {
                 Ok(Verdict::Local)
             }
             Outcome::Ignored(reason) => Err(reason.into()),
-        }
-    }
-
-    /// Tells the sender that its packet's time ended here (RFC 1812 §5.3.1).
-    #[cold]
-    fn expired(&mut self, scene: Scene, packet: &Packet<'_>, outbox: &mut Outbox) -> DropReason {
-        self.complain(scene, Complaint::TimeExceeded, packet, outbox);
-        DropReason::TtlExpired
-    }
-
-    /// Tells the sender of a packet that may not be cut how long it may be (RFC 1191 §4).
-    #[cold]
-    fn too_big(
-        &mut self,
-        scene: Scene,
-        egress: InterfaceId,
-        flow: &Flow,
-        packet: &Packet<'_>,
-        outbox: &mut Outbox,
-    ) -> DropReason {
-        if flow.dont_fragment {
-            let mtu = self.links[usize::from(egress.0)].mtu;
-            self.complain(scene, Complaint::FragmentationNeeded(mtu), packet, outbox);
-        }
-        DropReason::TooBig
-    }
-
-    /// Tells a host that wanted a new session when there is no room for it; every other refusal is
-    /// silent.
-    fn refused(
-        &mut self,
-        scene: Scene,
-        reason: DropReason,
-        packet: &Packet<'_>,
-        outbox: &mut Outbox,
-    ) -> DropReason {
-        use DropReason::{PortsExhausted, SourceLimit, TableFull};
-        if matches!(reason, TableFull | PortsExhausted | SourceLimit) {
-            self.complain(scene, Complaint::HostUnreachable, packet, outbox);
-        }
-        reason
-    }
-
-    /// Sends an ICMP error back to where the packet came from, as often as the limit allows.
-    fn complain(
-        &mut self,
-        scene: Scene,
-        complaint: Complaint,
-        packet: &Packet<'_>,
-        outbox: &mut Outbox,
-    ) {
-        let Some(address) = self.own_v4(scene.ingress) else { return };
-        if !self.error_limit.allow(scene.now) {
-            return;
-        }
-        let mac = self.links[usize::from(scene.ingress.0)].mac;
-        let from = Complainer { interface: scene.ingress, mac, address };
-        if complain(packet.bytes(), complaint, from, outbox) {
-            self.counters.originated += 1;
         }
     }
 }

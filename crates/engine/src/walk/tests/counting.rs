@@ -1,0 +1,45 @@
+//! Counters add up.
+
+use crate::test_bench::frames::{arp_request, inside, outside};
+use crate::test_bench::{
+    Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, INSIDE, OUTSIDE, POOL, SERVER, STRANGER,
+};
+use crate::{Counters, Verdict};
+
+/// Packets in = out + local + held + dropped, and a packet that waits is later out or dropped.
+#[test]
+fn every_packet_is_counted_once() {
+    let mut bench = Bench::unresolved(CONFIG);
+    bench.engine.counters = Counters::new(2);
+    let mut out = 0;
+    let mut count = |verdicts: Vec<(Verdict, Vec<u8>)>| {
+        out += verdicts.iter().filter(|(verdict, _)| matches!(verdict, Verdict::Tx(_))).count();
+    };
+    count(bench.send_batch(
+        INSIDE,
+        &[
+            inside(HOST, SERVER).udp(1, 53, b"waits"),
+            inside(HOST, SERVER).tcp(1, 25, "S", b""),
+            inside(HOST, SERVER).udp(2, 53, b"waits"),
+            vec![0; 9],
+        ],
+    ));
+    count(bench.send_batch(
+        OUTSIDE,
+        &[
+            arp_request((GATEWAY_MAC, GATEWAY), POOL),
+            outside(SERVER, POOL).echo_request(1, 1),
+            outside(STRANGER, POOL).udp(1, 2, b""),
+        ],
+    ));
+    count(bench.send_batch(INSIDE, &[inside(HOST, SERVER).udp(1, 53, b"leaves")]));
+    let released = bench.sent().iter().filter(|(_, frame)| frame[12..14] == [8, 0]).count();
+
+    let counters = &bench.engine.counters;
+    let dropped: u64 = counters.drops.iter().sum();
+    assert_eq!((out, released), (2, 2));
+    assert_eq!((counters.local, counters.held, dropped), (1, 2, 3));
+    assert_eq!(bench.given, out as u64 + counters.local + counters.held + dropped);
+    assert_eq!((counters.translated, counters.originated, counters.batches), (3, 1, 3));
+    assert_eq!(counters.sessions_created, 2);
+}

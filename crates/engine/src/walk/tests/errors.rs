@@ -1,0 +1,185 @@
+//! ICMP errors of our own: who is told what, and how often.
+
+use std::net::Ipv4Addr;
+
+use mooring_packet::BufferPool;
+use mooring_policy::InterfaceId;
+
+use super::open_udp;
+use crate::test_bench::frames::{inside, outside};
+use crate::test_bench::seen::{Seen, Transport};
+use crate::test_bench::{
+    Bench, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OTHER_HOST, OUR_INSIDE, OUR_INSIDE_IP, OUR_OUTSIDE,
+    OUR_OUTSIDE_IP, OUTSIDE, POOL, SERVER, STRANGER, config_with,
+};
+use crate::{DropReason, Outbox};
+
+/// The one error that `sent` holds, which must have left by `interface`.
+fn only_error(sent: &[(InterfaceId, Vec<u8>)], interface: InterfaceId) -> Seen {
+    let [(egress, frame)] = sent else { panic!("one error is expected: {sent:02x?}") };
+    assert_eq!(*egress, interface);
+    Seen::read(frame)
+}
+
+/// An error of ours about `frame`, which HOST sent, quoting it from its IP header on.
+fn to_host(kind: u8, code: u8, mtu: u16, frame: &[u8]) -> Seen {
+    Seen {
+        macs: (OUR_INSIDE, HOST_MAC),
+        source: OUR_INSIDE_IP,
+        destination: HOST,
+        ttl: 64,
+        transport: Transport::Icmp(kind, code, 0, mtu),
+        payload: frame[14..frame.len().min(14 + 548)].to_vec(),
+    }
+}
+
+/// RFC 1812 §4.3.2.3 and §5.3.1.
+#[test]
+fn a_packet_whose_time_ends_here_is_quoted_as_it_was_sent() {
+    let mut bench = Bench::ready();
+    for ttl in [0, 1] {
+        let probe = inside(HOST, SERVER).ttl(ttl).udp(33434, 33434, &[7; 800]);
+        let told = bench.refuse(INSIDE, &probe, DropReason::TtlExpired);
+        assert_eq!(only_error(&told, INSIDE), to_host(11, 0, 0, &probe));
+    }
+    assert_eq!(bench.sessions(), 0, "a probe begins no session");
+}
+
+#[test]
+fn the_time_of_a_packet_of_a_session_ends_here_too() {
+    let mut bench = Bench::ready();
+    let port = open_udp(&mut bench);
+    let forward = inside(HOST, SERVER).ttl(1).udp(5000, 53, b"");
+    let told = bench.refuse(INSIDE, &forward, DropReason::TtlExpired);
+    assert_eq!(only_error(&told, INSIDE), to_host(11, 0, 0, &forward));
+
+    let reverse = outside(SERVER, POOL).ttl(1).udp(53, port, b"");
+    let told = bench.refuse(OUTSIDE, &reverse, DropReason::TtlExpired);
+    let error = only_error(&told, OUTSIDE);
+    assert_eq!((error.source, error.destination), (OUR_OUTSIDE_IP, SERVER));
+    assert_eq!(error.macs, (OUR_OUTSIDE, GATEWAY_MAC));
+    assert_eq!(error.transport, Transport::Icmp(11, 0, 0, 0));
+    assert_eq!(error.payload, reverse[14..], "the outside view: its own packet");
+    assert_eq!(bench.engine.counters.originated, 2);
+}
+
+/// "All else unsolicited is silence": time that ends here makes no exception.
+#[test]
+fn what_nobody_would_carry_learns_nothing_from_its_time() {
+    let mut bench = Bench::ready();
+    let to_inside = outside(SERVER, HOST).ttl(1).udp(1, 2, b"");
+    bench.ignore(OUTSIDE, &to_inside, DropReason::NoRule);
+    let to_pool = outside(SERVER, POOL).ttl(1).udp(1, 2, b"");
+    bench.ignore(OUTSIDE, &to_pool, DropReason::NoSession);
+    let forged = outside(OTHER_HOST, STRANGER).ttl(1).udp(1, 2, b"");
+    bench.ignore(OUTSIDE, &forged, DropReason::NoRule);
+    let mail = inside(HOST, SERVER).ttl(1).tcp(5000, 25, "S", b"");
+    bench.ignore(INSIDE, &mail, DropReason::RuleDrop);
+}
+
+/// RFC 1191 §4; the outside link carries 1,400 bytes.
+#[test]
+fn a_packet_that_may_not_be_cut_is_told_how_long_it_may_be() {
+    let mut bench = Bench::ready();
+    let fits = inside(HOST, SERVER).udp(5000, 53, &[7; 1372]);
+    assert_eq!(bench.forward(INSIDE, &fits).len(), 14 + 1400);
+    let too_long = inside(HOST, SERVER).udp(5000, 53, &[7; 1373]);
+    let told = bench.refuse(INSIDE, &too_long, DropReason::TooBig);
+    assert_eq!(only_error(&told, INSIDE), to_host(3, 4, 1400, &too_long));
+}
+
+#[test]
+fn a_packet_that_may_be_cut_is_told_nothing() {
+    let mut bench = Bench::ready();
+    let too_long = inside(HOST, SERVER).fragmentable().udp(5000, 53, &[7; 1373]);
+    bench.ignore(INSIDE, &too_long, DropReason::TooBig);
+}
+
+#[test]
+fn a_host_is_told_when_its_ports_are_exhausted() {
+    let config = config_with("").replace(
+        "addresses = [\"203.0.113.10/32\"]",
+        "addresses = [\"203.0.113.10/32\"]\nports = \"2000-2001\"",
+    );
+    let mut bench = Bench::ready_with(&config);
+    for port in [1, 2] {
+        bench.forward(INSIDE, &inside(HOST, SERVER).udp(port, 53, b""));
+    }
+    let third = inside(HOST, SERVER).udp(3, 53, b"");
+    let told = bench.refuse(INSIDE, &third, DropReason::PortsExhausted);
+    assert_eq!(only_error(&told, INSIDE), to_host(3, 1, 0, &third));
+    bench.forward(INSIDE, &inside(HOST, SERVER).tcp(3, 80, "S", b""));
+}
+
+/// RFC 6888 REQ-11: no session is deleted to make room.
+#[test]
+fn a_host_is_told_when_the_table_is_full() {
+    let mut bench = Bench::ready_with(&config_with("[limits]\nsessions = 2"));
+    let packet = |port| inside(HOST, SERVER).udp(port, 53, b"");
+    for port in [1, 2] {
+        bench.forward(INSIDE, &packet(port));
+    }
+    let told = bench.refuse(INSIDE, &packet(3), DropReason::TableFull);
+    assert_eq!(only_error(&told, INSIDE), to_host(3, 1, 0, &packet(3)));
+    for port in [1, 2] {
+        bench.forward(INSIDE, &packet(port));
+    }
+    let occupancy = bench.engine.occupancy();
+    assert_eq!((occupancy.sessions, occupancy.leased_ports), (2, 2));
+}
+
+/// RFC 6888 REQ-4.
+#[test]
+fn a_host_is_told_when_it_has_all_it_may_have() {
+    let mut bench = Bench::ready_with(&config_with("[limits]\nsessions_per_source = 1"));
+    open_udp(&mut bench);
+    let more = inside(HOST, STRANGER).udp(5000, 53, b"");
+    let told = bench.refuse(INSIDE, &more, DropReason::SourceLimit);
+    assert_eq!(only_error(&told, INSIDE), to_host(3, 1, 0, &more));
+    bench.forward(INSIDE, &inside(OTHER_HOST, SERVER).udp(5000, 53, b""));
+}
+
+/// RFC 1122 §3.2.2.
+#[test]
+fn there_is_no_error_about_an_error() {
+    let mut bench = Bench::ready();
+    let port = open_udp(&mut bench);
+    let translated = inside(POOL, SERVER).udp(port, 53, b"");
+    let error = outside(STRANGER, POOL).ttl(1).error((3, 3), 0, &translated);
+    bench.ignore(OUTSIDE, &error, DropReason::TtlExpired);
+}
+
+#[test]
+fn there_is_no_error_to_whom_no_machine_can_be() {
+    let mut bench = Bench::ready();
+    for source in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 1)] {
+        let packet = inside(source, SERVER).ttl(1).udp(1, 2, b"");
+        bench.ignore(INSIDE, &packet, DropReason::Martian);
+    }
+}
+
+/// RFC 1812 §4.3.2.8: errors are limited in rate, here 1,000 a second and as many at once.
+#[test]
+fn errors_are_limited_in_rate() {
+    let mut bench = Bench::ready();
+    let probe = inside(HOST, SERVER).ttl(1).udp(33434, 33434, b"");
+    let told = |bench: &mut Bench, probes: usize| -> usize {
+        (0..probes).map(|_| bench.refuse(INSIDE, &probe, DropReason::TtlExpired).len()).sum()
+    };
+    assert_eq!(told(&mut bench, 1_500), 1_000);
+    bench.pass(100);
+    assert_eq!(told(&mut bench, 300), 100);
+    bench.pass(60_000);
+    assert_eq!(told(&mut bench, 1_500), 1_000);
+    assert_eq!(bench.engine.counters.originated, 2_100);
+    assert_eq!(bench.dropped(DropReason::TtlExpired), 3_300);
+}
+
+#[test]
+fn an_error_needs_a_free_buffer_and_is_no_loss_without() {
+    let mut bench = Bench::ready();
+    bench.outbox = Outbox::new(BufferPool::new(0, 0));
+    let probe = inside(HOST, SERVER).ttl(1).udp(33434, 33434, b"");
+    bench.ignore(INSIDE, &probe, DropReason::TtlExpired);
+    assert_eq!(bench.engine.counters.originated, 0);
+}

@@ -1,0 +1,103 @@
+//! Super-packets and checksums that a device completes.
+
+use mooring_packet::Offload;
+use mooring_packet::offload::GsoKind;
+
+use crate::test_bench::frames::{arp_reply, inside, outside};
+use crate::test_bench::seen::{Seen, Transport};
+use crate::test_bench::{
+    Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, INSIDE, OUR_OUTSIDE, OUR_OUTSIDE_IP, OUTSIDE, POOL,
+    SERVER,
+};
+use crate::{DropReason, Verdict};
+
+/// The frame as a kernel hands it over with NEEDS_CSUM: the field at `at` holds the sum of the
+/// pseudo-header alone.
+fn with_partial_checksum(mut frame: Vec<u8>, at: usize) -> Vec<u8> {
+    let l4_len = (frame.len() - 34) as u16;
+    let mut pseudo = frame[26..34].to_vec();
+    pseudo.extend([0, frame[23]]);
+    pseudo.extend(l4_len.to_be_bytes());
+    let sum = mooring_wire::checksum::rfc1071(&pseudo);
+    frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// The frame as the device then puts it on the wire.
+fn completed(mut frame: Vec<u8>, at: usize) -> Vec<u8> {
+    let checksum = !mooring_wire::checksum::rfc1071(&frame[34..]);
+    frame[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+    frame
+}
+
+#[test]
+fn a_checksum_that_is_still_partial_is_right_when_completed() {
+    let mut bench = Bench::ready();
+    let (tcp, udp) = (Offload::partial_checksum(34, 16), Offload::partial_checksum(34, 6));
+    let syn = inside(HOST, SERVER).tcp(5000, 80, "S", b"");
+    let datagram = inside(HOST, SERVER).udp(5000, 53, b"question");
+    for (frame, offload, at) in [(syn, tcp, 50), (datagram, udp, 40)] {
+        let partial = with_partial_checksum(frame, at);
+        let (verdict, sent) = bench.send_offloaded(INSIDE, &partial, offload);
+        assert_eq!(verdict, Verdict::Tx(OUTSIDE));
+        let (port, remote) = match Seen::read(&completed(sent, at)).transport {
+            Transport::Tcp(port, remote) | Transport::Udp(port, remote) => (port, remote),
+            other => panic!("not the packet: {other:?}"),
+        };
+        let answer = match at {
+            50 => outside(SERVER, POOL).tcp(remote, port, "SA", b""),
+            _ => outside(SERVER, POOL).udp(remote, port, b"answer"),
+        };
+        let partial = with_partial_checksum(answer, at);
+        let (verdict, sent) = bench.send_offloaded(OUTSIDE, &partial, offload);
+        assert_eq!(verdict, Verdict::Tx(INSIDE));
+        let seen = Seen::read(&completed(sent, at));
+        assert_eq!((seen.source, seen.destination, seen.ttl), (SERVER, HOST, 63));
+    }
+}
+
+#[test]
+fn a_super_packet_is_as_long_as_one_of_its_segments() {
+    let mut bench = Bench::ready();
+    bench.forward(INSIDE, &inside(HOST, SERVER).tcp(5000, 80, "S", b""));
+    let frame = inside(HOST, SERVER).tcp(5000, 80, "A", &[7; 60_000]);
+    let partial = with_partial_checksum(frame, 50);
+    let offload = |size| Offload::partial_checksum(34, 16).with_gso(GsoKind::TcpV4, size, 54);
+    let (verdict, sent) = bench.send_offloaded(INSIDE, &partial, offload(1360));
+    assert_eq!(verdict, Verdict::Tx(OUTSIDE), "1,400 bytes on the wire");
+    let seen = Seen::read(&completed(sent, 50));
+    assert_eq!((seen.source, seen.payload.len()), (POOL, 60_000));
+
+    let (verdict, _) = bench.send_offloaded(INSIDE, &partial, offload(1361));
+    assert_eq!(verdict, Verdict::Drop(DropReason::TooBig));
+    let told = bench.sent_by(INSIDE);
+    let error = Seen::read(&told[0]);
+    assert_eq!(error.transport, Transport::Icmp(3, 4, 0, 1400));
+    assert_eq!(error.payload, partial[14..14 + 548]);
+}
+
+#[test]
+fn without_the_metadata_a_long_packet_is_too_long() {
+    let mut bench = Bench::ready();
+    let frame = inside(HOST, SERVER).udp(5000, 53, &[7; 60_000]);
+    bench.refuse(INSIDE, &frame, DropReason::TooBig);
+}
+
+#[test]
+fn the_metadata_waits_with_its_packet() {
+    let mut bench = Bench::unresolved(CONFIG);
+    let offload = Offload::partial_checksum(34, 6).with_gso(GsoKind::UdpL4, 1000, 42);
+    let partial = with_partial_checksum(inside(HOST, SERVER).udp(5000, 53, &[7; 5000]), 40);
+    assert_eq!(bench.send_offloaded(INSIDE, &partial, offload).0, Verdict::Hold);
+    bench.sent();
+    let reply = arp_reply((GATEWAY_MAC, GATEWAY), (OUR_OUTSIDE, OUR_OUTSIDE_IP));
+    assert_eq!(bench.send(OUTSIDE, &reply).0, Verdict::Local);
+    let released: Vec<_> = bench
+        .outbox
+        .ready_for(OUTSIDE)
+        .map(|packet| (packet.offload, packet.bytes().to_vec()))
+        .collect();
+    let [(kept, frame)] = &released[..] else { panic!("one packet is expected") };
+    assert_eq!(*kept, offload);
+    assert_eq!(Seen::read(&completed(frame.clone(), 40)).source, POOL);
+}
