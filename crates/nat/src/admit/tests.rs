@@ -147,7 +147,8 @@ fn inside_ends_never_share_an_outside_end() {
     assert_eq!(world.nat.leased_ports(), 3 * 40 * 3);
 }
 
-/// RFC 4787 REQ-2: "It is RECOMMENDED that a NAT have an 'IP address pooling' behavior of 'Paired'".
+/// RFC 4787 REQ-2: "It is RECOMMENDED that a NAT have an 'IP address pooling' behavior of
+/// 'Paired'".
 #[test]
 fn a_host_keeps_to_one_address_of_the_pool() {
     let mut world = World::new(WIDE);

@@ -189,7 +189,7 @@ fn wrong_checksums_are_not_repaired() {
     );
 }
 
-/// GRE, routed by a `bypass` rule: only the hop is counted, and nothing after the IP header is read.
+/// GRE, routed by a `bypass` rule: only the hop is counted, nothing after the IP header is read.
 #[test]
 fn a_routed_packet_loses_a_hop_and_nothing_else() {
     let routed = session(Protocol::GRE, "10.0.0.2:0", "10.0.0.2:0", "198.51.100.1:0");

@@ -274,8 +274,8 @@ fn flags(packet: &Packet) -> Option<Flags> {
 proptest! {
     #[test]
     fn agrees_with_the_reference(steps in steps(), seed in any::<u64>()) {
-        let policy = load(CONFIG).unwrap_or_else(|problems| panic!("{}", problems.render("model"))).policy;
-        let mut duel = Duel::new(&policy, seed);
+        let loaded = load(CONFIG).unwrap_or_else(|problems| panic!("{}", problems.render("model")));
+        let mut duel = Duel::new(&loaded.policy, seed);
         for step in &steps {
             duel.step(step);
         }

@@ -1,5 +1,5 @@
-//! What translation should do, the slow and obvious way: lists that are searched from end to end, and
-//! the rules of [`CONFIG`] written out by hand. It shares no code with what it judges.
+//! What translation should do, the slow and obvious way: lists that are searched from end to end,
+//! and the rules of [`CONFIG`] written out by hand. It shares no code with what it judges.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -21,8 +21,10 @@ pub(crate) const CONFIG: &str = r#"
     rule = [
         { name = "no-mail", kind = "drop", destination_ports = "25" },
         { name = "routed", kind = "bypass", from = "inside", destination = ["198.51.100.9/32"] },
-        { name = "web", kind = "source-nat", from = "inside", destination = ["198.51.100.0/24"], destination_ports = "443", pool = "web" },
-        { name = "rest", kind = "source-nat", from = "inside", destination = ["198.51.100.0/24"], pool = "rest" },
+        { name = "web", kind = "source-nat", pool = "web", from = "inside", destination_ports = "443",
+          destination = ["198.51.100.0/24"] },
+        { name = "rest", kind = "source-nat", pool = "rest", from = "inside",
+          destination = ["198.51.100.0/24"] },
     ]
 
     interface = [

@@ -85,7 +85,7 @@ fn mapped_but_not_for_this_remote() {
     assert!(world.arrive(OUTSIDE, reply, None).is_ok());
 }
 
-/// RFC 5382 REQ-2 lets TCP begin with a SYN; a segment of a connection that nobody knows is not one.
+/// A connection begins with a SYN (RFC 9293 §3.5); a segment of one that nobody knows is none.
 #[test]
 fn tcp_without_syn_alone() {
     let mut world = World::new(SMALL);
@@ -177,7 +177,8 @@ fn ports_of_other_protocols_stay_free() {
     assert!(world.send(flow(Protocol::ICMP, "10.0.0.4:5000", "198.51.100.1:0")).is_ok());
 }
 
-/// RFC 6888 REQ-11 D: "it MUST NOT delete existing mappings in order to 'make room' for the new one".
+/// RFC 6888 REQ-11 D: "it MUST NOT delete existing mappings in order to 'make room' for the new
+/// one".
 #[test]
 fn a_full_table() {
     let mut world = World::new(SMALL);

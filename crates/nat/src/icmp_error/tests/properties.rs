@@ -157,7 +157,8 @@ proptest! {
         let original = sample.frame(&session.key(way), way).split_off(14);
         let shortest = usize::from(sample.place().l4) - 14 + 8;
         // Not in the middle of a checksum: half a word is left as it is.
-        let len = (shortest + len.index(seen.len() - shortest + 1)).next_multiple_of(2).min(seen.len());
+        let len = shortest + len.index(seen.len() - shortest + 1);
+        let len = len.next_multiple_of(2).min(seen.len());
         let [before, after] = ends(&session, direction, Ipv4Addr::from_bits(sender));
         let mut frame = error(says, before.0, before.1, ttl, &seen[..len]);
         let mut expected = error(says, after.0, after.1, ttl - 1, &original[..len]);
@@ -173,8 +174,8 @@ proptest! {
         prop_assert_eq!(frame, expected);
     }
 
-    /// Whatever is quoted: no panic, no byte beside the named fields, a checksum that stays right, and
-    /// the way back gives what was there.
+    /// Whatever is quoted: no panic, no byte beside the named fields, a checksum that stays right,
+    /// and the way back gives what was there.
     #[test]
     fn any_quote_can_be_translated_and_back(
         quote in any_quote(),
