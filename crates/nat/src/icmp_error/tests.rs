@@ -24,7 +24,7 @@ fn udp() -> Session<Ipv4Addr> {
     session(Protocol::UDP, "10.0.0.2:5000", "203.0.113.10:40000", "198.51.100.1:53")
 }
 
-/// The first 28 bytes of a UDP datagram as it went out, and its key as a reply would have it.
+/// The first 28 bytes of a UDP datagram as it went out.
 const QUOTE: &str = "4500 001e 1234 4000 3f11 c35b cb00 710a c633 6401  9c40 0035 000a 94bb";
 
 /// [`QUOTE`] with the byte at each of these places replaced.
@@ -75,6 +75,32 @@ fn time_exceeded_goes_out() {
          4500 001e 1234 4000 0101 3375 c633 6401 0a00 0002  0000 9e25 0077 0001 6162",
         "4500 003a 4321 0000 3f01 d262 cb00 710a c633 6401  0b00 f4ff 0000 0000
          4500 001e 1234 4000 0101 016c c633 6401 cb00 710a  0000 025c 9c40 0001 6162",
+    );
+}
+
+/// RFC 768, in a quote as well: no checksum stays none.
+#[test]
+fn a_quoted_datagram_without_checksum() {
+    check(
+        &udp(),
+        Reverse,
+        "4500 003a 4321 0000 3c01 d562 c633 6401 cb00 710a  0303 f813 0000 0000
+         4500 001e 1234 4000 3f11 c35b cb00 710a c633 6401  9c40 0035 000a 0000 6869",
+        "4500 003a 4321 0000 3b01 086c c633 6401 0a00 0002  0303 80cc 0000 0000
+         4500 001e 1234 4000 3f11 f564 0a00 0002 c633 6401  1388 0035 000a 0000 6869",
+    );
+}
+
+/// The quoted checksum is what the remote host sent: all ones for zero.
+#[test]
+fn a_quoted_checksum_that_becomes_zero() {
+    check(
+        &udp(),
+        Forward,
+        "4500 003a 4321 0000 4001 036c 0a00 0002 c633 6401  0303 314f 0000 0000
+         4500 001e 1234 4000 0111 3365 c633 6401 0a00 0002  0035 1388 000a bac1 fd24",
+        "4500 003a 4321 0000 3f01 d262 cb00 710a c633 6401  0303 6358 0000 0000
+         4500 001e 1234 4000 0111 015c c633 6401 cb00 710a  0035 9c40 000a ffff fd24",
     );
 }
 

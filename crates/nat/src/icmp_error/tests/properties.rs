@@ -222,7 +222,7 @@ proptest! {
     }
 }
 
-/// RFC 5508 REQ-5 and the promise that translation is for: neither realm sees the other's addresses.
+/// RFC 5508 REQ-5, and the promise of translation: neither realm sees the other's addresses.
 #[test]
 fn no_error_shows_the_other_realm() {
     let shows =
