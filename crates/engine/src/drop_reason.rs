@@ -128,6 +128,7 @@ impl From<Refusal> for DropReason {
             Refusal::SpoofedSource => Self::SpoofedSource,
             Refusal::NoRule => Self::NoRule,
             Refusal::RuleDrop => Self::RuleDrop,
+            Refusal::TtlExpired => Self::TtlExpired,
             Refusal::UnsupportedProtocol => Self::UnsupportedProtocol,
             Refusal::PoolEmpty => Self::PoolEmpty,
             Refusal::PortsExhausted => Self::PortsExhausted,

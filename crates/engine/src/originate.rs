@@ -49,8 +49,8 @@ impl Engine {
         DropReason::TooBig
     }
 
-    /// Tells a host that wanted a new session when there is no room for it; every other refusal is
-    /// silent.
+    /// Tells a host that wanted a new session when there is no room for it, or its packet's time ended
+    /// here; every other refusal is silent.
     pub(crate) fn refused(
         &mut self,
         scene: Scene,
@@ -58,9 +58,12 @@ impl Engine {
         packet: &Packet<'_>,
         outbox: &mut Outbox,
     ) -> DropReason {
-        use DropReason::{PortsExhausted, SourceLimit, TableFull};
-        if matches!(reason, TableFull | PortsExhausted | SourceLimit) {
-            self.complain(scene, Complaint::HostUnreachable, packet, outbox);
+        match reason {
+            DropReason::TableFull | DropReason::PortsExhausted | DropReason::SourceLimit => {
+                self.complain(scene, Complaint::HostUnreachable, packet, outbox);
+            }
+            DropReason::TtlExpired => self.complain(scene, Complaint::TimeExceeded, packet, outbox),
+            _ => {}
         }
         reason
     }

@@ -12,8 +12,8 @@ use mooring_nat::icmp_error::{key_of_quote, rewrite_error_v4};
 use mooring_nat::rewrite::rewrite_v4;
 use mooring_nat::{Admission, Arrival};
 use mooring_packet::{Batch, Packet};
-use mooring_policy::{Action, Hop, InterfaceId, Ownership, Question};
-use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
+use mooring_policy::{Hop, InterfaceId, Ownership};
+use mooring_session::{NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::icmpv4::{self, Icmpv4};
 
@@ -166,11 +166,8 @@ impl Engine {
         if let Some(verdict) = self.local(scene, flow, packet) {
             return verdict;
         }
-        if flow.ttl <= 1 && self.would_carry(scene, &flow.key) {
-            return Err(self.expired(scene, packet, outbox));
-        }
-        let arrival =
-            Arrival { ingress: scene.ingress, key: flow.key, hash: flow.hash, flags: flow.flags };
+        let Flow { key, hash, flags, ttl, .. } = *flow;
+        let arrival = Arrival { ingress: scene.ingress, key, hash, flags, ttl };
         let before = self.nat.sessions.len();
         let mut admission = Admission {
             policy: &self.policy,
@@ -186,31 +183,6 @@ impl Engine {
             }
             Err(refusal) => Err(self.refused(scene, refusal.into(), packet, outbox)),
         }
-    }
-
-    /// Whether this packet may begin a session if there is room. The sender of one that may not hears
-    /// nothing of us, not even that its time ended here.
-    fn would_carry(&self, scene: Scene, key: &FlowKey<Ipv4Addr>) -> bool {
-        let policy = &self.policy;
-        let (source, destination) = (key.source.into(), key.destination.into());
-        let (Some(hop), Some(back)) = (policy.route(destination), policy.route(source)) else {
-            return false;
-        };
-        let question = Question {
-            ingress: scene.ingress,
-            egress: hop.interface,
-            source,
-            destination,
-            protocol: key.protocol,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-        };
-        let ours = |address| policy.ownership(address).is_some();
-        let rule = policy.decide(&question).map(|rule| policy.rule(rule).action);
-        back.interface == scene.ingress
-            && !ours(source)
-            && !ours(destination)
-            && rule.is_some_and(|action| action != Action::Drop)
     }
 
     /// A packet to an address of ours: `None` when it may still belong to a session or begin one.

@@ -29,6 +29,8 @@ pub struct Arrival<A> {
     pub hash: u64,
     /// Flags of a TCP segment.
     pub flags: Option<Flags>,
+    /// Hops that are left, this one included.
+    pub ttl: u8,
 }
 
 /// What admission asks and uses.
@@ -77,6 +79,10 @@ impl<A: Address> Nat<A> {
             return Err(Refusal::NoSession);
         }
         let back = way_back(arrival, admission.policy)?;
+        // After all that refuses in silence: only who may pass hears that the time ended here.
+        if arrival.ttl <= 1 {
+            return Err(Refusal::TtlExpired);
+        }
         self.check_limits(arrival.key.source, admission.policy)?;
         let (mapping, outside, outside_port) = match pool {
             None => (None, arrival.key.source, arrival.key.source_port),

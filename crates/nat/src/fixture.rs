@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) nat: Nat<Ipv4Addr>,
     pub(crate) hops: CountedHops,
     pub(crate) now: Tick,
+    /// Of the packets that arrive.
+    pub(crate) ttl: u8,
     random: ChaCha8Rng,
 }
 
@@ -54,6 +56,7 @@ impl World {
             nat,
             hops: CountedHops { users: Vec::new(), capacity: usize::MAX },
             now: Tick::ZERO,
+            ttl: 64,
             random: ChaCha8Rng::seed_from_u64(seed),
         }
     }
@@ -70,7 +73,8 @@ impl World {
         key: FlowKey<Ipv4Addr>,
         flags: Option<Flags>,
     ) -> Result<SessionRef, Refusal> {
-        let arrival = Arrival { ingress, key, hash: self.nat.sessions.hash(&key), flags };
+        let arrival =
+            Arrival { ingress, key, hash: self.nat.sessions.hash(&key), flags, ttl: self.ttl };
         let mut admission = Admission {
             policy: &self.policy,
             generation: Generation(7),

@@ -15,6 +15,8 @@ pub enum Refusal {
     NoRule,
     /// A `drop` rule matches.
     RuleDrop,
+    /// The packet's time ended here; it might have begun a session else.
+    TtlExpired,
     /// Translation of this protocol is not possible.
     UnsupportedProtocol,
     /// The pool has no address.

@@ -192,6 +192,7 @@ impl Duel {
             key: packet.key,
             hash: self.nat.sessions.hash(&packet.key),
             flags: flags(packet),
+            ttl: 64,
         };
         let now = self.now();
         let mut admission = Admission {

@@ -72,6 +72,17 @@ fn nobody_asked() {
     refuses(&mut world, OUTSIDE, to_the_interface, None, Refusal::NoSession);
 }
 
+/// Only who might pass hears that the time ended here (RFC 1812 §5.3.1); all else stays as silent as
+/// with time left.
+#[test]
+fn time_that_ends_here_comes_after_what_refuses_in_silence() {
+    let mut world = World::new(SMALL);
+    world.ttl = 1;
+    refuses(&mut world, INSIDE, udp("10.0.0.2:5000", REMOTE), None, Refusal::TtlExpired);
+    refuses(&mut world, INSIDE, udp("10.0.0.2:5000", "198.51.100.1:25"), None, Refusal::RuleDrop);
+    refuses(&mut world, OUTSIDE, udp(REMOTE, "203.0.113.10:4000"), None, Refusal::NoSession);
+}
+
 /// Filtering is address and port dependent (RFC 4787 §5).
 #[test]
 fn mapped_but_not_for_this_remote() {
@@ -263,7 +274,8 @@ fn a_pool_without_an_address() {
         protocol: Protocol::UDP,
         tag: 0,
     };
-    let arrival = Arrival { ingress: INSIDE, key, hash: nat.sessions.hash(&key), flags: None };
+    let arrival =
+        Arrival { ingress: INSIDE, key, hash: nat.sessions.hash(&key), flags: None, ttl: 64 };
     let mut admission = Admission {
         policy: &policy,
         generation: Generation(1),
