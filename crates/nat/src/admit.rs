@@ -111,8 +111,7 @@ impl<A: Address> Nat<A> {
         if self.sessions.is_full() {
             return Err(Refusal::TableFull);
         }
-        let sessions = self.per_source.get(&source).copied().unwrap_or(0);
-        if sessions >= policy.limits.sessions_per_source {
+        if self.sources.sessions(source) >= policy.limits.sessions_per_source {
             return Err(Refusal::SourceLimit);
         }
         Ok(())
@@ -204,7 +203,7 @@ impl<A: Address> Nat<A> {
                 InsertError::KeyTaken => Refusal::PortsExhausted,
             }
         })?;
-        *self.per_source.entry(key.source).or_insert(0) += 1;
+        self.sources.add(key.source);
         Ok(SessionRef { index, direction: Direction::Forward })
     }
 }

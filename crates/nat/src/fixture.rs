@@ -2,7 +2,6 @@
 
 pub(crate) mod packets;
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use mooring_policy::{Generation, Hop, InterfaceId, Policy, load};
@@ -32,7 +31,7 @@ pub(crate) struct Holdings {
     pub(crate) mappings: usize,
     pub(crate) leased_ports: usize,
     pub(crate) hop_users: u32,
-    pub(crate) per_source: HashMap<Ipv4Addr, u32>,
+    pub(crate) sources: usize,
 }
 
 /// A table of next hops that counts their users, in the order in which they were first wanted.
@@ -105,7 +104,7 @@ impl World {
             mappings: self.nat.mappings.len(),
             leased_ports: self.nat.leased_ports(),
             hop_users: self.hops.users.iter().map(|(_, users)| users).sum(),
-            per_source: self.nat.per_source.clone(),
+            sources: self.nat.sources.len(),
         }
     }
 }
