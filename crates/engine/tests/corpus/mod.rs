@@ -1,0 +1,228 @@
+//! The programs that the fuzzer begins with (`tests/fuzz/corpus/engine`), and what each reaches.
+//! `BLESS=1 cargo test -p mooring-engine --test invariants` writes the files.
+
+use std::fs;
+use std::path::PathBuf;
+
+use mooring_engine::{Counters, DropReason};
+
+use crate::driver::program::{Program, Template};
+use crate::driver::run;
+
+/// A program, and whether it did what its name says.
+struct Seed {
+    name: &'static str,
+    program: Program,
+    reached: fn(&Counters) -> bool,
+}
+
+fn seeds() -> Vec<Seed> {
+    let flows = [
+        Seed {
+            name: "udp-answered",
+            program: begin(Template::Udp, 0).outside(Template::Answer, [0, 0, 0, 0]).walk(),
+            reached: |counters| counters.sessions_created == 1 && counters.translated == 2,
+        },
+        Seed {
+            name: "tcp-opened-and-closed",
+            program: tcp_opened().inside(Template::Answer, [0, 0, FIN_ACK, 0]).walk(),
+            reached: |counters| counters.sessions_created == 1 && counters.translated == 4,
+        },
+        Seed {
+            name: "ping-answered",
+            program: begin(Template::Ping, 0).outside(Template::Answer, [0, 0, 0, 0]).walk(),
+            reached: |counters| counters.sessions_created == 1 && counters.translated == 2,
+        },
+        Seed {
+            name: "super-packets",
+            program: tcp_opened()
+                .offloaded(Template::Long, [0, 0, ACK, 90], 1)
+                .offloaded(Template::Long, [0, 0, ACK, 200], 1)
+                .walk(),
+            reached: |counters| {
+                counters.translated == 4 && counters.dropped(DropReason::TooBig) == 1
+            },
+        },
+        Seed {
+            name: "again-and-too-late",
+            program: begin(Template::Udp, 0)
+                .inside(Template::Again, [0, 0, 0, 0])
+                .wait_seconds(302)
+                .poll()
+                .outside(Template::Answer, [0, 0, 0, 0])
+                .walk(),
+            reached: |counters| {
+                counters.translated == 2 && counters.dropped(DropReason::NoSession) == 1
+            },
+        },
+    ];
+    flows.into_iter().chain(errors()).chain(neighbours()).chain(limits()).collect()
+}
+
+fn errors() -> [Seed; 3] {
+    [
+        Seed {
+            name: "error-inward",
+            program: begin(Template::Udp, 0).outside(Template::Error, [0, 3, 0, 12]).walk(),
+            reached: |counters| counters.translated == 2,
+        },
+        Seed {
+            name: "error-outward",
+            program: begin(Template::Udp, 0)
+                .outside(Template::Answer, [0, 0, 0, 0])
+                .inside(Template::Error, [0, 0, 0, 12])
+                .walk(),
+            reached: |counters| counters.translated == 3,
+        },
+        Seed {
+            name: "time-exceeded",
+            program: Program::default().inside(Template::Udp, [0, TTL_1, 0, 4]).walk(),
+            reached: |counters| {
+                counters.originated == 1 && counters.dropped(DropReason::TtlExpired) == 1
+            },
+        },
+    ]
+}
+
+fn neighbours() -> [Seed; 5] {
+    let to_near_host = [0x50, 0, 0, 4];
+    [
+        Seed {
+            name: "held-and-released",
+            program: Program::default()
+                .inside(Template::Udp, [0x60, 0, 0, 4])
+                .walk()
+                .outside(Template::ArpAnswer, [0; 4])
+                .walk(),
+            reached: |counters| counters.held == 1 && counters.local >= 7,
+        },
+        Seed {
+            name: "held-in-vain",
+            program: (0..4).fold(
+                Program::default().inside(Template::Udp, [0x60, 0, 0, 4]).walk(),
+                |program, _| program.wait_seconds(1).poll(),
+            ),
+            reached: |counters| counters.dropped(DropReason::NeighborUnresolved) == 1,
+        },
+        Seed {
+            name: "moved-and-probed",
+            program: Program::default()
+                .inside(Template::Udp, to_near_host)
+                .walk()
+                .wait_seconds(40)
+                .poll()
+                .outside(Template::ArpAnswer, [0x80, 0, 0, 0])
+                .inside(Template::Udp, to_near_host)
+                .walk(),
+            reached: |counters| counters.translated == 2,
+        },
+        Seed {
+            name: "asked-and-contradicted",
+            program: Program::default()
+                .outside(Template::ArpQuestion, [0, 0, 3, 0])
+                .outside(Template::ArpQuestion, [0, 10, 6, 0])
+                .outside(Template::Ndp, [0, 0, 0, 0])
+                .outside(Template::Ndp, [0, 0, 1, 0])
+                .inside(Template::ArpQuestion, [0, 0, 3, 0])
+                .walk(),
+            reached: |counters| {
+                counters.conflicts == 2 && counters.dropped(DropReason::NotForUs) == 1
+            },
+        },
+        Seed {
+            name: "pings-to-us",
+            program: (0..4)
+                .fold(Program::default(), |program, ours| {
+                    program.outside(Template::PingUs, [0, 0, ours, 0])
+                })
+                .outside(Template::PingUsV6, [0, 0, 0, 8])
+                .walk(),
+            reached: |counters| {
+                counters.originated == 4 && counters.dropped(DropReason::NoService) == 1
+            },
+        },
+    ]
+}
+
+fn limits() -> [Seed; 3] {
+    [
+        Seed {
+            name: "ports-and-sources-exhausted",
+            program: (0..16).fold(Program::default(), |program, port| {
+                let template = if port < 8 { Template::Udp } else { Template::Ping };
+                program.inside(template, [0, port, 0, 4])
+            }),
+            reached: |counters| {
+                counters.dropped(DropReason::PortsExhausted) == 4
+                    && counters.dropped(DropReason::SourceLimit) == 4
+            },
+        },
+        Seed {
+            name: "table-full",
+            program: (0..32).fold(Program::default(), |program, n| {
+                program.inside(Template::Ping, [n & 3, n >> 2, 0, 4])
+            }),
+            reached: |counters| counters.dropped(DropReason::TableFull) == 8,
+        },
+        Seed {
+            name: "damaged",
+            program: begin(Template::Udp, 0)
+                .damaged(Template::Udp, [0, 0, 0, 8], 16, 0xff)
+                .damaged(Template::Udp, [0, 0, 0, 8], 0x8000 | 33, 0)
+                .damaged(Template::Tcp, [0, 1, ACK, 8], 46, 0xf0)
+                .inside(Template::Piece, [0, 0, 2, 9])
+                .inside(Template::Other, [0, 0, 4, 0])
+                .inside(Template::Martian, [0, 0, 1, 9])
+                .inside(Template::Raw, [0, 0, 0, 0])
+                .outside(Template::Udp, [7, 0, 0, 4])
+                .raw(&[0xff])
+                .walk(),
+            reached: |counters| {
+                counters.dropped(DropReason::Malformed) == 5
+                    && counters.dropped(DropReason::NoRule) == 1
+                    && counters.dropped(DropReason::IpOption) == 1
+            },
+        },
+    ]
+}
+
+/// A flow of the first host, whose first packet has left.
+fn begin(template: Template, flags: u8) -> Program {
+    Program::default().inside(template, [0, 0, flags, 8]).walk()
+}
+
+/// A connection whose first three segments have gone.
+fn tcp_opened() -> Program {
+    begin(Template::Tcp, SYN)
+        .outside(Template::Answer, [0, 0, SYN_ACK, 0])
+        .inside(Template::Answer, [0, 0, ACK, 0])
+        .walk()
+}
+
+#[test]
+fn each_seed_reaches_what_its_name_says() {
+    for seed in seeds() {
+        let outcome = run(seed.program.as_bytes());
+        assert!((seed.reached)(&outcome.counters), "{}: {:?}", seed.name, outcome.counters);
+    }
+}
+
+#[test]
+fn the_committed_corpus_is_what_is_written_here() {
+    let corpus =
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/engine"));
+    for seed in seeds() {
+        let path = corpus.join(seed.name);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&path, seed.program.as_bytes()).expect("the corpus can be written");
+        }
+        let committed = fs::read(&path).unwrap_or_default();
+        assert_eq!(committed, seed.program.as_bytes(), "{}: write it with BLESS=1", seed.name);
+    }
+}
+
+const SYN: u8 = 0x02 << 2;
+const SYN_ACK: u8 = 0x12 << 2;
+const ACK: u8 = 0x10 << 2;
+const FIN_ACK: u8 = 0x11 << 2;
+const TTL_1: u8 = 0xf0;

@@ -1,0 +1,97 @@
+//! Whatever frames come in whatever order: what must always hold, holds, and the same program does
+//! the same again.
+
+mod corpus;
+mod driver;
+
+use mooring_engine::{Counters, DropReason};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use self::driver::program::{Program, Template};
+use self::driver::run;
+
+/// Random programs reach every reason to drop, in both directions, and all that is counted.
+#[test]
+fn hold_for_random_programs() {
+    let mut reached = Counters::new(2);
+    let mut left = [0; 2];
+    for seed in 0..PROGRAMS {
+        let program = if seed % 2 == 0 { random_program(seed) } else { likely_program(seed) };
+        let outcome = run(&program);
+        for (sum, dropped) in reached.drops.iter_mut().zip(outcome.counters.drops) {
+            *sum += dropped;
+        }
+        reached.held += outcome.counters.held;
+        reached.conflicts += outcome.counters.conflicts;
+        reached.sessions_expired += outcome.counters.sessions_expired;
+        reached.originated += outcome.counters.originated;
+        reached.translated += outcome.counters.translated;
+        left = [left[0] + outcome.left[0], left[1] + outcome.left[1]];
+    }
+    let never: Vec<_> =
+        DropReason::ALL.into_iter().filter(|reason| reached.dropped(*reason) == 0).collect();
+    assert_eq!(never, UNREACHABLE, "otherwise the programs prove little");
+    let happened = [
+        reached.held,
+        reached.conflicts,
+        reached.originated,
+        reached.sessions_expired,
+        reached.translated,
+    ];
+    assert!(happened.iter().all(|&times| times > 1_000), "{reached:?}");
+    assert!(left.iter().all(|&frames| frames > 10_000), "{left:?}");
+}
+
+#[test]
+fn the_same_program_does_the_same_again() {
+    for seed in 0..20 {
+        let program = likely_program(seed);
+        assert!(run(&program) == run(&program), "program {seed}");
+    }
+}
+
+/// A program of frames that could be: flows begin, are answered and end.
+fn likely_program(seed: u64) -> Vec<u8> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut program = Program::default();
+    for _ in 0..400 {
+        let [choice, hosts, port, flags] = (random.next_u32() & NOT_FORGED).to_be_bytes();
+        let arguments = [hosts, port, flags & 3, 20];
+        program = match choice & 31 {
+            0..6 => program.inside(Template::Udp, arguments),
+            6..9 => program.inside(Template::Tcp, [hosts, port, SYN | flags & 3, 0]),
+            9..11 => program.inside(Template::Tcp, [hosts, port, flags, 0]),
+            11..13 => program.inside(Template::Ping, arguments),
+            13..17 => program.outside(Template::Answer, [hosts & 7, 0, SYN_ACK, 0]),
+            17..19 => program.inside(Template::Answer, [hosts & 7, 0, flags, 0]),
+            19 => program.outside(Template::Error, [hosts & 7, port & 3, flags, 9]),
+            20 => program.inside(Template::Error, [hosts & 7, port & 3, flags, 9]),
+            21..23 => program.outside(Template::ArpAnswer, [0; 4]),
+            23..25 => program.inside(Template::ArpAnswer, [0; 4]),
+            25 => program.outside(Template::PingUs, arguments),
+            26 => program.outside(Template::Udp, arguments),
+            27 => program.inside(Template::Long, [hosts, port, flags, 10]),
+            28..30 => program.walk(),
+            30 => program.wait_seconds(u16::from(port & 15)),
+            _ => program.poll(),
+        };
+    }
+    program.as_bytes().to_vec()
+}
+
+fn random_program(seed: u64) -> Vec<u8> {
+    let mut program = vec![0; 3_000];
+    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut program);
+    program
+}
+
+const PROGRAMS: u64 = 200;
+const NOT_FORGED: u32 = 0xff7f_ffff;
+const SYN: u8 = 2 << 2;
+const SYN_ACK: u8 = 0x12 << 2;
+
+/// A pool without addresses is refused by validation, everything has a route here, and a full bucket
+/// of answers needs more pings than a program has frames.
+const UNREACHABLE: [DropReason; 3] =
+    [DropReason::NoRoute, DropReason::PoolEmpty, DropReason::RateLimited];
