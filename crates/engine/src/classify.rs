@@ -181,7 +181,7 @@ impl Ports {
 }
 
 /// Whether an option records the route, which would show inside addresses outside, or prescribes it
-/// (RFC 7126 §4.3 to §4.6). What cannot be read counts as such.
+/// (RFC 7126 §4.3 to §4.5, §4.7). What cannot be read counts as such.
 #[cold]
 fn options_show_or_choose_the_way(mut options: &[u8]) -> bool {
     while let Some((&kind, rest)) = options.split_first() {

@@ -36,7 +36,7 @@ pub(crate) fn load(
 
 fn refused(error: &LoadError) -> Failure {
     let hint = matches!(error, LoadError::Unreadable { .. })
-        .then(|| "name the configuration file with -c FILE".to_owned());
+        .then(|| "-c FILE names a configuration in TOML, such as configs/minimal.toml".to_owned());
     let message = match error {
         LoadError::Unreadable { .. } => format!("mooring: error: {error}"),
         LoadError::Refused { .. } => error.to_string(),

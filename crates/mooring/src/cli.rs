@@ -38,7 +38,7 @@ pub struct ConfigArgs {
 /// Arguments of `show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// What to show: sessions, mappings, addresses, counters, drops, neighbors or interfaces
+    /// What to show
     #[arg(value_parser = topics())]
     pub topic: Topic,
     /// Print JSON

@@ -151,7 +151,7 @@ impl<A: Address> Nat<A> {
         }
         let pool = admission.policy.pool(id);
         // RFC 4787 REQ-2, "paired": all mappings of an inside host use the same outside address.
-        let nth = self.sessions.spread(key.source, pool.address_count());
+        let nth = self.pairing.spread(key.source, pool.address_count());
         let outside = pool.nth_address(nth).and_then(A::from_ip).ok_or(Refusal::PoolEmpty)?;
         let range = lease_range(key.protocol, &pool.ports);
         let outside_port = self

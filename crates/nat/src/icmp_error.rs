@@ -2,7 +2,7 @@
 //!
 //! The quoted packet was seen after translation, travelling the other way, so it is found by its
 //! exchanged ends, and both the message and the quote are translated (RFC 5508 §4.2, RFC 4787
-//! REQ-10). An error neither begins a session nor keeps one alive (RFC 5508 REQ-6), and never ends
+//! REQ-12). An error neither begins a session nor keeps one alive (RFC 5508 REQ-6), and never ends
 //! one.
 
 use std::net::Ipv4Addr;

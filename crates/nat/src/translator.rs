@@ -16,6 +16,9 @@ pub struct Nat<A> {
     pub mappings: MappingTable<A>,
     pub(crate) ports: PortLedger<A>,
     pub(crate) sources: SourceTable<A>,
+    /// Chooses the address of a pool for an inside host. Its choice is seen outside, so its secret is
+    /// not that of the tables.
+    pub(crate) pairing: KeyedHash,
 }
 
 impl<A: Address> Nat<A> {
@@ -29,6 +32,7 @@ impl<A: Address> Nat<A> {
             sessions: SessionTable::new(capacity, hash.clone(), timeouts),
             mappings: MappingTable::new(capacity, hash.clone()),
             ports: PortLedger::new(),
+            pairing: hash.derived(),
             sources: SourceTable::new(capacity, hash),
         };
         nat.open_pools(policy);

@@ -31,10 +31,7 @@ pub fn render(topic: Topic, answer: &Value) -> String {
         Topic::Interfaces => {
             columns(answer, &["name", "device", "backend", "mac", "mtu", "addresses", "abilities"])
         }
-        Topic::Drops => table(
-            &["REASON", "PACKETS"],
-            entries(answer).map(|(name, count)| vec![name.clone(), text(count)]),
-        ),
+        Topic::Drops => drops(answer),
         Topic::Counters => counters(answer),
     }
 }
@@ -54,18 +51,18 @@ fn session(row: &Value) -> Vec<String> {
     ]
 }
 
-/// One table for the interfaces, one for the workers, each counter a column.
+/// A line for each counter, a column for each interface and each worker.
 fn counters(answer: &Value) -> String {
     let block = |first: &str, named: Vec<(String, &Value)>| {
         let Some((_, Value::Object(some))) = named.first() else { return String::new() };
-        let keys: Vec<&String> = some.keys().filter(|key| *key != "worker").collect();
-        let mut heads = vec![first.to_owned()];
-        heads.extend(keys.iter().map(|key| key.to_uppercase()));
-        let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
-        let rows = named.into_iter().map(|(name, row)| {
-            std::iter::once(name).chain(keys.iter().map(|key| text(&row[key.as_str()]))).collect()
+        let mut heads = vec![first];
+        heads.extend(named.iter().map(|(name, _)| name.as_str()));
+        let keys = some.keys().filter(|key| *key != "worker");
+        let lines = keys.map(|key| {
+            let cells = named.iter().map(|(_, row)| text(&row[key.as_str()]));
+            std::iter::once(key.clone()).chain(cells).collect()
         });
-        table(&heads, rows)
+        table(&heads, lines)
     };
     let interfaces = entries(&answer["interfaces"]).map(|(name, row)| (name.clone(), row));
     let workers = rows(&answer["workers"]).map(|row| (text(&row["worker"]), row));
@@ -75,6 +72,18 @@ fn counters(answer: &Value) -> String {
         block("INTERFACE", interfaces.collect()),
         block("WORKER", workers.collect())
     )
+}
+
+/// The reasons that dropped anything, the most frequent first.
+fn drops(answer: &Value) -> String {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let (mut happened, never): (Vec<_>, Vec<_>) =
+        entries(answer).partition(|(_, value)| count(value) > 0);
+    happened.sort_by_key(|(_, value)| std::cmp::Reverse(count(value)));
+    let lines = happened.iter().map(|(name, value)| vec![(*name).clone(), text(value)]);
+    let never: Vec<&str> = never.iter().map(|(name, _)| name.as_str()).collect();
+    let body = table(&["REASON", "PACKETS"], lines);
+    if never.is_empty() { body } else { format!("{body}\nnone for: {}\n", never.join(", ")) }
 }
 
 /// A table of these keys of each row.
@@ -153,14 +162,22 @@ udp    10.0.0.2:5000  203.0.113.10:40001  [2001:db8::2]:53  established  egress 
     }
 
     #[test]
-    fn counters_have_a_line_for_each_interface_and_worker() {
+    fn counters_have_a_column_for_each_interface_and_worker() {
         let answer = json!({
             "generation": 3,
             "interfaces": { "inside": { "rx_packets": 5 }, "outside": { "rx_packets": 6 } },
             "workers": [{ "worker": 0, "translated": 11 }],
         });
         let expected = "generation 3\n\n\
-            INTERFACE  RX_PACKETS\ninside     5\noutside    6\n\nWORKER  TRANSLATED\n0       11\n";
+            INTERFACE   inside  outside\nrx_packets  5       6\n\nWORKER      0\ntranslated  11\n";
         assert_eq!(render(Topic::Counters, &answer), expected);
+    }
+
+    #[test]
+    fn what_dropped_nothing_takes_no_line() {
+        let answer = json!({ "filtered": 3, "malformed": 0, "no_rule": 12, "too_big": 0 });
+        let expected =
+            "REASON    PACKETS\nno_rule   12\nfiltered  3\n\nnone for: malformed, too_big\n";
+        assert_eq!(render(Topic::Drops, &answer), expected);
     }
 }

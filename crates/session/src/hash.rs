@@ -21,6 +21,21 @@ impl KeyedHash {
         Self { secret }
     }
 
+    /// Another hash, whose secret is made from this one's and does not give it away.
+    #[must_use]
+    pub fn derived(&self) -> Self {
+        let secret = &self.secret;
+        Self::new(std::array::from_fn(|at| fold(secret[at] ^ DERIVE[at], secret[(at + 1) % 4])))
+    }
+
+    /// A number below `count` that is always the same for `address` and spreads addresses evenly;
+    /// 0 when `count` is.
+    #[must_use]
+    pub fn spread<A: Address>(&self, address: A, count: u32) -> u32 {
+        let hash = self.end(address, 0, Protocol(0), 0);
+        ((u64::from(hash as u32) * u64::from(count)) >> 32) as u32
+    }
+
     /// Hash of a flow.
     #[inline]
     #[must_use]
@@ -53,6 +68,10 @@ impl KeyedHash {
         fold(mixed ^ k3, high ^ k0)
     }
 }
+
+/// Odd constants without structure: the first digits of the fractions of pi.
+const DERIVE: [u64; 4] =
+    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
 
 /// The two halves of the 128-bit product, folded together.
 #[inline]

@@ -3,7 +3,6 @@
 //! Everything is allocated when the table is made. A full table refuses the next session; it never
 //! deletes one to make room (RFC 6888 REQ-11).
 
-use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 
 use crate::index::Index;
@@ -208,14 +207,6 @@ impl<A: Address> SessionTable<A> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.live == self.capacity
-    }
-
-    /// A number below `count` that is always the same for `address` and spreads addresses evenly.
-    /// `count` must not be 0.
-    #[must_use]
-    pub fn spread(&self, address: A, count: u32) -> u32 {
-        let hash = self.hash.end(address, 0, Protocol(0), 0);
-        ((u64::from(hash as u32) * u64::from(count)) >> 32) as u32
     }
 
     /// True without a live session.

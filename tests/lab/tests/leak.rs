@@ -85,10 +85,10 @@ fn a_second_instance_leaves_the_ingress_drop_alone() {
     });
 }
 
-/// SIGKILL leaves the ingress drop (nothing leaks meanwhile); the next instance takes it over.
+/// The ingress drop goes with its instance, also by SIGKILL, and the next one installs its own.
 #[test]
-fn the_ingress_drop_of_a_killed_instance_is_taken_over() {
-    isolated("the_ingress_drop_of_a_killed_instance_is_taken_over", || {
+fn the_ingress_drop_of_a_killed_instance_goes_with_it() {
+    isolated("the_ingress_drop_of_a_killed_instance_goes_with_it", || {
         let lab = Lab::pod_like(KernelAddresses::Same)?;
         let before = kernel_hooks(&lab)?;
         Appliance::start(&lab.gateway, &Config::nat44())?.kill()?;

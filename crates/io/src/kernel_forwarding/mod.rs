@@ -69,7 +69,13 @@ impl fmt::Display for Guard {
                 write!(f, "allow_kernel_forwarding is set although {}", listed(reasons))
             }
             Self::Installed { drop, reasons } => {
-                write!(f, "nftables table netdev {} installed: {}", drop.table(), listed(reasons))
+                let table = drop.table();
+                write!(
+                    f,
+                    "the kernel is kept out: nftables table netdev {table} drops at ingress what it \
+                     would forward or answer ({})",
+                    listed(reasons)
+                )
             }
         }
     }

@@ -58,7 +58,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     desk.stop();
     let ended = worker.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")));
     drop(guard);
-    served.and(ended).map_err(|error| failed(&format!("a worker ended: {error}"), None))
+    served.and(ended).map_err(|error| failed(&error, None))
 }
 
 /// Refuses to start while the kernel would carry the same packets, or keeps it from doing so.

@@ -104,7 +104,10 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         let ingress = InterfaceId(at as u8);
         let rx = &mut self.ports.rx[at];
         let mut batch = Batch::new();
-        let received = rx.receive(&mut batch)?;
+        let received = rx.receive(&mut batch).map_err(|error| {
+            let interface = self.engine.policy().0.interface(ingress);
+            io::Error::other(format!("device `{}` is broken: {error}", interface.device))
+        })?;
         if batch.is_empty() {
             return Ok(false);
         }

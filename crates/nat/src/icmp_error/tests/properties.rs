@@ -139,7 +139,7 @@ fn any_quote() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
-    /// RFC 5508 §4.2, §4.3 and RFC 4787 REQ-10, for any session, quoted from 4 bytes of its ports
+    /// RFC 5508 §4.2, §4.3 and RFC 4787 REQ-12, for any session, quoted from 4 bytes of its ports
     /// (8 for ICMP) to the whole packet.
     #[test]
     fn translation_is_what_etherparse_writes(
