@@ -18,11 +18,11 @@ mod frames;
 mod input;
 pub(crate) mod program;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use mooring_engine::{Counters, DropReason, Engine, Link, Outbox, Verdict};
 use mooring_packet::{Batch, BufferPool, Offload, Packet};
-use mooring_policy::{Generation, InterfaceId, load};
+use mooring_policy::{Generation, InterfaceId, Policy, load};
 use mooring_session::Tick;
 use mooring_wire::Mac;
 
@@ -84,8 +84,7 @@ struct World {
 impl World {
     /// An engine that knows most of its neighbours.
     fn new() -> Self {
-        let policy = load(CONFIG).expect("the policy of the test is valid").policy;
-        let engine = Engine::new(Arc::new(policy), Generation(1), &LINKS, [7; 32]);
+        let engine = Engine::new(Arc::clone(&POLICY), Generation(1), &LINKS, [7; 32]);
         let counters = engine.counters.clone();
         let mut world = Self {
             engine,
@@ -230,6 +229,10 @@ const SESSIONS: usize = 24;
 const SESSIONS_PER_SOURCE: usize = 8;
 /// Of an established TCP connection, in milliseconds.
 const LONGEST_TIMEOUT: u64 = 7_440_000;
+
+/// Read once, for the fuzzer runs hundreds of programs a second.
+static POLICY: LazyLock<Arc<Policy>> =
+    LazyLock::new(|| Arc::new(load(CONFIG).expect("the policy of the test is valid").policy));
 
 /// Few ports and sessions, so that they run out.
 const CONFIG: &str = r#"
