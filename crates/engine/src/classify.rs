@@ -175,6 +175,8 @@ impl Ports {
                     _ => Err(DropReason::UnsupportedProtocol),
                 }
             }
+            // Of IPv6 alone (RFC 4443 §2.1): as a flow it would be leased an identifier here.
+            Protocol::ICMPV6 => Err(DropReason::UnsupportedProtocol),
             _ => Ok(plain),
         }
     }

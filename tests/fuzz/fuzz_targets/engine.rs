@@ -6,7 +6,7 @@
 //! has failed is run again by giving its file to the built target.
 #![no_main]
 
-#[allow(dead_code, reason = "programs are written, and their outcome is read, by the property test")]
+#[allow(dead_code, reason = "the property test alone writes programs")]
 #[path = "../../../crates/engine/tests/driver/mod.rs"]
 mod driver;
 

@@ -113,6 +113,13 @@ fn a_protocol_without_ports_is_a_flow_between_addresses() {
 }
 
 #[test]
+fn icmpv6_in_ipv4_is_no_flow() {
+    let echo = [128, 0, 0, 0, 0, 7, 0, 1];
+    let frame = inside(HOST, SERVER).other(58, &echo);
+    assert_eq!(dropped(&frame), Some(DropReason::UnsupportedProtocol));
+}
+
+#[test]
 fn errors_are_told_from_queries_and_from_what_is_neither() {
     for kind in 0..=u8::MAX {
         let frame = inside(HOST, SERVER).icmp(kind, 0, [[0, 7], [0, 1]], &error()[42..]);

@@ -149,20 +149,20 @@ fn limits() -> [Seed; 3] {
         Seed {
             name: "ports-and-sources-exhausted",
             program: (0..16).fold(Program::default(), |program, port| {
-                let template = if port < 8 { Template::Udp } else { Template::Ping };
+                let template = if port < 6 { Template::Udp } else { Template::Ping };
                 program.inside(template, [0, port, 0, 4])
             }),
             reached: |counters| {
-                counters.dropped(DropReason::PortsExhausted) == 4
-                    && counters.dropped(DropReason::SourceLimit) == 4
+                counters.dropped(DropReason::PortsExhausted) == 2
+                    && counters.dropped(DropReason::SourceLimit) == 8
             },
         },
         Seed {
             name: "table-full",
-            program: (0..32).fold(Program::default(), |program, n| {
-                program.inside(Template::Ping, [n & 3, n >> 2, 0, 4])
+            program: (0..48).fold(Program::default(), |program, n| {
+                program.inside(Template::Ping, [n & 7, n >> 3, 0, 4])
             }),
-            reached: |counters| counters.dropped(DropReason::TableFull) == 8,
+            reached: |counters| counters.dropped(DropReason::TableFull) == 16,
         },
         Seed {
             name: "damaged",

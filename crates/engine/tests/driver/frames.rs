@@ -406,7 +406,8 @@ pub(crate) const INSIDE_PREFIX: [u8; 3] = [10, 0, 0];
 pub(crate) const INSIDE_HOSTS: RangeInclusive<u8> = 1..=15;
 /// Our own addresses, by link.
 const OWN: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(192, 0, 2, 1)];
-const POOL: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 11)];
+/// Neither ends in what an inside address begins with: the type of an echo reply follows it.
+const POOL: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 16), Ipv4Addr::new(203, 0, 113, 17)];
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const MARTIANS: [[u8; 4]; 4] = [[0; 4], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]];
 /// Anything but what an address inside begins with.

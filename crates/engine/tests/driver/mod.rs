@@ -225,8 +225,8 @@ const LINKS: [Link; 2] = [
 const SMALL: usize = 40;
 const LARGE: usize = 2;
 const LARGEST_BATCH: usize = 32;
-const SESSIONS: usize = 24;
-const SESSIONS_PER_SOURCE: usize = 8;
+const SESSIONS: usize = 32;
+const SESSIONS_PER_SOURCE: usize = 6;
 /// Of an established TCP connection, in milliseconds.
 const LONGEST_TIMEOUT: u64 = 7_440_000;
 
@@ -252,7 +252,7 @@ const CONFIG: &str = r#"
 
     [[pool]]
     name = "egress"
-    addresses = ["203.0.113.10/31"]
+    addresses = ["203.0.113.16/31"]
     ports = "30000-30003"
 
     [[rule]]
@@ -270,6 +270,6 @@ const CONFIG: &str = r#"
     pool = "egress"
 
     [limits]
-    sessions = 24
-    sessions_per_source = 8
+    sessions = 32
+    sessions_per_source = 6
 "#;
