@@ -13,7 +13,7 @@ use crate::driver::run;
 struct Seed {
     name: &'static str,
     program: Program,
-    reached: fn(&Counters) -> bool,
+    reached: &'static dyn Fn(&Counters) -> bool,
 }
 
 fn seeds() -> Vec<Seed> {
@@ -21,17 +21,17 @@ fn seeds() -> Vec<Seed> {
         Seed {
             name: "udp-answered",
             program: begin(Template::Udp, 0).outside(Template::Answer, [0, 0, 0, 0]).walk(),
-            reached: |counters| counters.sessions_created == 1 && counters.translated == 2,
+            reached: &|counters| counters.sessions_created == 1 && counters.translated == 2,
         },
         Seed {
             name: "tcp-opened-and-closed",
             program: tcp_opened().inside(Template::Answer, [0, 0, FIN_ACK, 0]).walk(),
-            reached: |counters| counters.sessions_created == 1 && counters.translated == 4,
+            reached: &|counters| counters.sessions_created == 1 && counters.translated == 4,
         },
         Seed {
             name: "ping-answered",
             program: begin(Template::Ping, 0).outside(Template::Answer, [0, 0, 0, 0]).walk(),
-            reached: |counters| counters.sessions_created == 1 && counters.translated == 2,
+            reached: &|counters| counters.sessions_created == 1 && counters.translated == 2,
         },
         Seed {
             name: "super-packets",
@@ -39,7 +39,7 @@ fn seeds() -> Vec<Seed> {
                 .offloaded(Template::Long, [0, 0, ACK, 90], 1)
                 .offloaded(Template::Long, [0, 0, ACK, 200], 1)
                 .walk(),
-            reached: |counters| {
+            reached: &|counters| {
                 counters.translated == 4 && counters.dropped(DropReason::TooBig) == 1
             },
         },
@@ -51,7 +51,7 @@ fn seeds() -> Vec<Seed> {
                 .poll()
                 .outside(Template::Answer, [0, 0, 0, 0])
                 .walk(),
-            reached: |counters| {
+            reached: &|counters| {
                 counters.translated == 2 && counters.dropped(DropReason::NoSession) == 1
             },
         },
@@ -64,7 +64,7 @@ fn errors() -> [Seed; 3] {
         Seed {
             name: "error-inward",
             program: begin(Template::Udp, 0).outside(Template::Error, [0, 3, 0, 12]).walk(),
-            reached: |counters| counters.translated == 2,
+            reached: &|counters| counters.translated == 2,
         },
         Seed {
             name: "error-outward",
@@ -72,12 +72,12 @@ fn errors() -> [Seed; 3] {
                 .outside(Template::Answer, [0, 0, 0, 0])
                 .inside(Template::Error, [0, 0, 0, 12])
                 .walk(),
-            reached: |counters| counters.translated == 3,
+            reached: &|counters| counters.translated == 3,
         },
         Seed {
             name: "time-exceeded",
             program: Program::default().inside(Template::Udp, [0, TTL_1, 0, 4]).walk(),
-            reached: |counters| {
+            reached: &|counters| {
                 counters.originated == 1 && counters.dropped(DropReason::TtlExpired) == 1
             },
         },
@@ -94,7 +94,7 @@ fn neighbours() -> [Seed; 5] {
                 .walk()
                 .outside(Template::ArpAnswer, [0; 4])
                 .walk(),
-            reached: |counters| counters.held == 1 && counters.local >= 7,
+            reached: &|counters| counters.held == 1 && counters.local >= 7,
         },
         Seed {
             name: "held-in-vain",
@@ -102,7 +102,7 @@ fn neighbours() -> [Seed; 5] {
                 Program::default().inside(Template::Udp, [0x60, 0, 0, 4]).walk(),
                 |program, _| program.wait_seconds(1).poll(),
             ),
-            reached: |counters| counters.dropped(DropReason::NeighborUnresolved) == 1,
+            reached: &|counters| counters.dropped(DropReason::NeighborUnresolved) == 1,
         },
         Seed {
             name: "moved-and-probed",
@@ -114,7 +114,7 @@ fn neighbours() -> [Seed; 5] {
                 .outside(Template::ArpAnswer, [0x80, 0, 0, 0])
                 .inside(Template::Udp, to_near_host)
                 .walk(),
-            reached: |counters| counters.translated == 2,
+            reached: &|counters| counters.translated == 2,
         },
         Seed {
             name: "asked-and-contradicted",
@@ -125,7 +125,7 @@ fn neighbours() -> [Seed; 5] {
                 .outside(Template::Ndp, [0, 0, 1, 0])
                 .inside(Template::ArpQuestion, [0, 0, 3, 0])
                 .walk(),
-            reached: |counters| {
+            reached: &|counters| {
                 counters.conflicts == 2 && counters.dropped(DropReason::NotForUs) == 1
             },
         },
@@ -137,7 +137,7 @@ fn neighbours() -> [Seed; 5] {
                 })
                 .outside(Template::PingUsV6, [0, 0, 0, 8])
                 .walk(),
-            reached: |counters| {
+            reached: &|counters| {
                 counters.originated == 4 && counters.dropped(DropReason::NoService) == 1
             },
         },
@@ -152,7 +152,7 @@ fn limits() -> [Seed; 3] {
                 let template = if port < 6 { Template::Udp } else { Template::Ping };
                 program.inside(template, [0, port, 0, 4])
             }),
-            reached: |counters| {
+            reached: &|counters| {
                 counters.dropped(DropReason::PortsExhausted) == 2
                     && counters.dropped(DropReason::SourceLimit) == 8
             },
@@ -162,7 +162,7 @@ fn limits() -> [Seed; 3] {
             program: (0..48).fold(Program::default(), |program, n| {
                 program.inside(Template::Ping, [n & 7, n >> 3, 0, 4])
             }),
-            reached: |counters| counters.dropped(DropReason::TableFull) == 16,
+            reached: &|counters| counters.dropped(DropReason::TableFull) == 16,
         },
         Seed {
             name: "damaged",
@@ -177,7 +177,7 @@ fn limits() -> [Seed; 3] {
                 .outside(Template::Udp, [7, 0, 0, 4])
                 .raw(&[0xff])
                 .walk(),
-            reached: |counters| {
+            reached: &|counters| {
                 counters.dropped(DropReason::Malformed) == 5
                     && counters.dropped(DropReason::NoRule) == 1
                     && counters.dropped(DropReason::IpOption) == 1
