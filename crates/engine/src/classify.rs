@@ -171,9 +171,18 @@ impl Ports {
                 match icmp_kind {
                     icmpv4::ECHO_REQUEST => Ok(Self { source: identifier, icmp_kind, ..plain }),
                     icmpv4::ECHO_REPLY => Ok(Self { destination: identifier, icmp_kind, ..plain }),
+                    // A redirect names a router of the other side (RFC 5508 REQ-11 leaves it out), a
+                    // source quench has no meaning any more (RFC 6633).
+                    icmpv4::REDIRECT | icmpv4::SOURCE_QUENCH => {
+                        Err(DropReason::UnsupportedProtocol)
+                    }
                     _ if icmp.is_error() => Ok(Self { icmp_kind, is_error: true, ..plain }),
                     _ => Err(DropReason::UnsupportedProtocol),
                 }
+            }
+            Protocol::SCTP => {
+                let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
+                Ok(Self { source: port(0), destination: port(2), ..plain })
             }
             // Of IPv6 alone (RFC 4443 §2.1): as a flow it would be leased an identifier here.
             Protocol::ICMPV6 => Err(DropReason::UnsupportedProtocol),
@@ -182,19 +191,22 @@ impl Ports {
     }
 }
 
-/// Whether an option records the route, which would show inside addresses outside, or prescribes it
-/// (RFC 7126 §4.3 to §4.5, §4.7). What cannot be read counts as such.
+/// Whether there is an option that may carry an address, which would show the inside outside, or
+/// choose the way (RFC 7126 §4.3 to §4.5, §4.7). Only options that do neither are let through; what
+/// cannot be read is not one of them.
 #[cold]
 fn options_show_or_choose_the_way(mut options: &[u8]) -> bool {
     while let Some((&kind, rest)) = options.split_first() {
         match kind {
             END_OF_OPTIONS => return false,
             NO_OPERATION => options = rest,
-            RECORD_ROUTE | TIMESTAMP | LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return true,
-            _ => match rest.first().and_then(|&len| options.get(usize::from(len.max(2))..)) {
-                Some(next) => options = next,
-                None => return true,
-            },
+            BASIC_SECURITY | EXTENDED_SECURITY | COMMERCIAL_SECURITY | ROUTER_ALERT => {
+                match rest.first().and_then(|&len| options.get(usize::from(len.max(2))..)) {
+                    Some(next) => options = next,
+                    None => return true,
+                }
+            }
+            _ => return true,
         }
     }
     false
@@ -229,10 +241,10 @@ fn reason(error: ParseError) -> DropReason {
 
 const END_OF_OPTIONS: u8 = 0;
 const NO_OPERATION: u8 = 1;
-const RECORD_ROUTE: u8 = 7;
-const TIMESTAMP: u8 = 68;
-const LOOSE_SOURCE_ROUTE: u8 = 131;
-const STRICT_SOURCE_ROUTE: u8 = 137;
+const BASIC_SECURITY: u8 = 130;
+const EXTENDED_SECURITY: u8 = 133;
+const COMMERCIAL_SECURITY: u8 = 134;
+const ROUTER_ALERT: u8 = 148;
 
 #[cfg(test)]
 mod tests;

@@ -16,10 +16,14 @@ pub enum DropReason {
     FragmentUntranslated,
     /// An IP option that records or prescribes the route.
     IpOption,
+    /// For an address of the kernel beside us: the kernel has it, and answers for itself.
+    KernelAddress,
     /// Headers that contradict each other or the length of the packet.
     Malformed,
     /// A source or destination that no packet on a link may have (RFC 1812 §5.3.7).
     Martian,
+    /// The table of neighbours has no room for another next hop.
+    NeighborTableFull,
     /// The next hop did not answer, or too many packets wait for it already.
     NeighborUnresolved,
     /// No route leads to the destination, or none back to the source.
@@ -58,13 +62,15 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::BadChecksum,
         Self::Filtered,
         Self::FragmentUntranslated,
         Self::IpOption,
+        Self::KernelAddress,
         Self::Malformed,
         Self::Martian,
+        Self::NeighborTableFull,
         Self::NeighborUnresolved,
         Self::NoRoute,
         Self::NoRule,
@@ -92,8 +98,10 @@ impl DropReason {
             Self::Filtered => "filtered",
             Self::FragmentUntranslated => "fragment_untranslated",
             Self::IpOption => "ip_option",
+            Self::KernelAddress => "kernel_address",
             Self::Malformed => "malformed",
             Self::Martian => "martian",
+            Self::NeighborTableFull => "neighbor_table_full",
             Self::NeighborUnresolved => "neighbor_unresolved",
             Self::NoRoute => "no_route",
             Self::NoRule => "no_rule",
@@ -134,7 +142,7 @@ impl From<Refusal> for DropReason {
             Refusal::PortsExhausted => Self::PortsExhausted,
             Refusal::TableFull => Self::TableFull,
             Refusal::SourceLimit => Self::SourceLimit,
-            Refusal::NeighborUnresolved => Self::NeighborUnresolved,
+            Refusal::NeighborTableFull => Self::NeighborTableFull,
         }
     }
 }

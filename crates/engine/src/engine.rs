@@ -23,10 +23,14 @@ pub struct Engine {
     pub(crate) policy: Arc<Policy>,
     pub(crate) generation: Generation,
     pub(crate) links: Box<[Link]>,
+    /// In their order.
+    kernel_addresses: Box<[IpAddr]>,
     pub(crate) nat: Nat<Ipv4Addr>,
     pub(crate) neighbours: Neighbours,
     pub(crate) random: ChaCha8Rng,
     pub(crate) error_limit: Limiter,
+    /// Apart from the other errors: a connection hangs that is not told how long its packets may be.
+    pub(crate) too_big_limit: Limiter,
     pub(crate) echo_limit: Limiter,
     /// What the packets of the batch are; written by hop 2, read by hops 3 and 4.
     pub(crate) classes: Box<[Class; BATCH_CAPACITY]>,
@@ -73,10 +77,12 @@ impl Engine {
         let mut engine = Self {
             generation,
             links: links.into(),
+            kernel_addresses: Box::default(),
             nat: Nat::new(&policy, hash),
             neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS),
             random,
             error_limit: Limiter::new(ERRORS_PER_SECOND),
+            too_big_limit: Limiter::new(ERRORS_PER_SECOND),
             echo_limit: Limiter::new(ECHOES_PER_SECOND),
             classes: Box::new([Class::Drop(DropReason::Malformed); BATCH_CAPACITY]),
             counters: Counters::new(links.len()),
@@ -98,6 +104,19 @@ impl Engine {
             self.counters.sessions_expired += 1;
         }
         budget == 0
+    }
+
+    /// Addresses that the kernel of our devices answers for itself, in place of those told before.
+    /// Packets for them are not ours to carry, and no session begins for one. An address that is
+    /// ours by the policy stays ours.
+    pub fn set_kernel_addresses(&mut self, mut addresses: Vec<IpAddr>) {
+        addresses.sort_unstable();
+        self.kernel_addresses = addresses.into();
+    }
+
+    /// Whether the kernel answers for `address`, as far as we were told.
+    pub(crate) fn is_the_kernels(&self, address: IpAddr) -> bool {
+        self.kernel_addresses.binary_search(&address).is_ok()
     }
 
     /// When [`Engine::poll`] has something to do for a neighbour next, at the earliest.
@@ -162,13 +181,14 @@ impl NextHops for Hops<'_> {
     }
 }
 
-/// Entries of the neighbour table.
-const NEIGHBOURS: usize = 16_384;
+/// Entries of the neighbour table: every next hop of a session has one, so this is also the most
+/// inside hosts on connected prefixes that can have sessions at a time.
+const NEIGHBOURS: usize = 65_535;
 
 /// Session records looked at per [`Engine::poll`].
 const RECORDS_PER_POLL: u32 = 64;
 
-/// ICMP errors of our own, and a burst of as many.
+/// ICMP errors of our own, and a burst of as many; Fragmentation Needed has its own.
 const ERRORS_PER_SECOND: u32 = 1_000;
 
 /// Echo replies, and a burst of as many.

@@ -77,7 +77,11 @@ impl Engine {
         outbox: &mut Outbox,
     ) {
         let Some(address) = self.own_v4(scene.ingress) else { return };
-        if !self.error_limit.allow(scene.now) {
+        let limit = match complaint {
+            Complaint::FragmentationNeeded(_) => &mut self.too_big_limit,
+            _ => &mut self.error_limit,
+        };
+        if !limit.allow(scene.now) {
             return;
         }
         let mac = self.links[usize::from(scene.ingress.0)].mac;

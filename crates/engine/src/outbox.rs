@@ -8,6 +8,8 @@ use mooring_policy::InterfaceId;
 #[derive(Debug)]
 pub struct Outbox {
     ready: Vec<(InterfaceId, OwnedPacket)>,
+    /// Small buffers that packets which wait may not use: a quarter.
+    reserve: usize,
     pool: BufferPool,
 }
 
@@ -17,7 +19,7 @@ impl Outbox {
     #[must_use]
     pub fn new(pool: BufferPool) -> Self {
         let (small, large) = pool.free();
-        Self { ready: Vec::with_capacity(small + large), pool }
+        Self { ready: Vec::with_capacity(small + large), reserve: small / 4, pool }
     }
 
     /// Queues a packet of `len` bytes on `egress`, written by `fill`. False (and nothing queued)
@@ -34,8 +36,13 @@ impl Outbox {
         true
     }
 
-    /// Copies a packet that has to wait. `None` when no buffer is free.
+    /// Copies a packet that has to wait. `None` when no buffer is free, or only those that are kept
+    /// for what we have to say: questions about neighbours must not wait behind the packets that wait
+    /// for their answers.
     pub fn copy(&mut self, packet: &Packet<'_>) -> Option<OwnedPacket> {
+        if self.pool.free().0 <= self.reserve {
+            return None;
+        }
         self.pool.copy(packet)
     }
 

@@ -8,12 +8,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use mooring_nat::icmp_error::{key_of_quote, rewrite_error_v4};
+use mooring_nat::icmp_error::{has_extensions, key_of_quote, rewrite_error_v4};
 use mooring_nat::rewrite::rewrite_v4;
 use mooring_nat::{Admission, Arrival};
 use mooring_packet::{Batch, Packet};
 use mooring_policy::{Hop, InterfaceId, Ownership};
-use mooring_session::{NextHopIndex, SessionRef, Tick};
+use mooring_session::{Direction, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::icmpv4::{self, Icmpv4};
 
@@ -166,6 +166,10 @@ impl Engine {
         if let Some(verdict) = self.local(scene, flow, packet) {
             return verdict;
         }
+        let to = destination.into();
+        if self.is_the_kernels(to) && self.policy.ownership(to).is_none() {
+            return Err(DropReason::KernelAddress);
+        }
         let Flow { key, hash, flags, ttl, .. } = *flow;
         let arrival = Arrival { ingress: scene.ingress, key, hash, flags, ttl };
         let before = self.nat.sessions.len();
@@ -261,6 +265,9 @@ impl Engine {
             || self.is_forged(flow.key.source, scene.ingress, egress)
         {
             return Err(DropReason::SpoofedSource);
+        }
+        if found.direction == Direction::Forward && has_extensions(message) {
+            return Err(DropReason::UnsupportedProtocol);
         }
         if flow.ttl <= 1 {
             return Err(DropReason::TtlExpired);

@@ -178,10 +178,10 @@ impl<A: Address> Nat<A> {
         admission: &mut Admission<'_, R, H>,
     ) -> Result<SessionRef, Refusal> {
         let now = admission.now;
-        let forward_hop = admission.hops.acquire(hop, now).ok_or(Refusal::NeighborUnresolved)?;
+        let forward_hop = admission.hops.acquire(hop, now).ok_or(Refusal::NeighborTableFull)?;
         let Some(reverse_hop) = admission.hops.acquire(back, now) else {
             admission.hops.release(forward_hop);
-            return Err(Refusal::NeighborUnresolved);
+            return Err(Refusal::NeighborTableFull);
         };
         let admitted = Admitted {
             outside: end.address,

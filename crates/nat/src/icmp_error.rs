@@ -8,7 +8,7 @@
 use std::net::Ipv4Addr;
 
 use mooring_session::{Address, Direction, FlowKey, Session};
-use mooring_wire::checksum::{Delta, apply, apply_icmpv4, apply_udp};
+use mooring_wire::checksum::{Delta, apply, apply_icmpv4, apply_udp, sum};
 use mooring_wire::quote::QuotedIpv4;
 use mooring_wire::{Protocol, icmpv4, ipv4};
 
@@ -35,6 +35,22 @@ pub fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Ipv4Addr>> {
         tag: 0,
     };
     Some(quoted.exchanged())
+}
+
+/// Whether an ICMPv4 error carries extensions behind its quote (RFC 4884): these may hold addresses
+/// of the side that it comes from (RFC 5837), which nobody translates.
+///
+/// `message` is the whole ICMP message. The form without a length, from before RFC 4884 (its §5.5),
+/// is recognised by its version and checksum behind 128 bytes of quote.
+#[must_use]
+pub fn has_extensions(message: &[u8]) -> bool {
+    let length = message.get(EXTENSION_LENGTH_AT).copied().unwrap_or(0);
+    let old_form = message.get(ICMP_HEADER_LEN + OLD_QUOTE_LEN..).is_some_and(|extension| {
+        extension.len() >= 4
+            && extension[0] >> 4 == EXTENSION_VERSION
+            && (extension[2..4] == [0, 0] || sum(extension) == 0xffff)
+    });
+    length != 0 || old_form
 }
 
 /// Translates an ICMPv4 error about a packet of `session`; the error travels in `direction`. Takes
@@ -126,18 +142,28 @@ fn rewrite_quoted_l4(
 fn ends_of_quote(protocol: Protocol, l4: &[u8]) -> Option<(u16, u16)> {
     let word = |at: usize| l4.get(at..at + 2).map(|w| u16::from_be_bytes([w[0], w[1]]));
     match protocol {
-        Protocol::TCP | Protocol::UDP => Some((word(0)?, word(2)?)),
+        Protocol::TCP | Protocol::UDP | Protocol::SCTP => Some((word(0)?, word(2)?)),
         Protocol::ICMP => match *l4.first()? {
             icmpv4::ECHO_REQUEST => Some((word(4)?, 0)),
             icmpv4::ECHO_REPLY => Some((0, word(4)?)),
             _ => None,
         },
-        _ => None,
+        Protocol::ICMPV6 => None,
+        // Without ports, as in the key of such a flow.
+        _ => Some((0, 0)),
     }
 }
 
 /// Bytes in front of the quote.
 const ICMP_HEADER_LEN: usize = 8;
+
+/// Where an error says how long its quote is, if extensions follow: in 32-bit words.
+const EXTENSION_LENGTH_AT: usize = 5;
+
+/// Bytes of the quote in front of extensions without that length.
+const OLD_QUOTE_LEN: usize = 128;
+
+const EXTENSION_VERSION: u8 = 2;
 
 /// The most bytes of a quote that translation can change: an IPv4 header with options and a TCP
 /// header up to its checksum.

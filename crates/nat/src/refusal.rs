@@ -28,5 +28,5 @@ pub enum Refusal {
     /// The source has as many sessions as it may have (RFC 6888 REQ-4).
     SourceLimit,
     /// The table of neighbours has no room for the next hop.
-    NeighborUnresolved,
+    NeighborTableFull,
 }

@@ -62,6 +62,7 @@ pub fn rewrite_v4(
 pub const fn min_l4_len(protocol: Protocol) -> usize {
     match protocol {
         Protocol::TCP => 20,
+        Protocol::SCTP => 12,
         Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6 => 8,
         _ => 0,
     }

@@ -31,7 +31,8 @@ impl Index {
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         let mut at = self.home(hash);
-        loop {
+        // One round at most: in a tiny index every bucket may have overflowed.
+        for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
             let mut hits = bucket.slots_with(tag);
             while hits != 0 {
@@ -42,10 +43,11 @@ impl Index {
                 hits &= hits - 1;
             }
             if bucket.overflow == 0 {
-                return None;
+                break;
             }
             at = self.next(at);
         }
+        None
     }
 
     /// The first value in the home bucket of `hash` whose tag fits: what to prefetch before
@@ -84,7 +86,7 @@ impl Index {
         let tag = tag(hash);
         let home = self.home(hash);
         let mut at = home;
-        loop {
+        for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
             let mut hits = bucket.slots_with(tag);
             while hits != 0 {
@@ -97,10 +99,11 @@ impl Index {
                 hits &= hits - 1;
             }
             if bucket.overflow == 0 {
-                return false;
+                break;
             }
             at = self.next(at);
         }
+        false
     }
 
     /// Bytes allocated.
@@ -246,5 +249,17 @@ mod tests {
             let hash = u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             assert_eq!(index.find(hash, |v| v == value), Some(value));
         }
+    }
+
+    #[test]
+    fn a_lookup_ends_although_every_bucket_has_overflowed() {
+        let mut index = Index::new(16);
+        let (first, second) = (1 << 56, 1 << 56 | 1 << 31);
+        (0..13).for_each(|value| index.insert(first, value));
+        assert!((0..12).all(|value| index.remove(first, value)));
+        (100..112).for_each(|value| index.insert(second, value));
+        assert!(index.buckets.iter().all(|bucket| bucket.overflow > 0));
+        assert_eq!(index.find(first, |_| false), None);
+        assert!(!index.remove(first, 99));
     }
 }

@@ -85,6 +85,13 @@ impl State {
         }
     }
 
+    /// A TCP connection that is not open yet, or no longer.
+    #[inline]
+    #[must_use]
+    pub const fn is_transitory(self) -> bool {
+        matches!(self, Self::HalfOpen | Self::Closing | Self::Transitory)
+    }
+
     /// Which timeout counts in this state.
     #[inline]
     #[must_use]

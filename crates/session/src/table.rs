@@ -114,11 +114,13 @@ impl<A: Address> SessionTable<A> {
 
     /// Accounts for a packet of `bytes` bytes that passes at `now`; `flags` are those of a TCP
     /// segment.
+    ///
+    /// Segments from outside do not keep alive what is not open, or no longer: else they would hold a
+    /// dead session and its port for ever (RFC 4787 REQ-6 and RFC 5382 REQ-5 in kind).
     #[inline]
     pub fn touch(&mut self, found: SessionRef, now: Tick, bytes: usize, flags: Option<Flags>) {
         let at = found.index.at();
         let session = &mut self.hot[at];
-        session.last_seen = now.stamp();
         let way = found.direction as usize;
         let (packets, packets_carry) = session.packets[way].overflowing_add(1);
         let (total, bytes_carry) = session.bytes[way].overflowing_add(bytes as u32);
@@ -130,6 +132,9 @@ impl<A: Address> SessionTable<A> {
             None => before.after_datagram(found.direction),
         };
         session.state = after;
+        if found.direction == Direction::Forward || before != after || !after.is_transitory() {
+            session.last_seen = now.stamp();
+        }
         if packets_carry || bytes_carry {
             self.cold[at].packets_carry[way] += u32::from(packets_carry);
             self.cold[at].bytes_carry[way] += u32::from(bytes_carry);

@@ -112,6 +112,18 @@ fn a_protocol_without_ports_is_a_flow_between_addresses() {
     assert_eq!(flow.key.destination_port, 0);
 }
 
+/// So that a rule about its ports decides.
+#[test]
+fn the_ports_of_sctp_are_read() {
+    let packet = [0x13, 0x88, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0];
+    let flow = flow(&inside(HOST, SERVER).other(132, &packet));
+    assert_eq!((flow.key.source_port, flow.key.destination_port), (5000, 80));
+    assert_eq!(
+        dropped(&inside(HOST, SERVER).other(132, &packet[..11])),
+        Some(DropReason::Malformed)
+    );
+}
+
 #[test]
 fn icmpv6_in_ipv4_is_no_flow() {
     let echo = [128, 0, 0, 0, 0, 7, 0, 1];
@@ -269,8 +281,8 @@ fn pieces_are_not_translated_whichever_they_are() {
 #[test]
 fn options_that_show_or_choose_the_way_are_dropped() {
     let with = |options: [u8; 8]| inside(HOST, SERVER).options(options.into()).udp(1, 2, b"");
-    let (record, timestamp, loose, strict) = (7, 68, 131, 137);
-    for kind in [record, timestamp, loose, strict] {
+    let (record, timestamp, loose, strict, traceroute) = (7, 68, 131, 137, 82);
+    for kind in [record, timestamp, loose, strict, traceroute] {
         let first = [kind, 7, 4, 0, 0, 0, 0, 0];
         let after_others = [1, 0x94, 4, 0, 0, kind, 3, 4];
         for options in [first, after_others] {

@@ -249,17 +249,17 @@ impl Neighbours {
     fn ask(&mut self, slot: u16, now: Tick, outbox: &mut Outbox) {
         let to = self.table.mac(slot);
         let entry = self.table.entry_mut(slot);
-        entry.attempts += 1;
         entry.due = now + RETRANSMIT;
         self.timers.asked.push(slot);
         self.timers.at(now + RETRANSMIT);
         let interface = entry.key.interface;
         let link = &self.links[usize::from(interface.0)];
-        // Without a free buffer the question counts as sent, like one lost on the wire.
-        let _sent = match entry.key.address {
+        let sent = match entry.key.address {
             IpAddr::V4(target) => arp::ask(link, interface, target, to, outbox),
             IpAddr::V6(target) => ndp::ask(link, interface, target, to, outbox),
         };
+        // Nobody can answer what was not asked: without a free buffer it is asked again later.
+        self.table.entry_mut(slot).attempts += u8::from(sent);
     }
 
     /// Gives the neighbour up: its packets are dropped (and counted), and an entry that nobody

@@ -4,6 +4,7 @@
 //! looks at once per turn.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use super::clock::Clock;
 pub enum Command {
     /// Answer a question.
     Ask(Query, Sender<Answer>),
+    /// The kernel's own addresses are these now.
+    KernelAddresses(Vec<IpAddr>),
     /// End.
     Stop,
 }
@@ -44,6 +47,8 @@ pub struct Worker<R, T> {
     clock: Clock,
     poll: Poll,
     events: Events,
+    /// When the engine was last asked what is due.
+    aged: Tick,
 }
 
 impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
@@ -65,7 +70,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let outbox = Outbox::new(BufferPool::new(SMALL_BUFFERS, LARGE_BUFFERS));
         let events = Events::with_capacity(ports.rx.len() + 1);
-        Ok((Self { engine, ports, outbox, commands, clock, poll, events }, waker))
+        Ok((Self { engine, ports, outbox, commands, clock, poll, events, aged: Tick::ZERO }, waker))
     }
 
     /// Runs until it is told to stop.
@@ -88,15 +93,27 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         }
     }
 
-    /// One turn: a batch from each port, then what time asks for. True when there is more to do.
+    /// One turn: what time asks for, then a batch from each port. True when there is more to do.
     fn turn(&mut self, now: Tick) -> io::Result<bool> {
-        let mut busy = false;
+        let mut busy = self.age(now);
         for at in 0..self.ports.rx.len() {
             busy |= self.turn_port(now, at)?;
         }
-        busy |= self.engine.poll(now, &mut self.outbox);
-        self.flush();
         Ok(busy)
+    }
+
+    /// Lets the engine do what time asks for; true when there is more. After a pause of the whole
+    /// process all of it comes first: a packet must not find a session that has ended meanwhile.
+    fn age(&mut self, now: Tick) -> bool {
+        let paused = now.since(self.aged) > PAUSE_MILLIS;
+        self.aged = now;
+        loop {
+            let more = self.engine.poll(now, &mut self.outbox);
+            self.flush();
+            if !(more && paused) {
+                return more;
+            }
+        }
     }
 
     /// The five hops for what waits at one port.
@@ -108,8 +125,10 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             let interface = self.engine.policy().0.interface(ingress);
             io::Error::other(format!("device `{}` is broken: {error}", interface.device))
         })?;
+        self.engine.counters.received(ingress, received);
         if batch.is_empty() {
-            return Ok(false);
+            // Frames that could not be read were taken all the same: there may be more behind them.
+            return Ok(received.truncated > 0);
         }
         let verdicts = self.engine.process(now, ingress, &mut batch, &mut self.outbox);
         for (to, tx) in self.ports.tx.iter_mut().enumerate() {
@@ -120,7 +139,6 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             self.engine.counters.transmitted(egress, sent);
         }
         drop(batch);
-        self.engine.counters.received(ingress, received);
         self.flush();
         Ok(true)
     }
@@ -149,6 +167,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
                     self.count_losses();
                     let _ = reply.try_send(answer(&self.engine, now, query));
                 }
+                Command::KernelAddresses(addresses) => self.engine.set_kernel_addresses(addresses),
                 Command::Stop => return false,
             }
         }
@@ -179,11 +198,14 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
 /// Turns without a packet before the worker sleeps: a few tens of microseconds.
 const SPIN_TURNS: u32 = 32;
 
+/// A worker that slept longer than this did not sleep, it was stopped.
+const PAUSE_MILLIS: u64 = 1_000;
+
 /// The worker looks after its sessions this often, at least.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// Buffers for packets that wait, and for what the engine says: 2 KB each.
-const SMALL_BUFFERS: usize = 2_048;
+const SMALL_BUFFERS: usize = 4_096;
 
 /// The same for super-packets: 64 KB each.
 const LARGE_BUFFERS: usize = 64;

@@ -8,7 +8,7 @@ use mooring_session::Direction::{self, Forward, Reverse};
 use mooring_session::{FlowKey, Session};
 use mooring_wire::Protocol;
 
-use super::{key_of_quote, rewrite_error_v4};
+use super::{has_extensions, key_of_quote, rewrite_error_v4};
 use crate::Place;
 use crate::fixture::packets::{bytes, session};
 
@@ -125,7 +125,7 @@ fn the_key_is_that_of_the_answer() {
 }
 
 #[test]
-fn a_quote_without_ports_tells_nothing() {
+fn a_quote_that_ends_before_its_ports_tells_nothing() {
     for len in 0..24 {
         assert_eq!(key_of_quote(&bytes(QUOTE)[..len]), None, "{len} bytes");
     }
@@ -134,9 +134,32 @@ fn a_quote_without_ports_tells_nothing() {
     // A total length that ends within the ports.
     assert_eq!(key_of_quote(&quote_with([(3, 23)])), None);
     assert_eq!(key_of_quote(&quote_with([(0, 0x60)])), None, "IPv6");
-    for protocol in [Protocol::GRE, Protocol::ESP, Protocol::SCTP, Protocol::ICMPV6] {
-        assert_eq!(key_of_quote(&quote_with([(9, protocol.0)])), None, "{protocol}");
+    assert_eq!(key_of_quote(&quote_with([(9, Protocol::ICMPV6.0)])), None);
+}
+
+/// A path-MTU error about a tunnel that a `bypass` rule lets through finds its session.
+#[test]
+fn a_quote_of_a_protocol_without_ports_tells_its_addresses() {
+    for protocol in [Protocol::GRE, Protocol::ESP] {
+        let key = key_of_quote(&quote_with([(9, protocol.0)])).expect("addresses are enough");
+        assert_eq!((key.protocol, key.source_port, key.destination_port), (protocol, 0, 0));
     }
+}
+
+/// RFC 4884: with a length, and in the form from before it, which only a checksum tells from a quote.
+#[test]
+fn extensions_are_recognised_in_both_forms() {
+    let mut message = vec![0; 8 + 128];
+    assert!(!has_extensions(&message));
+    message.extend([0x20, 0, 0, 0, 0, 8, 2, 1, 10, 0, 0, 254]);
+    assert!(has_extensions(&message), "no checksum");
+    message[138] = 0xff;
+    assert!(!has_extensions(&message), "a wrong checksum: it is payload of the quoted packet");
+    let sum = mooring_wire::checksum::checksum(&[&[0x20, 0, 0, 0], &message[140..]].concat());
+    message[138..140].copy_from_slice(&sum.to_be_bytes());
+    assert!(has_extensions(&message), "the right checksum");
+    assert!(has_extensions(&[11, 0, 0, 0, 0, 32, 0, 0]), "a length");
+    assert!(!has_extensions(&[11, 0, 0]));
 }
 
 /// Only the first fragment has ports; what stands there in a later one is payload.

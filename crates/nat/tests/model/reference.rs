@@ -218,8 +218,12 @@ impl Reference {
     /// A packet of session number `at` passes.
     pub(crate) fn touch(&mut self, at: usize, direction: Direction, syn: bool) {
         let session = &mut self.sessions[at];
-        session.last_seen = self.now;
+        let tcp = session.key.protocol == Protocol::TCP;
         session.established |= syn && direction == Direction::Reverse;
+        // What is not open yet is not kept alive from outside.
+        if direction == Direction::Forward || !tcp || session.established {
+            session.last_seen = self.now;
+        }
     }
 
     /// The session of `key` has ended for its silence.

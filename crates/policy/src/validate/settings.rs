@@ -25,13 +25,8 @@ pub(super) fn appliance(element: &Element<model::Appliance>, report: &mut Report
         workers.and_then(|value| values::integer("workers", value, 0..=MAX_WORKERS, report));
     let mut socket = |value: &Option<Spanned<String>>| values::socket(value.as_ref()?, report);
     let (metrics, health) = (socket(&keys.metrics), socket(&keys.health));
-    if let Some(path) = &keys.control_socket
-        && !path.get_ref().starts_with('/')
-    {
-        let message = format!("`control_socket` cannot be \"{}\"", path.get_ref());
-        report.error(path.span(), message, "write the whole path, from `/`");
-    }
-    let control_socket = keys.control_socket.as_ref().map(|path| PathBuf::from(path.get_ref()));
+    let path = keys.control_socket.as_ref();
+    let control_socket = path.and_then(|path| control_socket(path, report));
     Settings {
         workers: workers.map_or(default.workers, |workers| workers as u16),
         control_socket: control_socket.unwrap_or(default.control_socket),
@@ -39,6 +34,25 @@ pub(super) fn appliance(element: &Element<model::Appliance>, report: &mut Report
         health,
         allow_kernel_forwarding: keys.allow_kernel_forwarding.unwrap_or_default(),
     }
+}
+
+fn control_socket(path: &Spanned<String>, report: &mut Report<'_>) -> Option<PathBuf> {
+    let text = path.get_ref();
+    let bytes = text.len();
+    if !text.starts_with('/') {
+        let message = format!("`control_socket` cannot be \"{text}\"");
+        report.error(path.span(), message, "write the whole path, from `/`");
+    } else if bytes > MAX_SOCKET_PATH {
+        let message = format!("`control_socket` is {bytes} bytes long");
+        let hint = format!("the kernel takes paths of sockets up to {MAX_SOCKET_PATH} bytes");
+        report.error(path.span(), message, hint);
+    } else if text.contains('\0') {
+        let message = "`control_socket` has a zero byte in it";
+        report.error(path.span(), message, "a path ends at its first zero byte");
+    } else {
+        return Some(PathBuf::from(text));
+    }
+    None
 }
 
 pub(super) fn timeouts(element: &Element<model::Timeouts>, report: &mut Report<'_>) -> Timeouts {
@@ -98,8 +112,11 @@ pub(super) fn limits(element: &Element<model::Limits>, report: &mut Report<'_>) 
 
 const MAX_WORKERS: u32 = 256;
 
-/// A year, in seconds.
-const MAX_TIMEOUT: u32 = 31_536_000;
+/// `sun_path` of `struct sockaddr_un` holds 108 bytes, the last one zero.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// 46 days, in seconds: sessions count the milliseconds of their silence in 32 bits.
+const MAX_TIMEOUT: u32 = 4_000_000;
 
 /// 2^28: some 50 GB of table.
 const MAX_SESSIONS: u32 = 268_435_456;

@@ -130,6 +130,28 @@ fn closing_shortens_the_life() {
 }
 
 #[test]
+fn a_dead_connection_is_not_kept_alive_from_outside() {
+    let opened = [(Direction::Reverse, Flags::SYN), (Direction::Forward, Flags::ACK)];
+    let closed = [(Direction::Forward, Flags::FIN), (Direction::Reverse, Flags::FIN)];
+    let refused: &[_] = &[];
+    for segments in [refused, &[opened, closed].concat()] {
+        let mut table = table(1);
+        let index = table.insert(session(Protocol::TCP, 1, 1), None, Tick::ZERO).expect("room");
+        for &(direction, flags) in segments {
+            table.touch(super::SessionRef { index, direction }, Tick::ZERO, 60, Some(flags));
+        }
+        let again = super::SessionRef { index, direction: Direction::Reverse };
+        for (seconds, flags) in [(100, Flags::RST), (200, Flags::ACK)] {
+            let now = Tick::ZERO + Duration::from_secs(seconds);
+            if segments.is_empty() || flags == Flags::ACK {
+                table.touch(again, now, 60, Some(flags));
+            }
+        }
+        assert_eq!(expired(&mut table, Tick::from_millis(242_000)), [1], "{segments:?}");
+    }
+}
+
+#[test]
 fn keeps_within_the_memory_budget() {
     let table = table(1_000_000);
     assert!(

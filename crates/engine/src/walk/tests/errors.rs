@@ -88,6 +88,19 @@ fn a_packet_that_may_not_be_cut_is_told_how_long_it_may_be() {
     assert_eq!(only_error(&told, INSIDE), to_host(3, 4, 1400, &too_long));
 }
 
+/// However many other errors are wanted: a connection hangs that is not told.
+#[test]
+fn other_errors_do_not_use_up_those_about_length() {
+    let mut bench = Bench::ready();
+    for _ in 0..1_100 {
+        bench.send(INSIDE, &inside(HOST, SERVER).ttl(1).udp(1, 2, b""));
+        bench.sent();
+    }
+    let too_long = inside(OTHER_HOST, SERVER).udp(5000, 53, &[7; 1373]);
+    let told = bench.refuse(INSIDE, &too_long, DropReason::TooBig);
+    assert_eq!(told.len(), 1);
+}
+
 #[test]
 fn a_packet_that_may_be_cut_is_told_nothing() {
     let mut bench = Bench::ready();

@@ -91,6 +91,30 @@ fn nothing_else_is_served_at_our_own_addresses() {
     bench.ignore(OUTSIDE, &frame, DropReason::NoService);
 }
 
+/// The kernel beside us answers for its own addresses: no session, no question, no word of ours.
+#[test]
+fn what_is_for_the_kernel_is_left_to_it() {
+    let mut bench = Bench::ready();
+    let (kernel, other) = (Ipv4Addr::new(192, 0, 2, 7), Ipv4Addr::new(192, 0, 2, 9));
+    bench.engine.set_kernel_addresses(vec![kernel.into(), OUR_INSIDE_IP.into()]);
+    for frame in [
+        inside(HOST, kernel).tcp(5000, 8080, "S", b""),
+        inside(HOST, kernel).ttl(1).udp(5000, 53, b""),
+        inside(HOST, kernel).echo_request(77, 3),
+    ] {
+        bench.ignore(INSIDE, &frame, DropReason::KernelAddress);
+    }
+    let knock = outside(SERVER, kernel).tcp(5000, 22, "S", b"");
+    bench.ignore(OUTSIDE, &knock, DropReason::KernelAddress);
+    assert_eq!(bench.sessions(), 0);
+
+    let ping = inside(HOST, OUR_INSIDE_IP).echo_request(77, 3);
+    assert_eq!(bench.send(INSIDE, &ping).0, Verdict::Tx(INSIDE), "ours stays ours");
+    bench.engine.set_kernel_addresses(vec![other.into()]);
+    let passed = inside(HOST, kernel).echo_request(77, 3);
+    assert_eq!(bench.send(INSIDE, &passed).0, Verdict::Hold, "no longer the kernel's");
+}
+
 #[test]
 fn our_ipv6_addresses_answer_pings_on_their_own_side() {
     let mut bench = Bench::ready();

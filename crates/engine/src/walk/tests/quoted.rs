@@ -19,7 +19,7 @@ fn an_error_from_outside_reaches_the_host_in_its_own_view() {
     let mut bench = Bench::ready();
     let request = inside(HOST, SERVER).udp(5000, 53, b"question");
     let sent = bench.forward(INSIDE, &request);
-    for (kind, code, mtu) in [(3, 3, 0), (3, 4, 1300), (11, 0, 0), (12, 0, 0), (4, 0, 0)] {
+    for (kind, code, mtu) in [(3, 3, 0), (3, 4, 1300), (11, 0, 0), (12, 0, 0)] {
         let error = outside(STRANGER, POOL).error((kind, code), mtu, &sent);
         let seen = Seen::read(&bench.forward(OUTSIDE, &error));
         assert_eq!(seen.macs, (OUR_INSIDE, HOST_MAC));
@@ -30,6 +30,38 @@ fn an_error_from_outside_reaches_the_host_in_its_own_view() {
         expected[22] -= 1;
         fill_header_checksum(&mut expected);
         assert_eq!(seen.payload, quote(&expected), "type {kind}");
+    }
+}
+
+/// A redirect names a router of its own side, and nobody translates that; a source quench has no
+/// meaning any more (RFC 6633).
+#[test]
+fn redirects_and_source_quenches_cross_in_neither_direction() {
+    let mut bench = Bench::ready();
+    let sent = bench.forward(INSIDE, &inside(HOST, SERVER).udp(5000, 53, b"question"));
+    let Transport::Udp(port, 53) = Seen::read(&sent).transport else { panic!("{sent:02x?}") };
+    let delivered = bench.forward(OUTSIDE, &outside(SERVER, POOL).udp(53, port, b"answer"));
+    for (kind, rest) in [(5, [[10, 0], [0, 254]]), (4, [[0, 0], [0, 0]])] {
+        let out = inside(OTHER_HOST, SERVER).icmp(kind, 1, rest, &delivered[14..42]);
+        bench.ignore(INSIDE, &out, DropReason::UnsupportedProtocol);
+        let back = outside(STRANGER, POOL).icmp(kind, 1, rest, &sent[14..42]);
+        bench.ignore(OUTSIDE, &back, DropReason::UnsupportedProtocol);
+    }
+}
+
+/// RFC 5837: an extension may name an interface of the inside.
+#[test]
+fn an_error_with_extensions_does_not_leave() {
+    let mut bench = Bench::ready();
+    let sent = bench.forward(INSIDE, &inside(HOST, SERVER).udp(5000, 53, b"question"));
+    let Transport::Udp(port, 53) = Seen::read(&sent).transport else { panic!("{sent:02x?}") };
+    let answer = outside(SERVER, POOL).udp(53, port, &[1; 100]);
+    let delivered = bench.forward(OUTSIDE, &answer);
+    let mut payload = delivered[14..14 + 128].to_vec();
+    payload.extend([0x20, 0, 0, 0, 0, 12, 2, 0x04, 0, 1, 0, 0, 10, 0, 0, 254]);
+    for length in [32, 0] {
+        let error = inside(OTHER_HOST, SERVER).icmp(11, 0, [[0, length], [0, 0]], &payload);
+        bench.ignore(INSIDE, &error, DropReason::UnsupportedProtocol);
     }
 }
 

@@ -225,7 +225,7 @@ fn a_full_table_of_next_hops() {
     for capacity in [0, 1] {
         let mut world = World::new(SMALL);
         world.hops.capacity = capacity;
-        refuses(&mut world, INSIDE, udp("10.0.0.2:1", REMOTE), None, Refusal::NeighborUnresolved);
+        refuses(&mut world, INSIDE, udp("10.0.0.2:1", REMOTE), None, Refusal::NeighborTableFull);
     }
 }
 
