@@ -4,6 +4,7 @@ use mooring_control::{DesiredState, FileSource, LoadError};
 
 use crate::cli::ConfigArgs;
 use crate::exit::{BAD_INPUT, Failure};
+use crate::say::{answer, say};
 
 /// Reads the configuration and reports what is wrong with it.
 ///
@@ -12,13 +13,13 @@ use crate::exit::{BAD_INPUT, Failure};
 pub fn check(arguments: &ConfigArgs) -> Result<(), Failure> {
     let state = load(arguments, &mut FileSource::new(&arguments.config))?;
     let policy = &state.policy;
-    println!(
+    answer(&format!(
         "{}: valid: {}, {}, {}",
         arguments.config.display(),
         count(policy.interfaces.len(), "interface"),
         count(policy.pools.len(), "pool"),
         count(policy.rules.len(), "rule")
-    );
+    ));
     Ok(())
 }
 
@@ -29,7 +30,7 @@ pub(crate) fn load(
 ) -> Result<DesiredState, Failure> {
     let state = source.load().map_err(|error| refused(&error))?;
     for warning in &state.warnings {
-        eprint!("{}", warning.render(&arguments.config.display().to_string()));
+        say(warning.render(&arguments.config.display().to_string()).trim_end());
     }
     Ok(state)
 }

@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use crate::say::say;
+
 /// Exit code for everything that is not the user's configuration or command line.
 pub const FAILED: u8 = 1;
 
@@ -25,9 +27,9 @@ impl Failure {
     #[must_use]
     pub fn report(&self) -> ExitCode {
         let prefix = if self.code == BAD_INPUT { "" } else { "mooring: error: " };
-        eprintln!("{prefix}{}", self.message);
+        say(&format!("{prefix}{}", self.message));
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            say(&format!("hint: {hint}"));
         }
         ExitCode::from(self.code)
     }

@@ -2,11 +2,17 @@
 //!
 //! Start at [`run::worker`] for the loop, at [`cli`] for what a user can say.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "they panic when the reader is gone; use `say`"
+)]
 
 pub mod check;
 pub mod cli;
 pub mod exit;
 pub mod run;
+mod say;
 pub mod show;
 
 use std::process::ExitCode;

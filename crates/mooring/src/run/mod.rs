@@ -37,6 +37,7 @@ use crate::check::load;
 use crate::cli::ConfigArgs;
 use crate::exit::Failure;
 use crate::failed;
+use crate::say::say;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -52,7 +53,10 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let engine = engine(&state, &links)?;
     let hub = Hub::new(&control, &signals).map_err(|error| failed(&error, None))?;
     let (line, worker) = start(engine, ports, &hub)?;
-    eprintln!("mooring: ready: {} forward", names(&state.policy));
+    if !matches!(guard, Guard::NotNeeded) {
+        say(&format!("mooring: {guard}"));
+    }
+    say(&format!("mooring: ready: {} forward", names(&state.policy)));
     let desk = Desk::new(report, Arc::clone(&state.policy), vec![line]);
     let served = hub.serve(&control, &signals, &desk);
     desk.stop();
@@ -69,12 +73,7 @@ fn keep_the_kernel_out(state: &DesiredState) -> Result<Guard, Failure> {
     let own = policy.interfaces.iter().flat_map(|interface| &interface.addresses);
     let owned: Vec<_> = pools.chain(own.map(|net| net.addr().into())).collect();
     let allow = state.settings.allow_kernel_forwarding;
-    let guard =
-        Guard::check(&devices, &owned, allow).map_err(|error| failed(&error, error.hint()))?;
-    if !matches!(guard, Guard::NotNeeded) {
-        eprintln!("mooring: {guard}");
-    }
-    Ok(guard)
+    Guard::check(&devices, &owned, allow).map_err(|error| failed(&error, error.hint()))
 }
 
 /// Opens a port for each interface, in their order.
@@ -228,10 +227,8 @@ impl Hub {
 fn refuse_reload(mut signal: &UnixStream) {
     let mut raised = [0; 16];
     while io::Read::read(&mut signal, &mut raised).is_ok_and(|read| read > 0) {}
-    eprintln!(
-        "mooring: reload refused: this version reads its configuration only when it starts; \
-         the running configuration stays"
-    );
+    say("mooring: reload refused: this version reads its configuration only when it starts; \
+         the running configuration stays");
 }
 
 /// Tells the main thread that a worker has ended, also when it panicked.
