@@ -1,8 +1,6 @@
 //! Bad input and bad surroundings: one clear message, the exit code of the contract, nothing left
 //! behind.
 
-use std::fs;
-
 use anyhow::Result;
 use mooring_lab::{Appliance, Config, Exit, Lab, isolated};
 
@@ -85,6 +83,61 @@ fn a_second_instance_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
+fn a_device_has_one_instance() {
+    isolated("a_device_has_one_instance", || {
+        let lab = Lab::new()?;
+        // Now "the kernel is kept out" is something to say, but not for an instance that fails.
+        lab.gateway.sysctl("net/ipv4/ip_forward", "1")?;
+        let mut first = Appliance::start(&lab.gateway, &Config::nat44())?;
+        let elsewhere = Config::nat44().appliance("control_socket = \"/run/other/control.sock\"");
+        let second = Appliance::refused(&lab.gateway, "run", &elsewhere, &[])?;
+        assert_eq!(second.code, Some(1), "{}", second.stderr);
+        assert_one_message(&second, "another instance uses the device `in0`");
+        assert!(second.stderr.contains("hint:"), "{}", second.stderr);
+        assert!(!second.stderr.contains("kept out"), "{}", second.stderr);
+        assert!(first.is_running()?);
+        assert_eq!(first.show("sessions")?, serde_json::json!([]));
+        assert!(first.stop()?.contains("kept out"));
+        Appliance::start(&lab.gateway, &elsewhere)?.stop()?;
+        assert_nothing_left(&lab)
+    });
+}
+
+#[test]
+fn a_full_disk_behind_stderr_does_not_change_the_exit() {
+    isolated("a_full_disk_behind_stderr_does_not_change_the_exit", || {
+        let lab = Lab::new()?;
+        let full = ["sh", "-c", "exec \"$@\" >/dev/full 2>&1", "sh"];
+        let missing = Config::nat44().replace("device = \"in0\"", "device = \"in9\"");
+        let unknown = Config::nat44().appliance("wrokers = 2");
+        let cases = [("run", missing, 1), ("run", unknown, 2), ("check", Config::nat44(), 0)];
+        for (verb, config, code) in cases {
+            let exit = Appliance::refused(&lab.gateway, verb, &config, &full)?;
+            assert_eq!(exit.code, Some(code), "{verb}");
+        }
+        assert_nothing_left(&lab)
+    });
+}
+
+#[test]
+fn a_log_reader_that_goes_away_takes_nothing_along() {
+    isolated("a_log_reader_that_goes_away_takes_nothing_along", || {
+        let lab = Lab::new()?;
+        // The reader leaves after `ready`, and only then makes the appliance say something more.
+        let reader = "ready=$(grep -m1 ready); exec <&-; kill -HUP $$; echo \"$ready\" >&2";
+        let leaves = format!("exec \"$@\" 2> >({reader})");
+        let appliance = Appliance::start_limited(
+            &lab.gateway,
+            &Config::nat44(),
+            &["bash", "-c", &leaves, "-"],
+        )?;
+        assert_eq!(appliance.show("sessions")?, serde_json::json!([]));
+        appliance.stop()?;
+        assert_nothing_left(&lab)
+    });
+}
+
+#[test]
 fn a_killed_instance_does_not_stand_in_the_way() {
     isolated("a_killed_instance_does_not_stand_in_the_way", || {
         let lab = Lab::new()?;
@@ -142,6 +195,7 @@ fn assert_one_message(exit: &Exit, culprit: &str) {
 fn assert_nothing_left(lab: &Lab) -> Result<()> {
     assert!(!Appliance::control_socket().exists(), "the control socket is gone");
     assert_eq!(lab.gateway.output("nft", &["list", "ruleset"])?, "");
-    assert!(!fs::read_to_string("/proc/net/unix")?.contains("control.sock"));
+    let sockets = lab.gateway.output("cat", &["/proc/net/unix"])?;
+    assert!(!sockets.contains("mooring"), "{sockets}");
     Ok(())
 }

@@ -12,6 +12,8 @@ mod send;
 mod socket;
 
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use mooring_packet::Abilities;
 use thiserror::Error;
@@ -21,7 +23,8 @@ use crate::link::{Link, LinkError};
 pub use receive::Receiver;
 pub use send::Sender;
 
-/// Opens a port on `device`, which must be set up.
+/// Opens a port on `device`, which must be set up. The device is this port's alone until the
+/// [`Receiver`] is dropped.
 ///
 /// Frames that arrive before this returns are not seen.
 ///
@@ -33,9 +36,24 @@ pub fn open(device: &str) -> Result<(Receiver, Sender, Link), OpenError> {
         Some(libc::EPERM | libc::EACCES) => OpenError::NotPermitted { device: device.to_owned() },
         _ => OpenError::Socket { device: device.to_owned(), source },
     };
+    let claim = claim(&link)?;
     let sender = Sender::open(link.index).map_err(failed)?;
-    let receiver = Receiver::open(link.index).map_err(failed)?;
+    let receiver = Receiver::open(link.index, claim).map_err(failed)?;
     Ok((receiver, sender, link))
+}
+
+/// Keeps other instances off the device: two would each translate and send every packet.
+///
+/// The claim is an abstract Unix socket that nobody talks to. Its name is known in this network
+/// namespace only, as the device's number is, and goes away with the process, however that ends.
+fn claim(link: &Link) -> Result<UnixListener, OpenError> {
+    let device = || link.name.clone();
+    SocketAddr::from_abstract_name(format!("mooring-device-{}", link.index))
+        .and_then(|name| UnixListener::bind_addr(&name))
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => OpenError::InUse { device: device() },
+            _ => OpenError::Claim { device: device(), source },
+        })
 }
 
 /// What packet sockets carry: whatever the kernel can express in a `virtio_net_hdr`.
@@ -48,6 +66,20 @@ pub enum OpenError {
     /// The device cannot be used.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// A port on the device is open already, here or in another process.
+    #[error("another instance uses the device `{device}`")]
+    InUse {
+        /// The device's name.
+        device: String,
+    },
+    /// The kernel refused the socket that keeps other instances off the device.
+    #[error("cannot claim the device `{device}`: {source}")]
+    Claim {
+        /// The device's name.
+        device: String,
+        /// Its reason.
+        source: io::Error,
+    },
     /// The process may not open packet sockets.
     #[error("no permission to open a packet socket on `{device}` (CAP_NET_RAW)")]
     NotPermitted {
@@ -70,12 +102,13 @@ impl OpenError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Link(error) => error.hint(),
+            Self::InUse { .. } => Some("stop it first, or give this one other devices".to_owned()),
             Self::NotPermitted { .. } => Some(
                 "run as root or with CAP_NET_RAW; in a Pod: \
                  securityContext.capabilities.add: [NET_RAW]"
                     .to_owned(),
             ),
-            Self::Socket { .. } => None,
+            Self::Claim { .. } | Self::Socket { .. } => None,
         }
     }
 }

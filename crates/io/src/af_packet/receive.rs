@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixListener;
 
 use mooring_packet::owned::LARGE_BUFFER;
 use mooring_packet::{Batch, HEADROOM, Packet, Receive, Received};
@@ -20,6 +21,8 @@ use super::socket::{Messages, Metadata, PacketSocket};
 pub struct Receiver {
     socket: PacketSocket,
     device: u32,
+    /// Keeps other instances off the device as long as it is open.
+    _claim: UnixListener,
     messages: Messages,
     metadata: Box<[Metadata]>,
     /// [`FRAMES`] times [`STRIDE`] bytes.
@@ -30,7 +33,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn open(device: u32) -> io::Result<Self> {
+    pub(super) fn open(device: u32, claim: UnixListener) -> io::Result<Self> {
         let socket = PacketSocket::open()?;
         socket.ignore_outgoing()?;
         socket.request_auxiliary_data()?;
@@ -42,6 +45,7 @@ impl Receiver {
         let mut receiver = Self {
             socket,
             device,
+            _claim: claim,
             messages: Messages::new(FRAMES),
             metadata: vec![Metadata::default(); FRAMES].into(),
             frames: vec![CacheLine::UNTOUCHED; FRAMES * STRIDE / CACHE_LINE].into(),
