@@ -3,12 +3,14 @@
 //!
 //! Reads only, and only between two batches of a worker: the packet path never calls in here.
 //!
-//! [`query`] is what crosses to the worker and back, [`report`] the JSON of the contract, [`table`]
-//! the same for human eyes, [`socket`] how `show` reaches the appliance.
+//! [`query`] is what crosses to the worker and back, [`report`] and [`rows`] the JSON of the contract,
+//! [`table`] the same for human eyes, [`socket`] how `show` reaches the appliance. A list is asked for,
+//! written and read in pages and rows: nobody holds all of it.
 #![forbid(unsafe_code)]
 
 pub mod query;
 pub mod report;
+pub mod rows;
 pub mod socket;
 pub mod table;
 

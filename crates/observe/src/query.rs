@@ -2,19 +2,26 @@
 //! at most a page of records, so a question never holds up packets for long.
 
 use mooring_engine::neighbours::EntryView;
-use mooring_engine::view::{MappingView, SessionView};
+use mooring_engine::view::{MappingView, PAGE, SessionView};
 use mooring_engine::{Counters, Engine, Occupancy};
 use mooring_session::Tick;
 
 /// What is asked of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
-    /// A page of sessions, from this record on.
-    Sessions(u32),
-    /// A page of mappings, from this record on.
-    Mappings(u32),
+    /// The page of a list that starts at this record.
+    Page(List, u32),
     /// All counters.
     Counters,
+}
+
+/// What a worker has more of than it can tell at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// Live sessions.
+    Sessions,
+    /// Endpoint-independent mappings.
+    Mappings,
     /// The neighbour table.
     Neighbours,
 }
@@ -22,13 +29,29 @@ pub enum Query {
 /// What a worker answers.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// Sessions, and the record to go on from.
-    Sessions(Vec<SessionView>, Option<u32>),
-    /// Mappings, and the record to go on from.
-    Mappings(Vec<MappingView>, Option<u32>),
+    /// A page.
+    Page(Page),
     /// Counters, and how full the tables are.
     Counters(Box<Counters>, Occupancy),
-    /// Neighbours, with the time of the answer.
+}
+
+/// Those of [`PAGE`] records of a list that are in use.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Copies of them.
+    pub records: Records,
+    /// The record to go on from; `None` after the last.
+    pub next: Option<u32>,
+}
+
+/// Copies of records of one kind.
+#[derive(Clone, Debug)]
+pub enum Records {
+    /// Of [`List::Sessions`].
+    Sessions(Vec<SessionView>),
+    /// Of [`List::Mappings`].
+    Mappings(Vec<MappingView>),
+    /// Of [`List::Neighbours`], with the time of the answer.
     Neighbours(Vec<EntryView>, Tick),
 }
 
@@ -36,15 +59,24 @@ pub enum Answer {
 #[must_use]
 pub fn answer(engine: &Engine, now: Tick, query: Query) -> Answer {
     match query {
-        Query::Sessions(start) => {
-            let (sessions, next) = engine.sessions(now, start);
-            Answer::Sessions(sessions, next)
-        }
-        Query::Mappings(start) => {
-            let (mappings, next) = engine.mappings(start);
-            Answer::Mappings(mappings, next)
-        }
+        Query::Page(list, start) => Answer::Page(page(engine, now, list, start)),
         Query::Counters => Answer::Counters(Box::new(engine.counters.clone()), engine.occupancy()),
-        Query::Neighbours => Answer::Neighbours(engine.neighbours().entries().collect(), now),
+    }
+}
+
+fn page(engine: &Engine, now: Tick, list: List, start: u32) -> Page {
+    match list {
+        List::Sessions => {
+            let (sessions, next) = engine.sessions(now, start);
+            Page { records: Records::Sessions(sessions), next }
+        }
+        List::Mappings => {
+            let (mappings, next) = engine.mappings(start);
+            Page { records: Records::Mappings(mappings), next }
+        }
+        List::Neighbours => {
+            let (neighbours, next) = engine.neighbours().page(start, PAGE);
+            Page { records: Records::Neighbours(neighbours.collect(), now), next }
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! The answers as the contract's JSON.
 
-use std::net::IpAddr;
-
 use mooring_engine::neighbours::EntryView;
 use mooring_engine::view::{MappingView, SessionView};
 use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy, RESERVED};
 use mooring_policy::{Generation, InterfaceId, Policy};
-use mooring_session::{Counts, Tick};
+use mooring_session::Tick;
 use serde_json::{Map, Value, json};
+
+use crate::rows::{MappingRow, NeighbourRow, SessionRow};
 
 /// What is known of the appliance without asking a worker; turns answers into JSON.
 #[derive(Clone, Debug)]
@@ -39,37 +39,19 @@ pub struct PortInfo {
 
 impl Report {
     /// `show sessions`, of one worker.
-    pub fn sessions(worker: usize, sessions: &[SessionView]) -> impl Iterator<Item = Value> {
-        sessions.iter().map(move |session| {
-            json!({
-                "protocol": session.protocol.to_string(),
-                "inside": end(session.inside),
-                "outside": end(session.outside),
-                "remote": end(session.remote),
-                "state": session.state,
-                "rule": session.rule,
-                "worker": worker,
-                "age_ms": session.age,
-                "idle_ms": session.idle,
-                "expires_ms": session.expires,
-                "forward": counts(session.forward),
-                "reverse": counts(session.reverse),
-            })
-        })
+    pub fn sessions(
+        worker: usize,
+        sessions: &[SessionView],
+    ) -> impl Iterator<Item = SessionRow<'_>> {
+        sessions.iter().map(move |session| SessionRow::new(worker, session))
     }
 
     /// `show mappings`, of one worker.
-    pub fn mappings(worker: usize, mappings: &[MappingView]) -> impl Iterator<Item = Value> {
-        mappings.iter().map(move |mapping| {
-            json!({
-                "protocol": mapping.protocol.to_string(),
-                "inside": end(mapping.inside),
-                "outside": end(mapping.outside),
-                "pool": mapping.pool,
-                "sessions": mapping.sessions,
-                "worker": worker,
-            })
-        })
+    pub fn mappings(
+        worker: usize,
+        mappings: &[MappingView],
+    ) -> impl Iterator<Item = MappingRow<'_>> {
+        mappings.iter().map(move |mapping| MappingRow::new(worker, mapping))
     }
 
     /// `show counters`, of all workers.
@@ -133,18 +115,12 @@ impl Report {
     }
 
     /// `show neighbors`, of one worker.
-    pub fn neighbours(&self, entries: &[EntryView], now: Tick) -> impl Iterator<Item = Value> {
-        entries.iter().map(move |entry| {
-            json!({
-                "address": entry.address.to_string(),
-                "interface": self.name(entry.interface),
-                "mac": entry.mac.map(|mac| mac.to_string()),
-                "state": entry.state.name(),
-                "held": entry.held,
-                "users": entry.users,
-                "age_ms": now.since(entry.since),
-            })
-        })
+    pub fn neighbours(
+        &self,
+        entries: &[EntryView],
+        now: Tick,
+    ) -> impl Iterator<Item = NeighbourRow<'_>> {
+        entries.iter().map(move |entry| NeighbourRow::new(self.name(entry.interface), entry, now))
     }
 
     fn name(&self, interface: InterfaceId) -> &str {
@@ -203,12 +179,4 @@ fn traffic(counters: &InterfaceCounters) -> Value {
         "tx_bytes": counters.tx_bytes,
         "tx_refused": counters.tx_refused,
     })
-}
-
-fn end((address, port): (IpAddr, u16)) -> Value {
-    json!({ "address": address.to_string(), "port": port })
-}
-
-fn counts(counts: Counts) -> Value {
-    json!({ "packets": counts.packets, "bytes": counts.bytes })
 }

@@ -1,43 +1,47 @@
 //! Answers for human eyes: the rows of a JSON answer as an aligned table.
+//!
+//! How wide a column is, is known after the last row. Until then a table keeps the text of its cells
+//! (about 100 bytes a session) and never the JSON of more than one row.
+
+mod columns;
+mod rows;
+
+use std::io::{self, Read, Write};
+use std::iter;
 
 use serde_json::Value;
 
+use self::columns::Columns;
+use self::rows::for_each_row;
 use crate::socket::Topic;
 
-/// The answer to `show TOPIC` as lines of text.
-#[must_use]
-pub fn render(topic: Topic, answer: &Value) -> String {
-    match topic {
-        Topic::Sessions => table(
-            &["PROTO", "INSIDE", "OUTSIDE", "REMOTE", "STATE", "RULE", "PACKETS OUT/IN", "EXPIRES"],
-            rows(answer).map(session),
-        ),
-        Topic::Mappings => table(
-            &["PROTO", "INSIDE", "OUTSIDE", "POOL", "SESSIONS"],
-            rows(answer).map(|row| {
-                vec![
-                    text(&row["protocol"]),
-                    end(&row["inside"]),
-                    end(&row["outside"]),
-                    text(&row["pool"]),
-                    text(&row["sessions"]),
-                ]
-            }),
-        ),
-        Topic::Addresses => columns(answer, &["address", "interface", "state", "route"]),
-        Topic::Neighbors => {
-            columns(answer, &["address", "interface", "mac", "state", "users", "held"])
+/// Writes the answer to `show TOPIC`, one JSON value, as lines of text.
+///
+/// # Errors
+/// When `answer` cannot be read, is no answer to this question, or `out` cannot be written.
+pub fn print(topic: Topic, answer: impl Read, out: &mut impl Write) -> io::Result<()> {
+    let heads: &[&str] = match topic {
+        Topic::Counters => return counters(&serde_json::from_reader(answer)?, out),
+        Topic::Drops => return drops(&serde_json::from_reader(answer)?, out),
+        Topic::Sessions => {
+            &["PROTO", "INSIDE", "OUTSIDE", "REMOTE", "STATE", "RULE", "PACKETS OUT/IN", "EXPIRES"]
         }
-        Topic::Interfaces => {
-            columns(answer, &["name", "device", "backend", "mac", "mtu", "addresses", "abilities"])
-        }
-        Topic::Drops => drops(answer),
-        Topic::Counters => counters(answer),
-    }
+        Topic::Mappings => &["PROTO", "INSIDE", "OUTSIDE", "POOL", "SESSIONS"],
+        Topic::Addresses => &["ADDRESS", "INTERFACE", "STATE", "ROUTE"],
+        Topic::Neighbors => &["ADDRESS", "INTERFACE", "MAC", "STATE", "USERS", "HELD"],
+        Topic::Interfaces => &["NAME", "DEVICE", "BACKEND", "MAC", "MTU", "ADDRESSES", "ABILITIES"],
+    };
+    let mut columns = Columns::new(heads);
+    for_each_row(answer, |row| match topic {
+        Topic::Sessions => columns.add(session(&row)),
+        Topic::Mappings => columns.add(mapping(&row)),
+        _ => columns.add(heads.iter().map(|head| text(&row[head.to_lowercase()]))),
+    })?;
+    write!(out, "{columns}")
 }
 
-fn session(row: &Value) -> Vec<String> {
-    vec![
+fn session(row: &Value) -> [String; 8] {
+    [
         text(&row["protocol"]),
         end(&row["inside"]),
         end(&row["outside"]),
@@ -51,66 +55,52 @@ fn session(row: &Value) -> Vec<String> {
     ]
 }
 
+fn mapping(row: &Value) -> [String; 5] {
+    [
+        text(&row["protocol"]),
+        end(&row["inside"]),
+        end(&row["outside"]),
+        text(&row["pool"]),
+        text(&row["sessions"]),
+    ]
+}
+
 /// A line for each counter, a column for each interface and each worker.
-fn counters(answer: &Value) -> String {
-    let block = |first: &str, named: Vec<(String, &Value)>| {
-        let Some((_, Value::Object(some))) = named.first() else { return String::new() };
-        let mut heads = vec![first];
-        heads.extend(named.iter().map(|(name, _)| name.as_str()));
-        let keys = some.keys().filter(|key| *key != "worker");
-        let lines = keys.map(|key| {
-            let cells = named.iter().map(|(_, row)| text(&row[key.as_str()]));
-            std::iter::once(key.clone()).chain(cells).collect()
-        });
-        table(&heads, lines)
-    };
+fn counters(answer: &Value, out: &mut impl Write) -> io::Result<()> {
+    let generation = text(&answer["generation"]);
     let interfaces = entries(&answer["interfaces"]).map(|(name, row)| (name.clone(), row));
-    let workers = rows(&answer["workers"]).map(|row| (text(&row["worker"]), row));
-    format!(
-        "generation {}\n\n{}\n{}",
-        text(&answer["generation"]),
-        block("INTERFACE", interfaces.collect()),
-        block("WORKER", workers.collect())
-    )
+    let workers = answer["workers"].as_array().into_iter().flatten();
+    let workers = workers.map(|row| (text(&row["worker"]), row));
+    let interfaces = block("INTERFACE", &interfaces.collect::<Vec<_>>());
+    let workers = block("WORKER", &workers.collect::<Vec<_>>());
+    write!(out, "generation {generation}\n\n{interfaces}\n{workers}")
+}
+
+/// What each of these has counted, under its name.
+fn block(first: &str, named: &[(String, &Value)]) -> Columns {
+    let names = named.iter().map(|(name, _)| name.as_str());
+    let mut columns = Columns::new(&iter::once(first).chain(names).collect::<Vec<_>>());
+    let keys = named.first().into_iter().flat_map(|(_, row)| entries(row)).map(|(key, _)| key);
+    for key in keys.filter(|key| *key != "worker") {
+        let cells = named.iter().map(|(_, row)| text(&row[key.as_str()]));
+        columns.add(iter::once(key.clone()).chain(cells));
+    }
+    columns
 }
 
 /// The reasons that dropped anything, the most frequent first.
-fn drops(answer: &Value) -> String {
+fn drops(answer: &Value, out: &mut impl Write) -> io::Result<()> {
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let (mut happened, never): (Vec<_>, Vec<_>) =
         entries(answer).partition(|(_, value)| count(value) > 0);
     happened.sort_by_key(|(_, value)| std::cmp::Reverse(count(value)));
-    let lines = happened.iter().map(|(name, value)| vec![(*name).clone(), text(value)]);
-    let never: Vec<&str> = never.iter().map(|(name, _)| name.as_str()).collect();
-    let body = table(&["REASON", "PACKETS"], lines);
-    if never.is_empty() { body } else { format!("{body}\nnone for: {}\n", never.join(", ")) }
-}
-
-/// A table of these keys of each row.
-fn columns(answer: &Value, keys: &[&str]) -> String {
-    let heads: Vec<String> = keys.iter().map(|key| key.to_uppercase()).collect();
-    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
-    table(&heads, rows(answer).map(|row| keys.iter().map(|key| text(&row[*key])).collect()))
-}
-
-/// Lines of aligned columns; only the heads where there is no row.
-fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut lines: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
-    lines.extend(rows);
-    let width =
-        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let mut out = String::new();
-    for line in &lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
+    let mut columns = Columns::new(&["REASON", "PACKETS"]);
+    for (name, value) in happened {
+        columns.add([name.clone(), text(value)]);
     }
-    out
-}
-
-fn rows(answer: &Value) -> impl Iterator<Item = &Value> {
-    answer.as_array().into_iter().flatten()
+    write!(out, "{columns}")?;
+    let never: Vec<&str> = never.iter().map(|(name, _)| name.as_str()).collect();
+    if never.is_empty() { Ok(()) } else { write!(out, "\nnone for: {}\n", never.join(", ")) }
 }
 
 fn entries(answer: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -138,10 +128,16 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::render;
+    use super::print;
     use crate::socket::Topic;
+
+    fn render(topic: Topic, answer: &Value) -> String {
+        let mut out = Vec::new();
+        print(topic, answer.to_string().as_bytes(), &mut out).expect("memory is never full");
+        String::from_utf8(out).expect("it is text")
+    }
 
     #[test]
     fn a_session_is_one_aligned_line() {
@@ -179,5 +175,22 @@ udp    10.0.0.2:5000  203.0.113.10:40001  [2001:db8::2]:53  established  egress 
         let expected =
             "REASON    PACKETS\nno_rule   12\nfiltered  3\n\nnone for: malformed, too_big\n";
         assert_eq!(render(Topic::Drops, &answer), expected);
+    }
+    #[test]
+    fn a_list_without_rows_is_its_heads() {
+        assert_eq!(render(Topic::Addresses, &json!([])), "ADDRESS  INTERFACE  STATE  ROUTE\n");
+        let answer =
+            json!([{ "address": "203.0.113.10", "interface": "outside", "state": "held" }]);
+        let expected = "ADDRESS       INTERFACE  STATE  ROUTE\n203.0.113.10  outside    held   -\n";
+        assert_eq!(render(Topic::Addresses, &answer), expected);
+    }
+
+    #[test]
+    fn half_an_answer_is_an_error_and_no_table() {
+        for half in ["", "[", "[{\"address\":\"203.0.113.10\"}", "[{\"addr", "[]]", "{}"] {
+            let mut out = Vec::new();
+            print(Topic::Addresses, half.as_bytes(), &mut out).expect_err(half);
+            assert!(out.is_empty(), "{half}");
+        }
     }
 }

@@ -179,9 +179,17 @@ impl Neighbours {
         (self.timers.alarm != NEVER).then_some(self.timers.alarm)
     }
 
-    /// All entries, for `show neighbors`.
+    /// All entries.
     pub fn entries(&self) -> impl Iterator<Item = EntryView> {
-        self.table.occupied().map(|slot| {
+        self.page(0, u32::MAX).0
+    }
+
+    /// The entries among at most `slots` slots from number `start` on, and the number to go on
+    /// from; `None` after the last. For `show neighbors`.
+    pub fn page(&self, start: u32, slots: u32) -> (impl Iterator<Item = EntryView>, Option<u32>) {
+        let capacity = self.table.capacity();
+        let end = start.saturating_add(slots).min(capacity);
+        let views = self.table.occupied(start.min(end)..end).map(|slot| {
             let entry = self.table.entry(slot);
             EntryView {
                 interface: entry.key.interface,
@@ -192,7 +200,8 @@ impl Neighbours {
                 users: entry.users,
                 since: entry.since,
             }
-        })
+        });
+        (views, (end < capacity).then_some(end))
     }
 
     /// The slot of `key`, made if need be and if there is room. A new one is idle.

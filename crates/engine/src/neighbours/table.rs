@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 
 use mooring_policy::InterfaceId;
 use mooring_session::Tick;
@@ -192,9 +193,14 @@ impl Table {
         self.index.capacity()
     }
 
-    /// The slots with an entry.
-    pub(super) fn occupied(&self) -> impl Iterator<Item = u16> {
-        let slots = 0..self.entries.len() as u16;
+    /// The most entries that it can have.
+    pub(super) fn capacity(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
+    /// Those of `slots` with an entry.
+    pub(super) fn occupied(&self, slots: Range<u32>) -> impl Iterator<Item = u16> {
+        let slots = slots.map(|slot| slot as u16);
         slots.filter(|slot| self.entries[usize::from(*slot)].state != State::Vacant)
     }
 }

@@ -1,6 +1,8 @@
 //! The desk: takes the questions of `show`, asks the workers, answers.
 //!
-//! Each client has a short-lived thread of its own, so that a slow one holds up nobody.
+//! Each client has a short-lived thread of its own, so that a slow one holds up nobody. A worker is
+//! asked for the next page of a list when the last one is on its way: the desk never has more than
+//! a page for each client, however many sessions there are.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -11,11 +13,10 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
 use mooring_engine::{Counters, Occupancy};
-use mooring_observe::query::{Answer, Query};
+use mooring_observe::query::{Answer, List, Query, Records};
 use mooring_observe::report::Report;
-use mooring_observe::socket::{Topic, serve};
+use mooring_observe::socket::{Reply, Topic, Unanswered, serve};
 use mooring_policy::Policy;
-use serde_json::Value;
 
 use super::worker::Command;
 
@@ -79,80 +80,66 @@ impl Desk {
 
 impl Inner {
     fn attend(&self, stream: &UnixStream) {
-        // A client that went away or was too slow gets no answer; there is nobody to tell.
-        let _ =
-            stream.set_nonblocking(false).and_then(|()| serve(stream, |topic| self.answer(topic)));
-    }
-
-    fn answer(&self, topic: Topic) -> Result<Value, String> {
-        match topic {
-            Topic::Addresses => Ok(self.report.addresses(&self.policy).into()),
-            Topic::Counters => Ok(self.report.counters(&self.counters()?)),
-            Topic::Drops => Ok(Report::drops(&self.counters()?)),
-            Topic::Interfaces => Ok(self.report.interfaces(&self.counters()?).into()),
-            Topic::Mappings => self.pages(Query::Mappings, |worker, answer| match answer {
-                Answer::Mappings(page, next) => {
-                    Some((Report::mappings(worker, &page).collect(), next))
-                }
-                _ => None,
-            }),
-            Topic::Neighbors => self.neighbours(),
-            Topic::Sessions => self.pages(Query::Sessions, |worker, answer| match answer {
-                Answer::Sessions(page, next) => {
-                    Some((Report::sessions(worker, &page).collect(), next))
-                }
-                _ => None,
-            }),
+        if stream.set_nonblocking(false).is_ok() {
+            // What the client could be told it was told; nobody else asked.
+            let _ = serve(stream, |topic, reply| self.answer(topic, reply));
         }
     }
 
-    fn counters(&self) -> Result<Vec<(Counters, Occupancy)>, String> {
+    fn answer(&self, topic: Topic, reply: &mut Reply<'_>) -> Result<(), Unanswered> {
+        match topic {
+            Topic::Addresses => reply.rows(self.report.addresses(&self.policy)),
+            Topic::Counters => reply.object(&self.report.counters(&self.counters()?)),
+            Topic::Drops => reply.object(&Report::drops(&self.counters()?)),
+            Topic::Interfaces => reply.rows(self.report.interfaces(&self.counters()?)),
+            Topic::Mappings => self.pages(List::Mappings, reply),
+            Topic::Neighbors => self.pages(List::Neighbours, reply),
+            Topic::Sessions => self.pages(List::Sessions, reply),
+        }
+    }
+
+    fn counters(&self) -> Result<Vec<(Counters, Occupancy)>, Unanswered> {
         let answers = self.workers.iter().map(|worker| match worker.ask(Query::Counters)? {
             Answer::Counters(counters, occupancy) => Ok((*counters, occupancy)),
-            _ => Err(MISUNDERSTOOD.to_owned()),
+            Answer::Page(_) => Err(misunderstood()),
         });
         answers.collect()
     }
 
-    fn neighbours(&self) -> Result<Value, String> {
-        let mut rows = Vec::new();
-        for worker in &self.workers {
-            let Answer::Neighbours(entries, now) = worker.ask(Query::Neighbours)? else {
-                return Err(MISUNDERSTOOD.to_owned());
-            };
-            rows.extend(self.report.neighbours(&entries, now));
-        }
-        Ok(rows.into())
-    }
-
     /// All records of all workers, a page at a time.
-    fn pages(
-        &self,
-        query: impl Fn(u32) -> Query,
-        rows_of: impl Fn(usize, Answer) -> Option<(Vec<Value>, Option<u32>)>,
-    ) -> Result<Value, String> {
-        let mut rows = Vec::new();
+    fn pages(&self, list: List, reply: &mut Reply<'_>) -> Result<(), Unanswered> {
         for (at, worker) in self.workers.iter().enumerate() {
             let mut start = Some(0);
             while let Some(from) = start {
-                let answer = worker.ask(query(from))?;
-                let (page, next) = rows_of(at, answer).ok_or(MISUNDERSTOOD)?;
-                rows.extend(page);
-                start = next;
+                let Answer::Page(page) = worker.ask(Query::Page(list, from))? else {
+                    return Err(misunderstood());
+                };
+                match &page.records {
+                    Records::Sessions(views) => reply.rows(Report::sessions(at, views))?,
+                    Records::Mappings(views) => reply.rows(Report::mappings(at, views))?,
+                    Records::Neighbours(views, now) => {
+                        reply.rows(self.report.neighbours(views, *now))?;
+                    }
+                }
+                start = page.next;
             }
         }
-        Ok(rows.into())
+        Ok(())
     }
 }
 
 impl WorkerLine {
-    fn ask(&self, query: Query) -> Result<Answer, String> {
+    fn ask(&self, query: Query) -> Result<Answer, Unanswered> {
         let (reply, answer) = bounded(1);
-        let gone = || "the worker does not answer".to_owned();
-        self.commands.send_timeout(Command::Ask(query, reply), PATIENCE).map_err(|_| gone())?;
-        self.waker.wake().map_err(|error| error.to_string())?;
-        answer.recv_timeout(PATIENCE).map_err(|_| gone())
+        let silent = || Unanswered::Refused("the worker does not answer".to_owned());
+        self.commands.send_timeout(Command::Ask(query, reply), PATIENCE).map_err(|_| silent())?;
+        self.waker.wake().map_err(|error| Unanswered::Refused(error.to_string()))?;
+        answer.recv_timeout(PATIENCE).map_err(|_| silent())
     }
+}
+
+fn misunderstood() -> Unanswered {
+    Unanswered::Refused("the worker answered another question".to_owned())
 }
 
 /// Clients at a time.
@@ -161,4 +148,5 @@ const MAX_CLIENTS: usize = 16;
 /// How long a worker may take for one page.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const MISUNDERSTOOD: &str = "the worker answered another question";
+#[cfg(test)]
+mod tests;
