@@ -107,6 +107,22 @@ impl Appliance {
         Ok(exit.stderr)
     }
 
+    /// Waits until it ends by itself, and returns how.
+    ///
+    /// # Errors
+    /// When it still runs after the limit.
+    pub fn ended(self) -> Result<Exit> {
+        self.process.wait()
+    }
+
+    /// Waits until it says something that contains `part`.
+    ///
+    /// # Errors
+    /// When it ends first, or says nothing of the kind within the limit.
+    pub fn wait_for_line(&mut self, part: &str) -> Result<()> {
+        self.process.wait_for_line(part)
+    }
+
     /// The default control socket, which labs use (their `/run` is their own).
     #[must_use]
     pub fn control_socket() -> &'static Path {

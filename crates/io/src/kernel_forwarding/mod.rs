@@ -6,7 +6,7 @@
 //! first packet: the kernel would do neither, or [`IngressDrop`] keeps the packets from it, or the
 //! appliance does not start.
 //!
-//! What a change of settings does later is not watched.
+//! Settings may change later: whoever runs asks for a guard again as long as none was needed.
 
 mod ingress_drop;
 mod nft;
@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 pub use ingress_drop::{IngressDrop, InstallError, Part};
-pub use reason::{Reason, would_forward};
+pub use reason::{Reason, kernel_addresses, would_forward};
 
 /// Why it is safe to carry packets on some devices, for as long as this value lives.
 #[derive(Debug)]

@@ -68,6 +68,23 @@ pub fn would_forward(devices: &[&str], owned: &[IpNet]) -> io::Result<Vec<Reason
     Ok(reasons)
 }
 
+/// The addresses that the kernel of this network namespace answers for itself, in their order and
+/// without those in `owned`. A longer prefix that a route makes local (127.0.0.0/8) is not among them.
+///
+/// # Errors
+/// The operating system's, when they cannot be read.
+pub fn kernel_addresses(owned: &[IpNet]) -> io::Result<Vec<IpAddr>> {
+    let hosts =
+        local_prefixes()?.into_iter().filter(|net| net.prefix_len() == net.max_prefix_len());
+    let mut addresses: Vec<IpAddr> = hosts
+        .map(|host| host.addr())
+        .filter(|address| !owned.iter().any(|ours| ours.contains(address)))
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
 /// The settings that decide, each as its path below `/proc/sys/net`.
 ///
 /// For IPv4 that is the receiving device's own (`all` only writes all of them). For IPv6 it is `all`,
@@ -135,7 +152,7 @@ const RTMSG_LEN: usize = 12;
 
 #[cfg(test)]
 mod tests {
-    use super::{Reason, local_prefix, would_forward};
+    use super::{Reason, kernel_addresses, local_prefix, would_forward};
     use crate::netlink::attribute;
 
     fn route(family: i32, prefix_len: u8, kind: u8, destination: &[u8]) -> Vec<u8> {
@@ -164,5 +181,14 @@ mod tests {
         }
         let foreign = ["203.0.113.77/32".parse().expect("a prefix")];
         assert_eq!(would_forward(&[], &foreign).expect("readable without privilege"), []);
+    }
+
+    #[test]
+    fn kernel_addresses_are_in_order_and_without_ours() {
+        let all = kernel_addresses(&[]).expect("readable without privilege");
+        assert!(all.is_sorted());
+        let everything = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a prefix"));
+        let rest = kernel_addresses(&everything).expect("readable without privilege");
+        assert!(rest.is_empty(), "{rest:?}");
     }
 }

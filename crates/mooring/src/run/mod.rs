@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod control_socket;
 pub mod desk;
+pub mod kernel_watch;
 pub mod worker;
 
 use std::io;
@@ -21,7 +22,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use mooring_control::{DesiredState, FileSource};
 use mooring_engine::{Engine, Link};
 use mooring_io::af_packet::{self, Receiver, Sender};
-use mooring_io::kernel_forwarding::Guard;
 use mooring_observe::report::{PortInfo, Report};
 use mooring_packet::Abilities;
 use mooring_policy::Policy;
@@ -32,6 +32,7 @@ use signal_hook::low_level::pipe;
 use self::clock::Clock;
 use self::control_socket::ControlSocket;
 use self::desk::{Desk, WorkerLine};
+use self::kernel_watch::KernelWatch;
 use self::worker::{Ports, Worker};
 use crate::check::load;
 use crate::cli::ConfigArgs;
@@ -47,33 +48,22 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let state = load(arguments, &mut FileSource::new(&arguments.config))?;
     let signals = Signals::register().map_err(|error| failed(&error, None))?;
     let control = ControlSocket::bind(&state.settings.control_socket)?;
-    let guard = keep_the_kernel_out(&state)?;
+    let mut watch = KernelWatch::start(&state)?;
     let (ports, links) = open_ports(&state.policy)?;
     let report = report(&state, &links);
-    let engine = engine(&state, &links)?;
+    let mut engine = engine(&state, &links)?;
+    engine.set_kernel_addresses(watch.addresses().to_vec());
     let hub = Hub::new(&control, &signals).map_err(|error| failed(&error, None))?;
     let (line, worker) = start(engine, ports, &hub)?;
-    if !matches!(guard, Guard::NotNeeded) {
-        say(&format!("mooring: {guard}"));
-    }
+    watch.inform(line.clone());
+    watch.say_guard();
     say(&format!("mooring: ready: {} forward", names(&state.policy)));
     let desk = Desk::new(report, Arc::clone(&state.policy), vec![line]);
-    let served = hub.serve(&control, &signals, &desk);
+    let served = hub.serve(&control, &signals, &desk, &mut watch);
     desk.stop();
     let ended = worker.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")));
-    drop(guard);
-    served.and(ended).map_err(|error| failed(&error, None))
-}
-
-/// Refuses to start while the kernel would carry the same packets, or keeps it from doing so.
-fn keep_the_kernel_out(state: &DesiredState) -> Result<Guard, Failure> {
-    let policy = &state.policy;
-    let devices: Vec<&str> = policy.interfaces.iter().map(|i| i.device.as_str()).collect();
-    let pools = policy.pools.iter().flat_map(|pool| pool.addresses.iter().copied());
-    let own = policy.interfaces.iter().flat_map(|interface| &interface.addresses);
-    let owned: Vec<_> = pools.chain(own.map(|net| net.addr().into())).collect();
-    let allow = state.settings.allow_kernel_forwarding;
-    Guard::check(&devices, &owned, allow).map_err(|error| failed(&error, error.hint()))
+    drop(watch);
+    served.and(ended.map_err(|error| failed(&error, None)))
 }
 
 /// Opens a port for each interface, in their order.
@@ -204,14 +194,24 @@ impl Hub {
         Ok(Self { poll, waker })
     }
 
-    /// Answers questions until a signal or the end of a worker.
-    fn serve(mut self, control: &ControlSocket, signals: &Signals, desk: &Desk) -> io::Result<()> {
+    /// Answers questions and watches the kernel until a signal or the end of a worker.
+    fn serve(
+        mut self,
+        control: &ControlSocket,
+        signals: &Signals,
+        desk: &Desk,
+        watch: &mut KernelWatch,
+    ) -> Result<(), Failure> {
         let mut events = Events::with_capacity(8);
+        let clock = Clock::start();
         loop {
-            match self.poll.poll(&mut events, None) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            match self.poll.poll(&mut events, Some(watch.pause(clock.now()))) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(failed(&error, None));
+                }
                 _ => {}
             }
+            watch.look(clock.now())?;
             for event in &events {
                 match event.token() {
                     STOP | WORKER_ENDED => return Ok(()),

@@ -1,0 +1,127 @@
+//! The kernel beside us, looked at before the first packet and then twice a second: whether it would
+//! carry what we carry, and which addresses it answers for itself.
+//!
+//! Its settings belong to others and change at any time. When it begins to forward, it is kept from
+//! it, or the appliance ends: it does not run beside a kernel that lets packets through untranslated.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use mooring_control::DesiredState;
+use mooring_io::kernel_forwarding::{Guard, kernel_addresses};
+use mooring_session::Tick;
+
+use super::desk::WorkerLine;
+use super::worker::Command;
+use crate::exit::Failure;
+use crate::failed;
+use crate::say::say;
+
+/// Keeps the kernel out, and watches it.
+pub struct KernelWatch {
+    devices: Vec<String>,
+    /// Ours to answer for: pools, and the addresses of our interfaces.
+    owned: Vec<IpNet>,
+    allow: bool,
+    guard: Guard,
+    /// The kernel's own addresses, as the workers know them.
+    addresses: Vec<IpAddr>,
+    workers: Vec<WorkerLine>,
+    /// When to look again.
+    due: Tick,
+}
+
+impl KernelWatch {
+    /// Looks for the first time.
+    ///
+    /// # Errors
+    /// When the kernel would carry the same packets and cannot be kept from it.
+    pub fn start(state: &DesiredState) -> Result<Self, Failure> {
+        let policy = &state.policy;
+        let pools = policy.pools.iter().flat_map(|pool| pool.addresses.iter().copied());
+        let own = policy.interfaces.iter().flat_map(|interface| &interface.addresses);
+        let mut watch = Self {
+            devices: policy.interfaces.iter().map(|i| i.device.clone()).collect(),
+            owned: pools.chain(own.map(|net| net.addr().into())).collect(),
+            allow: state.settings.allow_kernel_forwarding,
+            guard: Guard::NotNeeded,
+            addresses: Vec::new(),
+            workers: Vec::new(),
+            due: Tick::ZERO,
+        };
+        watch.keep_out()?;
+        watch.addresses = watch.read_addresses()?;
+        Ok(watch)
+    }
+
+    /// Says what keeps the kernel out, if something has to.
+    pub fn say_guard(&self) {
+        if !matches!(self.guard, Guard::NotNeeded) {
+            say(&format!("mooring: {}", self.guard));
+        }
+    }
+
+    /// The addresses that the kernel answers for itself.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// From now on this worker hears of other addresses.
+    pub fn inform(&mut self, worker: WorkerLine) {
+        self.workers.push(worker);
+    }
+
+    /// How long to wait before [`Self::look`] has something to do.
+    #[must_use]
+    pub fn pause(&self, now: Tick) -> Duration {
+        Duration::from_millis(self.due.since(now))
+    }
+
+    /// Looks again, when it is time to.
+    ///
+    /// # Errors
+    /// When the kernel has begun to carry the same packets and cannot be kept from it.
+    pub fn look(&mut self, now: Tick) -> Result<(), Failure> {
+        if now < self.due {
+            return Ok(());
+        }
+        self.due = now + LOOK_EVERY;
+        // A guard that was taken does not depend on what changes later.
+        if matches!(self.guard, Guard::NotNeeded) {
+            self.keep_out()?;
+            self.say_guard();
+        }
+        let addresses = self.read_addresses()?;
+        if addresses != self.addresses && self.tell(&addresses) {
+            self.addresses = addresses;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the kernel stays out.
+    fn keep_out(&mut self) -> Result<(), Failure> {
+        let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
+        self.guard = Guard::check(&devices, &self.owned, self.allow)
+            .map_err(|error| failed(&error, error.hint()))?;
+        Ok(())
+    }
+
+    fn read_addresses(&self) -> Result<Vec<IpAddr>, Failure> {
+        kernel_addresses(&self.owned).map_err(|error| failed(&error, None))
+    }
+
+    /// Tells the workers; false when one has no room for it now.
+    fn tell(&self, addresses: &[IpAddr]) -> bool {
+        self.workers.iter().all(|worker| {
+            let told = worker.commands.try_send(Command::KernelAddresses(addresses.to_vec()));
+            // A worker that cannot be woken has ended, of which the hub hears.
+            let _ = worker.waker.wake();
+            told.is_ok()
+        })
+    }
+}
+
+/// A change is met within a second, with time to spare for a busy machine.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
