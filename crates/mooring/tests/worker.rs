@@ -1,0 +1,151 @@
+//! The worker's loop over ports that a test holds the other ends of.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+use mio::Waker;
+use mooring::run::clock::Clock;
+use mooring::run::worker::{Command, Ports, Worker};
+use mooring_engine::{Counters, Engine, Link};
+use mooring_observe::query::{Answer, Query};
+use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
+use mooring_policy::{Generation, load};
+use mooring_wire::Mac;
+
+/// Datagrams as frames; one of a single byte is a frame that the port cannot read.
+struct Receiver {
+    socket: UdpSocket,
+    frame: Vec<u8>,
+}
+
+struct Transmitter(UdpSocket);
+
+impl AsRawFd for Receiver {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Receive for Receiver {
+    fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
+        let bytes = match self.socket.recv(&mut self.frame) {
+            Err(_) => return Ok(Received::default()),
+            Ok(1) => return Ok(Received { truncated: 1, ..Received::default() }),
+            Ok(bytes) => bytes,
+        };
+        batch.push(Packet::new(&mut self.frame, 0, bytes, Offload::NONE)).expect("an empty batch");
+        Ok(Received { packets: 1, bytes: bytes as u64, truncated: 0 })
+    }
+
+    fn lost(&mut self) -> u64 {
+        7
+    }
+}
+
+impl Transmit for Transmitter {
+    fn transmit<'p, 'b: 'p>(
+        &mut self,
+        packets: impl Iterator<Item = &'p Packet<'b>>,
+    ) -> Transmitted {
+        let mut done = Transmitted::default();
+        for packet in packets {
+            done.packets += u64::from(self.0.send(packet.bytes()).is_ok());
+        }
+        done
+    }
+}
+
+/// A running worker with one interface, 10.0.0.1, and the host at the other end of its link.
+struct Running {
+    commands: Sender<Command>,
+    waker: Waker,
+    thread: JoinHandle<io::Result<()>>,
+    host: UdpSocket,
+}
+
+impl Running {
+    fn start() -> Self {
+        let [port, host] = [(), ()].map(|()| UdpSocket::bind("127.0.0.1:0").expect("loopback"));
+        port.connect(host.local_addr().expect("bound")).expect("loopback");
+        host.connect(port.local_addr().expect("bound")).expect("loopback");
+        port.set_nonblocking(true).expect("a socket");
+        host.set_read_timeout(Some(PATIENCE)).expect("a socket");
+
+        let policy = Arc::new(load(CONFIG).expect("a valid configuration").policy);
+        let links = [Link { mac: Mac([2, 0, 0, 0, 0, 1]), mtu: 1500 }];
+        let engine = Engine::new(policy, Generation(1), &links, [7; 32]);
+        let tx = vec![Transmitter(port.try_clone().expect("a socket"))];
+        let rx = vec![Receiver { socket: port, frame: vec![0; 2048] }];
+        let (commands, inbox) = bounded(8);
+        let (worker, waker) =
+            Worker::new(engine, Ports { rx, tx }, inbox, Clock::start()).expect("descriptors");
+        Self { commands, waker, thread: thread::spawn(move || worker.run()), host }
+    }
+
+    /// Waits for the answer to an ARP request for 10.0.0.1.
+    fn wait_for_answer(&self) {
+        let mut frame = [0; 2048];
+        loop {
+            let bytes = self.host.recv(&mut frame).expect("the worker answers in time");
+            if bytes >= 42 && frame[12..14] == [8, 6] && frame[20..22] == [0, 2] && frame[5] == 0xbb
+            {
+                return;
+            }
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        let (reply, answer) = bounded(1);
+        self.commands.send(Command::Ask(Query::Counters, reply)).expect("the worker runs");
+        self.waker.wake().expect("the worker runs");
+        match answer.recv_timeout(PATIENCE).expect("the worker answers in time") {
+            Answer::Counters(counters, _) => *counters,
+            other => panic!("asked for counters, got {other:?}"),
+        }
+    }
+
+    fn stop(self) {
+        self.commands.send(Command::Stop).expect("the worker runs");
+        self.waker.wake().expect("the worker runs");
+        self.thread.join().expect("no panic").expect("no broken port");
+    }
+}
+
+const CONFIG: &str = r#"
+    [[interface]]
+    name = "inside"
+    device = "in0"
+    addresses = ["10.0.0.1/24"]
+"#;
+
+/// From 10.0.0.2 at 02:aa:00:00:00:bb.
+const ARP_REQUEST: [u8; 42] = [
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0xaa, 0, 0, 0, 0xbb, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2,
+    0xaa, 0, 0, 0, 0xbb, 10, 0, 0, 2, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1,
+];
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Readiness is edge-triggered: a worker that sleeps with frames still in the queue wakes 100 ms later.
+#[test]
+fn frames_that_cannot_be_read_are_counted_and_hold_up_nothing() {
+    let running = Running::start();
+    for round in 1..=5 {
+        thread::sleep(Duration::from_millis(37));
+        for _ in 0..100 {
+            running.host.send(&[0]).expect("loopback");
+        }
+        running.host.send(&ARP_REQUEST).expect("loopback");
+        running.wait_for_answer();
+        let counters = running.counters();
+        assert_eq!(counters.interfaces[0].rx_unreadable, 100 * round);
+        assert_eq!(counters.interfaces[0].rx_packets, round);
+        assert_eq!(counters.interfaces[0].rx_lost, 7);
+    }
+    running.stop();
+}
