@@ -6,7 +6,7 @@
 mod columns;
 mod rows;
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::iter;
 
 use serde_json::Value;
@@ -20,6 +20,7 @@ use crate::socket::Topic;
 /// # Errors
 /// When `answer` cannot be read, is no answer to this question, or `out` cannot be written.
 pub fn print(topic: Topic, answer: impl Read, out: &mut impl Write) -> io::Result<()> {
+    let answer = BufReader::with_capacity(BUFFER, answer);
     let heads: &[&str] = match topic {
         Topic::Counters => return counters(&serde_json::from_reader(answer)?, out),
         Topic::Drops => return drops(&serde_json::from_reader(answer)?, out),
@@ -125,6 +126,9 @@ fn text(value: &Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// Bytes of the answer that are read at once.
+const BUFFER: usize = 64 * 1_024;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The elements of a JSON array, one at a time.
 
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead};
 
 use serde::Deserializer as _;
 use serde::de::{SeqAccess, Visitor};
@@ -11,8 +11,8 @@ use serde_json::{Deserializer, Value};
 ///
 /// # Errors
 /// When `json` cannot be read, or is anything but one array.
-pub(super) fn for_each_row(json: impl Read, each: impl FnMut(Value)) -> io::Result<()> {
-    let mut json = Deserializer::from_reader(BufReader::with_capacity(BUFFER, json));
+pub(super) fn for_each_row(json: impl BufRead, each: impl FnMut(Value)) -> io::Result<()> {
+    let mut json = Deserializer::from_reader(json);
     json.deserialize_seq(Rows(each))?;
     Ok(json.end()?)
 }
@@ -33,6 +33,3 @@ impl<'de, F: FnMut(Value)> Visitor<'de> for Rows<F> {
         Ok(())
     }
 }
-
-/// Bytes that are read at once.
-const BUFFER: usize = 64 * 1_024;
