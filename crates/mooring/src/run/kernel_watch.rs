@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mooring_control::DesiredState;
-use mooring_io::kernel_forwarding::{Guard, kernel_addresses};
+use mooring_io::kernel_forwarding::{Guard, GuardError, kernel_addresses};
 use mooring_session::Tick;
 
 use super::desk::WorkerLine;
@@ -30,6 +30,8 @@ pub struct KernelWatch {
     workers: Vec<WorkerLine>,
     /// When to look again.
     due: Tick,
+    /// Looks that failed one after the other.
+    in_vain: u32,
 }
 
 impl KernelWatch {
@@ -49,9 +51,11 @@ impl KernelWatch {
             addresses: Vec::new(),
             workers: Vec::new(),
             due: Tick::ZERO,
+            in_vain: 0,
         };
-        watch.keep_out()?;
-        watch.addresses = watch.read_addresses()?;
+        let refused = |error: GuardError| failed(&error, error.hint());
+        watch.keep_out().map_err(refused)?;
+        watch.addresses = watch.read_addresses().map_err(refused)?;
         Ok(watch)
     }
 
@@ -82,12 +86,23 @@ impl KernelWatch {
     /// Looks again, when it is time to.
     ///
     /// # Errors
-    /// When the kernel has begun to carry the same packets and cannot be kept from it.
+    /// When the kernel has begun to carry the same packets and cannot be kept from it, or cannot be
+    /// looked at any more.
     pub fn look(&mut self, now: Tick) -> Result<(), Failure> {
         if now < self.due {
             return Ok(());
         }
         self.due = now + LOOK_EVERY;
+        match self.look_now() {
+            // One look in vain is no reason to stop: a dump of routes that change meanwhile may fail.
+            Err(GuardError::Unreadable(_)) if self.in_vain < LOOKS_IN_VAIN => self.in_vain += 1,
+            Err(error) => return Err(failed(&error, error.hint())),
+            Ok(()) => self.in_vain = 0,
+        }
+        Ok(())
+    }
+
+    fn look_now(&mut self) -> Result<(), GuardError> {
         // A guard that was taken does not depend on what changes later.
         if matches!(self.guard, Guard::NotNeeded) {
             self.keep_out()?;
@@ -101,15 +116,14 @@ impl KernelWatch {
     }
 
     /// Makes sure that the kernel stays out.
-    fn keep_out(&mut self) -> Result<(), Failure> {
+    fn keep_out(&mut self) -> Result<(), GuardError> {
         let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
-        self.guard = Guard::check(&devices, &self.owned, self.allow)
-            .map_err(|error| failed(&error, error.hint()))?;
+        self.guard = Guard::check(&devices, &self.owned, self.allow)?;
         Ok(())
     }
 
-    fn read_addresses(&self) -> Result<Vec<IpAddr>, Failure> {
-        kernel_addresses(&self.owned).map_err(|error| failed(&error, None))
+    fn read_addresses(&self) -> Result<Vec<IpAddr>, GuardError> {
+        kernel_addresses(&self.owned).map_err(GuardError::Unreadable)
     }
 
     /// Tells the workers; false when one has no room for it now.
@@ -125,3 +139,6 @@ impl KernelWatch {
 
 /// A change is met within a second, with time to spare for a busy machine.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Looks that may fail one after the other: five seconds without knowing are too many.
+const LOOKS_IN_VAIN: u32 = 10;
