@@ -141,7 +141,7 @@ mod tests {
     fn paths_of_a_machine_are_found() {
         let own = concat!("see /ho", "me/someone/notes");
         assert_eq!(findings("README.md", own).len(), 1);
-        assert_eq!(findings("README.md", "see $ROOT/home/x and crates/work/src").len(), 0);
+        assert_eq!(findings("README.md", "see $ROOT/home/x and crates/root/src").len(), 0);
     }
 
     #[test]
