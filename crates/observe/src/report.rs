@@ -101,7 +101,7 @@ impl Report {
     /// `show addresses`: what this instance holds.
     #[must_use]
     pub fn addresses(&self, policy: &Policy) -> Vec<Value> {
-        let rows = policy.announced().map(|(interface, address)| {
+        let rows = policy.addresses().map(|(interface, address)| {
             json!({
                 "address": address.to_string(),
                 "interface": self.name(interface),

@@ -27,13 +27,23 @@ impl Policy {
     /// The addresses to announce when they are taken up, each with the interface that answers for
     /// it: those of the interfaces, and up to 256 of each pool.
     pub fn announced(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+        self.answered(ANNOUNCED_PER_POOL)
+    }
+
+    /// Every address of ours, each with the interface that answers for it.
+    pub fn addresses(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+        self.answered(u32::MAX)
+    }
+
+    /// The addresses of the interfaces, and the first `per_pool` of each pool on its sides.
+    fn answered(&self, per_pool: u32) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
         let ids = || (0..self.interfaces.len()).map(|index| InterfaceId(index as u8));
         let own = ids().flat_map(|id| {
             self.interface(id).addresses.iter().map(move |address| (id, address.addr()))
         });
         let pools = self.pools.iter().enumerate().flat_map(move |(index, pool)| {
             ids().filter(move |id| self.is_outside(PoolId(index as u16), *id)).flat_map(move |id| {
-                let addresses = 0..pool.address_count().min(ANNOUNCED_PER_POOL);
+                let addresses = 0..pool.address_count().min(per_pool);
                 addresses.filter_map(move |n| pool.nth_address(n)).map(move |address| (id, address))
             })
         });
@@ -117,5 +127,13 @@ mod tests {
         let expected =
             [(0, "10.0.0.1"), (1, "192.0.2.1"), (1, "203.0.113.10"), (1, "203.0.113.11")];
         assert_eq!(announced, expected.map(|(id, a)| (id, a.to_owned())));
+    }
+
+    #[test]
+    fn a_large_pool_is_announced_in_part_and_listed_whole() {
+        let config = CONFIG.replace("203.0.113.10/31", "203.0.112.0/22");
+        let policy = load(&config).expect("the configuration is valid").policy;
+        assert_eq!(policy.announced().count(), 2 + 256);
+        assert_eq!(policy.addresses().count(), 2 + 1024);
     }
 }
