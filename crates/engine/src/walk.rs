@@ -114,7 +114,7 @@ impl Engine {
         if session.ingress(found.direction) != scene.ingress.0 {
             return Err(DropReason::SpoofedSource);
         }
-        let egress = InterfaceId(session.ingress(found.direction.opposite()));
+        let egress = InterfaceId(session.egress(found.direction));
         if flow.ttl <= 1 {
             return Err(self.expired(scene, packet, outbox));
         }
@@ -260,7 +260,7 @@ impl Engine {
         let key = key_of_quote(icmp.payload()).ok_or(DropReason::Malformed)?;
         let found = self.nat.sessions.find_key(&key).ok_or(DropReason::NoSession)?;
         let session = self.nat.sessions.session(found.index);
-        let egress = InterfaceId(session.ingress(found.direction.opposite()));
+        let egress = InterfaceId(session.egress(found.direction));
         if session.ingress(found.direction) != scene.ingress.0
             || self.is_forged(flow.key.source, scene.ingress, egress)
         {

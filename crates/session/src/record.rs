@@ -124,12 +124,18 @@ impl<A: Address> Session<A> {
         }
     }
 
-    /// The interface that packets of `direction` must come in by, and those of the other direction
-    /// leave by.
+    /// The interface that packets of `direction` must come in by.
     #[inline]
     #[must_use]
     pub const fn ingress(&self, direction: Direction) -> u8 {
         self.ingress[direction as usize]
+    }
+
+    /// The interface that packets of `direction` leave by: the one that their answers come in by.
+    #[inline]
+    #[must_use]
+    pub const fn egress(&self, direction: Direction) -> u8 {
+        self.ingress(direction.opposite())
     }
 
     /// Where packets of `direction` go.

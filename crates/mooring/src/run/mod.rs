@@ -74,6 +74,13 @@ fn open_ports(
     for interface in &policy.interfaces {
         let opened = af_packet::open(&interface.device);
         let (receiver, sender, link) = opened.map_err(|error| failed(&error, error.hint()))?;
+        if receiver.buffer_bytes().is_ok_and(|bytes| bytes < SMALL_BUFFER) {
+            say(&format!(
+                "mooring: warning: the kernel queues little for `{}`: bursts may be lost (rx_lost)\n\
+                 hint: raise net.core.rmem_max, or add CAP_NET_ADMIN",
+                interface.device
+            ));
+        }
         let groups = interface.addresses.iter().filter_map(|net| match net.addr() {
             std::net::IpAddr::V6(address) => Some(Mac::solicited_node(address)),
             std::net::IpAddr::V4(_) => None,
@@ -240,6 +247,9 @@ impl Drop for WakeOnDrop {
         let _ = self.0.wake();
     }
 }
+
+/// A receive buffer below this (1 MB) holds fewer than 16 super-packets.
+const SMALL_BUFFER: usize = 1 << 20;
 
 /// Commands that may wait for a worker.
 const COMMANDS: usize = 64;
