@@ -8,6 +8,7 @@
 //! [`state`] (how long it lives), [`wheel`] (who ends it).
 #![deny(unsafe_code)]
 
+pub mod fragments;
 pub mod hash;
 pub mod index;
 pub mod key;

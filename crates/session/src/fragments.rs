@@ -1,0 +1,441 @@
+//! The memory of fragments: what was decided for the first fragment of a datagram, kept for the
+//! others, in whatever order they come.
+//!
+//! Nothing is reassembled. A fragment that comes before the first one waits; all that follow go the
+//! way of the first (RFC 4787 REQ-14). Which bytes have come is kept exactly, so an overlap ends the
+//! whole datagram (RFC 5722; RFC 1858 §4 and RFC 3128 for IPv4: the tiny-fragment and overlapping
+//! attacks are overlaps), and a datagram of which all bytes have come is forgotten at once: a fast
+//! sender uses an identification again within seconds.
+//!
+//! Bounded in datagrams and in waiting fragments; all memory is taken at start. `H` is a waiting
+//! fragment, of which nothing is known here.
+
+use mooring_wire::Protocol;
+
+use crate::index::Index;
+use crate::{Address, FlowKey, KeyedHash, Tick};
+
+/// The datagrams of which fragments have come.
+pub struct FragmentTable<A, H> {
+    index: Index,
+    records: Vec<Record<A>>,
+    free: Vec<u32>,
+    waiting: Vec<Waiting<H>>,
+    free_waiting: Vec<u32>,
+    /// The oldest and the youngest datagram: all live equally long, so this is their order of ending.
+    oldest: u32,
+    youngest: u32,
+    datagrams: usize,
+    hash: KeyedHash,
+}
+
+/// What fragments of one datagram have in common (RFC 791 §3.2, RFC 8200 §4.5), and where they come
+/// in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// 16 bits for IPv4, 32 for IPv6.
+    pub identification: u32,
+    /// IP protocol number; for IPv6 that of the fragment header.
+    pub protocol: Protocol,
+    /// The interface that the fragments come in by.
+    pub ingress: u8,
+}
+
+/// The part of the datagram's payload that a fragment carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// First byte; a multiple of 8.
+    pub start: u32,
+    /// Bytes.
+    pub len: u32,
+    /// No fragment follows.
+    pub last: bool,
+}
+
+/// What the other fragments of a datagram do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate<A> {
+    /// They go the way of this flow, that of the first fragment, with this identification.
+    Follow {
+        /// The flow of the first fragment, as it arrived.
+        flow: FlowKey<A>,
+        /// Identification that the fragments leave with.
+        identification: u32,
+    },
+    /// They are dropped, as the first one was.
+    Refused,
+}
+
+/// What a fragment is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived<A> {
+    /// It is the first of its datagram: whoever knows flows decides, and says so by
+    /// [`FragmentTable::decide`].
+    First(DatagramIndex),
+    /// The first one came before it.
+    Decided(Fate<A>),
+    /// The first one has not come: it may wait, by [`FragmentTable::hold`].
+    Early(DatagramIndex),
+}
+
+/// Why a fragment is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FragmentRefusal {
+    /// No fragment is like this: an empty or odd length, an end beyond 65,535 bytes.
+    Malformed,
+    /// Other fragments carry the same bytes, or disagree about the length.
+    Overlap,
+    /// There is no room for one more datagram.
+    Full,
+}
+
+/// Names a datagram until the next call that may end one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatagramIndex(u32);
+
+impl<A: Address, H> FragmentTable<A, H> {
+    /// Room for `datagrams` at a time, with `waiting` fragments of all of them together.
+    #[must_use]
+    pub fn new(datagrams: usize, waiting: usize, hash: KeyedHash) -> Self {
+        let datagrams = datagrams.min(1 << 20);
+        Self {
+            index: Index::new(2 * datagrams),
+            records: Vec::with_capacity(datagrams),
+            free: Vec::with_capacity(datagrams),
+            waiting: (0..waiting).map(|_| Waiting { held: None, next: NONE }).collect(),
+            free_waiting: (0..waiting as u32).rev().collect(),
+            oldest: NONE,
+            youngest: NONE,
+            datagrams,
+            hash,
+        }
+    }
+
+    /// Notes a fragment and says what it is to do.
+    ///
+    /// # Errors
+    /// Why it is to be dropped. An overlap ends its datagram: what comes of it later is an overlap
+    /// too, what waits of it goes when its time is over.
+    pub fn arrive(
+        &mut self,
+        datagram: &Datagram<A>,
+        piece: Piece,
+        now: Tick,
+    ) -> Result<Arrived<A>, FragmentRefusal> {
+        if !piece.is_possible() {
+            return Err(FragmentRefusal::Malformed);
+        }
+        let at = match self.find(datagram, ARRIVING) {
+            Some(at) => at,
+            None => self.begin(datagram, now).ok_or(FragmentRefusal::Full)?,
+        };
+        let record = &mut self.records[at as usize];
+        if record.overlaps || !record.cover(piece) {
+            record.overlaps = true;
+            return Err(FragmentRefusal::Overlap);
+        }
+        let (is_first, fate, complete) = (piece.start == 0, record.fate, record.is_complete());
+        match fate {
+            _ if is_first => Ok(Arrived::First(DatagramIndex(at))),
+            None => Ok(Arrived::Early(DatagramIndex(at))),
+            Some(fate) => {
+                if complete && record.first_waiting == NONE {
+                    self.end(at);
+                }
+                Ok(Arrived::Decided(fate))
+            }
+        }
+    }
+
+    /// Lets a fragment wait for the first one of its datagram.
+    ///
+    /// # Errors
+    /// Gives it back when there is no room.
+    pub fn hold(&mut self, datagram: DatagramIndex, fragment: H) -> Result<(), H> {
+        let Some(slot) = self.free_waiting.pop() else { return Err(fragment) };
+        self.waiting[slot as usize] = Waiting { held: Some(fragment), next: NONE };
+        let record = &mut self.records[datagram.0 as usize];
+        match record.last_waiting {
+            NONE => record.first_waiting = slot,
+            last => self.waiting[last as usize].next = slot,
+        }
+        record.last_waiting = slot;
+        Ok(())
+    }
+
+    /// An identification for the fragments of a datagram that leaves translated from `source` to
+    /// `destination`: its own, unless another datagram that has not yet passed whole leaves with the
+    /// same one between the same ends (RFC 6864 §4.3; RFC 7857 §9). `mask` is the widest
+    /// identification of the family. `None` when no other is free.
+    pub fn identify(
+        &mut self,
+        datagram: DatagramIndex,
+        source: A,
+        destination: A,
+        mask: u32,
+        random: u32,
+    ) -> Option<u32> {
+        let at = datagram.0;
+        let record = &self.records[at as usize];
+        let own = Datagram { source, destination, ..record.arriving };
+        // Leaving datagrams are told apart by their ends alone, wherever they come from.
+        let leaving = |identification| Datagram { identification, ingress: 0, ..own };
+        let others = (0..IDENTIFICATIONS).map(|n| random.wrapping_add(n) & mask);
+        let free = std::iter::once(own.identification)
+            .chain(others)
+            .find(|&id| self.find(&leaving(id), LEAVING).is_none())?;
+        self.records[at as usize].leaving = Some(leaving(free));
+        self.index.insert(self.hash_of(&leaving(free)), at << 1 | LEAVING);
+        Some(free)
+    }
+
+    /// Decides the fate of a datagram, by its first fragment. What waits is taken by
+    /// [`FragmentTable::release`] then, until nothing does.
+    pub fn decide(&mut self, datagram: DatagramIndex, fate: Fate<A>) {
+        self.records[datagram.0 as usize].fate = Some(fate);
+    }
+
+    /// The next fragment that has waited, in order of arrival. `None` when none is left; then the
+    /// datagram is forgotten, if all of it has come.
+    pub fn release(&mut self, datagram: DatagramIndex) -> Option<H> {
+        let record = &mut self.records[datagram.0 as usize];
+        let slot = record.first_waiting;
+        if slot == NONE {
+            if record.live && record.is_complete() {
+                self.end(datagram.0);
+            }
+            return None;
+        }
+        let waiting = &mut self.waiting[slot as usize];
+        record.first_waiting = waiting.next;
+        if record.first_waiting == NONE {
+            record.last_waiting = NONE;
+        }
+        self.free_waiting.push(slot);
+        waiting.held.take()
+    }
+
+    /// Ends the datagrams whose time is over, `budget` at most. What still waits of them is given to
+    /// `give_back`.
+    pub fn expire(&mut self, now: Tick, budget: u32, mut give_back: impl FnMut(H)) {
+        for _ in 0..budget {
+            let Some(record) = self.records.get(self.oldest as usize) else { return };
+            if now.since(record.begun) < LIFETIME_MILLIS {
+                return;
+            }
+            self.forget(self.oldest, &mut give_back);
+        }
+    }
+
+    /// When [`FragmentTable::expire`] has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let record = self.records.get(self.oldest as usize)?;
+        Some(Tick::from_millis(record.begun.as_millis() + LIFETIME_MILLIS))
+    }
+
+    /// Datagrams remembered, and fragments that wait.
+    #[must_use]
+    pub fn len(&self) -> (usize, usize) {
+        let datagrams = self.records.len() - self.free.len();
+        (datagrams, self.waiting.len() - self.free_waiting.len())
+    }
+
+    /// True when nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len().0 == 0
+    }
+
+    fn begin(&mut self, datagram: &Datagram<A>, now: Tick) -> Option<u32> {
+        if self.len().0 == self.datagrams {
+            return None;
+        }
+        let record = Record::new(*datagram, now, self.youngest);
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.records[at as usize] = record;
+                at
+            }
+            None => {
+                self.records.push(record);
+                self.records.len() as u32 - 1
+            }
+        };
+        match self.youngest {
+            NONE => self.oldest = at,
+            youngest => self.records[youngest as usize].younger = at,
+        }
+        self.youngest = at;
+        self.index.insert(self.hash_of(datagram), at << 1 | ARRIVING);
+        Some(at)
+    }
+
+    /// Forgets a datagram and what waits of it.
+    fn forget(&mut self, at: u32, give_back: &mut impl FnMut(H)) {
+        self.records[at as usize].fate = Some(Fate::Refused);
+        while let Some(held) = self.release(DatagramIndex(at)) {
+            give_back(held);
+        }
+        if self.records[at as usize].live {
+            self.end(at);
+        }
+    }
+
+    /// Takes a datagram, of which nothing waits, out of the memory.
+    fn end(&mut self, at: u32) {
+        let record = &mut self.records[at as usize];
+        record.live = false;
+        let (older, younger) = (record.older, record.younger);
+        let (arriving, leaving) = (record.arriving, record.leaving);
+        match older {
+            NONE => self.oldest = younger,
+            older => self.records[older as usize].younger = younger,
+        }
+        match younger {
+            NONE => self.youngest = older,
+            younger => self.records[younger as usize].older = older,
+        }
+        self.index.remove(self.hash_of(&arriving), at << 1 | ARRIVING);
+        if let Some(leaving) = leaving {
+            self.index.remove(self.hash_of(&leaving), at << 1 | LEAVING);
+        }
+        self.free.push(at);
+    }
+
+    fn find(&self, datagram: &Datagram<A>, side: u32) -> Option<u32> {
+        let value = self.index.find(self.hash_of(datagram), |value| {
+            let record = &self.records[(value >> 1) as usize];
+            let named = if side == ARRIVING { Some(record.arriving) } else { record.leaving };
+            value & 1 == side && named == Some(*datagram)
+        })?;
+        Some(value >> 1)
+    }
+
+    fn hash_of(&self, datagram: &Datagram<A>) -> u64 {
+        self.hash.flow(&FlowKey {
+            source: datagram.source,
+            destination: datagram.destination,
+            source_port: (datagram.identification >> 16) as u16,
+            destination_port: datagram.identification as u16,
+            vrf: u16::from(datagram.ingress),
+            protocol: datagram.protocol,
+            tag: 0,
+        })
+    }
+}
+
+impl Piece {
+    /// RFC 791 §3.2, RFC 8200 §4.5: all but the last fragment carry a multiple of 8 bytes, and the
+    /// datagram has no more than 65,535.
+    const fn is_possible(self) -> bool {
+        self.len > 0
+            && self.start.is_multiple_of(UNIT)
+            && (self.last || self.len.is_multiple_of(UNIT))
+            && self.start + self.len <= MAX_LEN
+    }
+}
+
+struct Record<A> {
+    arriving: Datagram<A>,
+    leaving: Option<Datagram<A>>,
+    begun: Tick,
+    fate: Option<Fate<A>>,
+    older: u32,
+    younger: u32,
+    first_waiting: u32,
+    last_waiting: u32,
+    /// Bytes of the whole payload; known from the last fragment on.
+    whole: Option<u32>,
+    overlaps: bool,
+    live: bool,
+    /// How many units have come, and which.
+    units: u32,
+    covered: [u64; (MAX_LEN.div_ceil(UNIT) as usize).div_ceil(64)],
+}
+
+impl<A> Record<A> {
+    fn new(arriving: Datagram<A>, begun: Tick, older: u32) -> Self {
+        Self {
+            arriving,
+            leaving: None,
+            begun,
+            fate: None,
+            older,
+            younger: NONE,
+            first_waiting: NONE,
+            last_waiting: NONE,
+            whole: None,
+            overlaps: false,
+            live: true,
+            units: 0,
+            covered: [0; _],
+        }
+    }
+
+    /// Marks the units of `piece`. False when one has come before, or the lengths disagree.
+    fn cover(&mut self, piece: Piece) -> bool {
+        let end = piece.start + piece.len;
+        let (first, last) = (piece.start / UNIT, end.div_ceil(UNIT));
+        let fits = match self.whole {
+            Some(whole) => !piece.last && end <= whole,
+            None => !piece.last || self.highest() <= last,
+        };
+        if !fits || (first..last).any(|unit| self.has(unit)) {
+            return false;
+        }
+        for unit in first..last {
+            self.covered[(unit / 64) as usize] |= 1 << (unit % 64);
+        }
+        self.units += last - first;
+        if piece.last {
+            self.whole = Some(end);
+        }
+        true
+    }
+
+    fn has(&self, unit: u32) -> bool {
+        self.covered[(unit / 64) as usize] >> (unit % 64) & 1 == 1
+    }
+
+    /// One more than the highest unit that has come.
+    fn highest(&self) -> u32 {
+        let word = self.covered.iter().rposition(|&word| word != 0);
+        word.map_or(0, |at| at as u32 * 64 + 64 - self.covered[at].leading_zeros())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.whole.is_some_and(|whole| whole.div_ceil(UNIT) == self.units)
+    }
+}
+
+struct Waiting<H> {
+    held: Option<H>,
+    next: u32,
+}
+
+/// How long a datagram is remembered after its first fragment to come (RFC 6146 §4, FRAGMENT_MIN: at
+/// least 2 s). Longer would mistake the next use of an identification for an overlap.
+const LIFETIME_MILLIS: u64 = 2_000;
+
+/// Identifications tried before a datagram is refused.
+const IDENTIFICATIONS: u32 = 64;
+
+/// Fragments are cut at multiples of so many bytes.
+const UNIT: u32 = 8;
+
+/// The longest payload of a datagram, in bytes.
+const MAX_LEN: u32 = 65_535;
+
+const NONE: u32 = u32::MAX;
+
+/// Lowest bit of an index value: whether a datagram was entered as it arrives or as it leaves.
+const ARRIVING: u32 = 0;
+const LEAVING: u32 = 1;
+
+#[cfg(test)]
+mod tests;

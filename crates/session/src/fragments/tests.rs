@@ -1,0 +1,203 @@
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use mooring_wire::Protocol;
+use proptest::collection::vec;
+use proptest::prelude::{any, prop_assert, prop_assert_eq};
+use proptest::proptest;
+
+use super::{Arrived, Datagram, Fate, FragmentRefusal, FragmentTable, Piece};
+use crate::{FlowKey, KeyedHash, Tick};
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const START: Tick = Tick::ZERO;
+
+fn table(datagrams: usize, waiting: usize) -> FragmentTable<Ipv4Addr, u32> {
+    FragmentTable::new(datagrams, waiting, KeyedHash::new([1, 2, 3, 4]))
+}
+
+fn datagram(host: u8, identification: u32) -> Datagram<Ipv4Addr> {
+    Datagram {
+        source: Ipv4Addr::new(10, 0, 0, host),
+        destination: SERVER,
+        identification,
+        protocol: Protocol::UDP,
+        ingress: 0,
+    }
+}
+
+fn piece(start: u32, len: u32, last: bool) -> Piece {
+    Piece { start, len, last }
+}
+
+fn fate(identification: u32) -> Fate<Ipv4Addr> {
+    let flow = FlowKey {
+        source: HOST,
+        destination: SERVER,
+        source_port: 5,
+        destination_port: 53,
+        vrf: 0,
+        protocol: Protocol::UDP,
+        tag: 0,
+    };
+    Fate::Follow { flow, identification }
+}
+
+#[test]
+fn fragments_in_order_follow_the_first_and_are_forgotten_with_the_last() {
+    let mut table = table(4, 4);
+    let Ok(Arrived::First(at)) = table.arrive(&datagram(2, 7), piece(0, 16, false), START) else {
+        panic!("the first fragment is recognised");
+    };
+    table.decide(at, fate(7));
+    assert_eq!(table.release(at), None);
+    let second = table.arrive(&datagram(2, 7), piece(16, 8, false), START);
+    assert_eq!(second, Ok(Arrived::Decided(fate(7))));
+    assert_eq!(table.len(), (1, 0));
+    let last = table.arrive(&datagram(2, 7), piece(24, 3, true), START);
+    assert_eq!(last, Ok(Arrived::Decided(fate(7))));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_comes_before_the_first_waits_and_goes_in_order_of_arrival() {
+    let mut table = table(4, 4);
+    for (n, early) in [piece(16, 3, true), piece(8, 8, false)].into_iter().enumerate() {
+        let Ok(Arrived::Early(at)) = table.arrive(&datagram(2, 7), early, START) else {
+            panic!("a fragment without its first is early");
+        };
+        table.hold(at, n as u32).expect("there is room");
+    }
+    let Ok(Arrived::First(at)) = table.arrive(&datagram(2, 7), piece(0, 8, false), START) else {
+        panic!("the first fragment is recognised");
+    };
+    table.decide(at, fate(7));
+    let released: Vec<u32> = std::iter::from_fn(|| table.release(at)).collect();
+    assert_eq!(released, [0, 1]);
+    assert!(table.is_empty(), "all of it has come");
+}
+
+#[test]
+fn an_overlap_ends_the_datagram() {
+    let mut table = table(4, 4);
+    let first = table.arrive(&datagram(2, 7), piece(0, 24, false), START);
+    let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
+    table.decide(at, fate(7));
+    // RFC 3128: a fragment at offset 8 would write over the flags of the TCP header.
+    let overlap = table.arrive(&datagram(2, 7), piece(8, 8, false), START);
+    assert_eq!(overlap, Err(FragmentRefusal::Overlap));
+    let later = table.arrive(&datagram(2, 7), piece(24, 8, true), START);
+    assert_eq!(later, Err(FragmentRefusal::Overlap));
+}
+
+#[test]
+fn lengths_that_disagree_are_an_overlap() {
+    for (first, second) in [
+        (piece(8, 8, true), piece(16, 8, false)),
+        (piece(8, 8, true), piece(16, 8, true)),
+        (piece(16, 8, false), piece(8, 8, true)),
+    ] {
+        let mut table = table(4, 4);
+        assert!(table.arrive(&datagram(2, 7), first, START).is_ok());
+        let overlap = table.arrive(&datagram(2, 7), second, START);
+        assert_eq!(overlap, Err(FragmentRefusal::Overlap), "{first:?} then {second:?}");
+    }
+}
+
+#[test]
+fn no_fragment_is_like_this() {
+    let mut table = table(4, 4);
+    for wrong in [
+        piece(0, 0, true),
+        piece(0, 12, false),
+        piece(4, 8, false),
+        piece(65_528, 8, true),
+        piece(65_528, 64, true),
+    ] {
+        let refused = table.arrive(&datagram(2, 7), wrong, START);
+        assert_eq!(refused, Err(FragmentRefusal::Malformed), "{wrong:?}");
+    }
+    assert!(table.is_empty());
+    assert!(table.arrive(&datagram(2, 7), piece(65_528, 7, true), START).is_ok());
+}
+
+#[test]
+fn both_bounds_refuse_and_time_makes_room() {
+    let mut table = table(1, 1);
+    let early = table.arrive(&datagram(2, 7), piece(8, 8, false), START);
+    let Ok(Arrived::Early(at)) = early else { panic!("a fragment without its first is early") };
+    assert_eq!(table.hold(at, 1), Ok(()));
+    assert_eq!(table.hold(at, 2), Err(2));
+    let full = table.arrive(&datagram(2, 8), piece(0, 8, false), START);
+    assert_eq!(full, Err(FragmentRefusal::Full));
+    assert_eq!(table.next_deadline(), Some(Tick::from_millis(2_000)));
+    let mut given_back = Vec::new();
+    table.expire(Tick::from_millis(1_999), 64, |held| given_back.push(held));
+    assert_eq!((table.len(), &given_back[..]), ((1, 1), &[][..]));
+    table.expire(Tick::from_millis(2_000), 64, |held| given_back.push(held));
+    assert_eq!((table.len(), &given_back[..]), ((0, 0), &[1][..]));
+    assert_eq!(table.next_deadline(), None);
+}
+
+#[test]
+fn two_hosts_with_one_identification_leave_with_two() {
+    let mut table = table(4, 4);
+    let mut identify = |host, random| {
+        let first = table.arrive(&datagram(host, 7), piece(0, 8, false), START);
+        let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
+        let chosen = table.identify(at, OUTSIDE, SERVER, 0xffff, random);
+        table.decide(at, fate(chosen.unwrap_or_default()));
+        chosen
+    };
+    assert_eq!(identify(2, 100), Some(7));
+    // The random number says 7 too; the next one is free.
+    assert_eq!(identify(3, 0x1_0007), Some(8));
+    assert_eq!(identify(4, 7), Some(9));
+    table.arrive(&datagram(2, 7), piece(8, 8, true), START).expect("it is the rest");
+    assert_eq!(table.len().0, 2);
+    let first = table.arrive(&datagram(5, 7), piece(0, 8, false), START);
+    let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
+    assert_eq!(table.identify(at, OUTSIDE, SERVER, 0xffff, 100), Some(7), "it is free again");
+}
+
+proptest! {
+    /// However fragments of several datagrams come: what was held is given back or released exactly
+    /// once, and the memory is empty in the end.
+    #[test]
+    fn nothing_that_waits_is_lost(
+        arrivals in vec((2..5u8, 0..3u32, 0..4u32, 1..3u32, any::<bool>(), 0..900u64), 1..200),
+    ) {
+        let mut table = table(5, 6);
+        let (mut now, mut held, mut back) = (0, 0u32, HashMap::<u32, u32>::new());
+        for (host, id, start, len, last, pause) in arrivals {
+            now += pause;
+            let time = Tick::from_millis(now);
+            table.expire(time, 2, |n| *back.entry(n).or_default() += 1);
+            let what = datagram(host, id);
+            match table.arrive(&what, piece(start * 8, len * 8, last), time) {
+                Ok(Arrived::Early(at)) => {
+                    if table.hold(at, held).is_ok() {
+                        held += 1;
+                    }
+                }
+                Ok(Arrived::First(at)) => {
+                    let id = table.identify(at, OUTSIDE, SERVER, 3, id);
+                    table.decide(at, id.map_or(Fate::Refused, fate));
+                    while let Some(n) = table.release(at) {
+                        *back.entry(n).or_default() += 1;
+                    }
+                }
+                Ok(Arrived::Decided(_)) | Err(_) => {}
+            }
+            let (datagrams, waiting) = table.len();
+            prop_assert!(datagrams <= 5);
+            prop_assert_eq!(waiting + back.len(), held as usize);
+        }
+        table.expire(Tick::from_millis(now + 10_000), 64, |n| *back.entry(n).or_default() += 1);
+        prop_assert!(table.is_empty());
+        prop_assert_eq!(back.len(), held as usize);
+        prop_assert!(back.values().all(|&times| times == 1));
+    }
+}
