@@ -12,7 +12,7 @@ use mooring_nat::icmp_error::{has_extensions, key_of_quote, rewrite_error_v4};
 use mooring_nat::rewrite::rewrite_v4;
 use mooring_nat::{Admission, Arrival};
 use mooring_packet::{Batch, Packet};
-use mooring_policy::{Hop, InterfaceId, Ownership};
+use mooring_policy::{Action, Hop, InterfaceId, Ownership};
 use mooring_session::{Direction, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::icmpv4::{self, Icmpv4};
@@ -198,7 +198,11 @@ impl Engine {
     ) -> Option<Result<Verdict, DropReason>> {
         let destination = flow.key.destination.into();
         let (ours_alone, ping) = match self.policy.ownership(destination)? {
-            Ownership::Interface(_) => (true, true),
+            Ownership::Interface(_) | Ownership::Gateway(_) => (true, true),
+            // Where every protocol is translated, the host behind it answers.
+            Ownership::Rule(id) => {
+                (false, matches!(self.policy.rule(id).action, Action::PortForward(_)))
+            }
             Ownership::Pool(pool) => (false, self.policy.pool(pool).ping),
         };
         // Every address answers on the link of its side: nobody outside learns those of the inside.

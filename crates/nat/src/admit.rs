@@ -238,6 +238,8 @@ fn decide<A: Address>(
         Action::SourceNat(pool) => Ok((rule.0, Some(pool), hop)),
         Action::Bypass => Ok((rule.0, None, hop)),
         Action::Drop => Err(Refusal::RuleDrop),
+        // Not translated by this version yet: never forwarded as it is.
+        Action::Static(_) | Action::PortForward(_) => Err(Refusal::NoRule),
     }
 }
 

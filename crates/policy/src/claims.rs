@@ -1,17 +1,165 @@
-//! Where an address is answered for.
+//! Which addresses are ours, by what, and on which side they are answered for.
 //!
-//! An address of an interface is answered for on that interface. An address of a pool is answered
-//! for on the outside of the rules that use the pool: the interface that their `to` names, or, where
-//! a rule leaves that open, every interface but the one that its `from` names.
+//! An address of an interface, and a gateway address, is answered for on that interface. All others
+//! are answered for outside: an address of a pool on the interfaces that the rules that use the pool
+//! lead to (`to` or, where a rule leaves that open, all but its `from`), an address that rules claim
+//! on the interfaces that they name, else on all but the one that leads to the host inside.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+use mooring_wire::Protocol;
+use prefix_trie::joint::JointPrefixMap;
 
 use crate::policy::{InterfaceId, Ownership, Policy};
-use crate::pool::PoolId;
-use crate::rule::{Action, Rule};
+use crate::pool::{Pool, PoolId, address_count, nth_address};
+use crate::rule::{Action, Rule, RuleId};
+use crate::service::ServiceId;
+use crate::side::InterfaceSet;
 
-/// Most addresses of a pool that are announced at start: the rest is learned by asking.
-const ANNOUNCED_PER_POOL: u32 = 256;
+/// The addresses of a policy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claims {
+    /// The prefix that is looked up says by what it is ours and where it is outside.
+    owners: JointPrefixMap<IpNet, (Ownership, InterfaceSet)>,
+    /// Addresses that rules claim and no pool has, in the order of the rules, each once.
+    claimed: Vec<IpNet>,
+    /// By address.
+    ports: Vec<Claim>,
+}
+
+/// Ports of an address that a rule or a service has for itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) address: IpAddr,
+    pub(crate) protocol: Protocol,
+    pub(crate) ports: RangeInclusive<u16>,
+    pub(crate) service: Option<ServiceId>,
+}
+
+impl Claims {
+    /// From a policy whose routes are in place.
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let mut claims = Self { ports: ports(policy), ..Self::default() };
+        for (index, pool) in policy.pools.iter().enumerate() {
+            for prefix in &pool.addresses {
+                let owner = Ownership::Pool(PoolId(index as u16));
+                claims.owners.insert(*prefix, (owner, sides_of_pools(policy, prefix)));
+            }
+        }
+        for (index, rule) in policy.rules.iter().enumerate() {
+            claims.add_rule(policy, RuleId(index as u16), rule);
+        }
+        for (index, interface) in policy.interfaces.iter().enumerate() {
+            let id = InterfaceId(index as u8);
+            let own = interface.addresses.iter().filter(|_| !interface.from_kernel);
+            let own = own.map(|net| (net.addr(), Ownership::Interface(id)));
+            let gateways = interface.gateway_addresses.iter();
+            let gateways = gateways.map(|address| (*address, Ownership::Gateway(id)));
+            for (address, owner) in gateways.chain(own) {
+                let prefix = IpNet::from(address);
+                // Ports of an interface's address may be forwarded as well.
+                let sides = claims.owners.get(&prefix).map_or(InterfaceSet::EMPTY, |(_, s)| *s);
+                claims.owners.insert(prefix, (owner, sides));
+                claims.claimed.retain(|claimed| *claimed != prefix);
+            }
+        }
+        claims
+    }
+
+    pub(crate) fn owner(&self, address: IpAddr) -> Option<Ownership> {
+        self.find(address).map(|(owner, _)| *owner)
+    }
+
+    pub(crate) fn sides(&self, address: IpAddr) -> InterfaceSet {
+        self.find(address).map_or(InterfaceSet::EMPTY, |(_, sides)| *sides)
+    }
+
+    /// The claims on ports of an address.
+    pub(crate) fn ports(&self, address: IpAddr) -> &[Claim] {
+        let first = self.ports.partition_point(|claim| claim.address < address);
+        let end = self.ports.partition_point(|claim| claim.address <= address);
+        &self.ports[first..end]
+    }
+
+    fn find(&self, address: IpAddr) -> Option<&(Ownership, InterfaceSet)> {
+        self.owners.get_lpm(&IpNet::from(address)).map(|(_, found)| found)
+    }
+
+    fn add_rule(&mut self, policy: &Policy, id: RuleId, rule: &Rule) {
+        let (prefix, named, target) = match &rule.action {
+            Action::Static(map) => (map.outside, rule.matcher.to, map.inside.addr()),
+            Action::PortForward(forward) => {
+                (forward.address.into(), rule.matcher.from, forward.target)
+            }
+            Action::SourceNat(_) | Action::Bypass | Action::Drop => return,
+        };
+        let (owner, earlier) = match self.find(prefix.addr()) {
+            Some((owner, sides)) => (*owner, *sides),
+            None => {
+                self.claimed.push(prefix);
+                (Ownership::Rule(id), InterfaceSet::EMPTY)
+            }
+        };
+        let sides = match named {
+            Some(interface) => InterfaceSet::only(interface),
+            None if matches!(owner, Ownership::Pool(_)) && !earlier.is_empty() => earlier,
+            None => away_from(policy, target),
+        };
+        self.owners.insert(prefix, (owner, earlier.union(sides)));
+    }
+}
+
+/// What rules and services take, sorted by address.
+fn ports(policy: &Policy) -> Vec<Claim> {
+    let forwards = policy.rules.iter().filter_map(|rule| match &rule.action {
+        Action::PortForward(forward) => Some(Claim {
+            address: forward.address,
+            protocol: forward.protocol,
+            ports: forward.ports.clone(),
+            service: None,
+        }),
+        _ => None,
+    });
+    let services = policy.services.iter().enumerate().map(|(index, service)| Claim {
+        address: service.address,
+        protocol: service.protocol,
+        ports: service.port..=service.port,
+        service: Some(ServiceId(index as u16)),
+    });
+    let mut ports: Vec<Claim> = forwards.chain(services).collect();
+    ports.sort_by_key(|claim| claim.address);
+    ports
+}
+
+/// Where rules lead to that translate to a pool which has the whole prefix.
+fn sides_of_pools(policy: &Policy, prefix: &IpNet) -> InterfaceSet {
+    let mut sides = InterfaceSet::EMPTY;
+    for rule in &policy.rules {
+        let Action::SourceNat(pool) = rule.action else { continue };
+        if policy.pool(pool).addresses.iter().any(|theirs| theirs.contains(prefix)) {
+            sides = sides.union(match rule.matcher.to {
+                Some(to) => InterfaceSet::only(to),
+                None => all_but(policy, rule.matcher.from),
+            });
+        }
+    }
+    sides
+}
+
+/// Every interface but the one that leads to a host.
+fn away_from(policy: &Policy, host: IpAddr) -> InterfaceSet {
+    all_but(policy, policy.route(host).map(|hop| hop.interface))
+}
+
+fn all_but(policy: &Policy, interface: Option<InterfaceId>) -> InterfaceSet {
+    let mut all = InterfaceSet::first(policy.interfaces.len());
+    if let Some(interface) = interface {
+        all.remove(interface);
+    }
+    all
+}
 
 impl Policy {
     /// Whether `interface` answers for `address`: ARP, neighbor discovery, ping.
@@ -19,55 +167,48 @@ impl Policy {
     pub fn answers_for(&self, interface: InterfaceId, address: IpAddr) -> bool {
         match self.ownership(address) {
             None => false,
-            Some(Ownership::Interface(own)) => own == interface,
-            Some(Ownership::Pool(pool)) => self.is_outside(pool, interface),
+            Some(Ownership::Interface(own) | Ownership::Gateway(own)) => own == interface,
+            Some(Ownership::Pool(_) | Ownership::Rule(_)) => {
+                self.outside_of(address).contains(interface)
+            }
         }
     }
 
     /// The addresses to announce when they are taken up, each with the interface that answers for
-    /// it: those of the interfaces, and up to 256 of each pool.
+    /// it: those of the interfaces, and up to 256 of each pool and rule.
     pub fn announced(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
-        self.answered(ANNOUNCED_PER_POOL)
+        self.answered(ANNOUNCED)
     }
 
-    /// Every address of ours, each with the interface that answers for it.
+    /// Every address of ours (the first 65,536 of each `static` rule), each with the interface that answers for it.
     pub fn addresses(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
-        self.answered(u32::MAX)
+        self.answered(Pool::MAX_ADDRESSES)
     }
 
-    /// The addresses of the interfaces, and the first `per_pool` of each pool on its sides.
-    fn answered(&self, per_pool: u32) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+    /// The addresses of the interfaces, and the first `limit` of each pool and rule.
+    fn answered(&self, limit: u32) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
         let ids = || (0..self.interfaces.len()).map(|index| InterfaceId(index as u8));
         let own = ids().flat_map(|id| {
-            self.interface(id).addresses.iter().map(move |address| (id, address.addr()))
+            let interface = self.interface(id);
+            let own = interface.addresses.iter().filter(|_| !interface.from_kernel);
+            let own = own.map(|net| net.addr());
+            own.chain(interface.gateway_addresses.iter().copied()).map(move |address| (id, address))
         });
-        let pools = self.pools.iter().enumerate().flat_map(move |(index, pool)| {
-            ids().filter(move |id| self.is_outside(PoolId(index as u16), *id)).flat_map(move |id| {
-                let addresses = 0..pool.address_count().min(per_pool);
-                addresses.filter_map(move |n| pool.nth_address(n)).map(move |address| (id, address))
-            })
+        let pools = self.pools.iter().flat_map(move |pool| {
+            (0..pool.address_count().min(limit)).filter_map(|n| pool.nth_address(n))
         });
-        own.chain(pools)
-    }
-
-    /// Whether a rule translates to this pool on this interface.
-    fn is_outside(&self, pool: PoolId, interface: InterfaceId) -> bool {
-        self.rules.iter().any(|rule| rule.uses(pool) && rule.has_outside(interface))
+        let claimed = self.claims.claimed.iter().flat_map(move |prefix| {
+            (0..address_count(prefix).min(limit.into())).map(|n| nth_address(prefix, n))
+        });
+        let outside = pools.chain(claimed).flat_map(|address| {
+            self.outside_of(address).iter().map(move |interface| (interface, address))
+        });
+        own.chain(outside)
     }
 }
 
-impl Rule {
-    fn uses(&self, pool: PoolId) -> bool {
-        self.action == Action::SourceNat(pool)
-    }
-
-    fn has_outside(&self, interface: InterfaceId) -> bool {
-        match self.matcher.to {
-            Some(to) => to == interface,
-            None => self.matcher.from != Some(interface),
-        }
-    }
-}
+/// Most addresses of a pool or rule that are announced at start: the rest is learned by asking.
+const ANNOUNCED: u32 = 256;
 
 #[cfg(test)]
 mod tests {

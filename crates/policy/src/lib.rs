@@ -14,6 +14,7 @@
 
 mod claims;
 mod classifier;
+mod kernel;
 mod model;
 mod policy;
 mod pool;
@@ -21,17 +22,22 @@ mod problem;
 mod read;
 mod report;
 mod rule;
+mod service;
 mod settings;
+mod side;
 mod unsupported;
 mod validate;
 
+pub use kernel::{DeviceFacts, KernelFacts};
 pub use policy::{
-    Backend, Generation, Hop, Interface, InterfaceId, Limits, Ownership, Policy, Timeouts,
+    Backend, Generation, Hop, Interface, InterfaceId, Limits, OnFull, Ownership, Policy, Timeouts,
 };
 pub use pool::{Filtering, Mapping, Pool, PoolId};
 pub use problem::{Problem, Problems, Severity};
-pub use rule::{Action, Question, Rule, RuleId};
+pub use rule::{Action, PortForward, Question, Rule, RuleId, StaticMap};
+pub use service::{Service, ServiceId, ServiceKind};
 pub use settings::Settings;
+pub use side::InterfaceSet;
 
 use report::Report;
 
@@ -46,15 +52,29 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads, validates and compiles a configuration in TOML.
+/// Reads, validates and compiles a configuration in TOML, without knowing what the kernel says: an
+/// interface with `addresses = "kernel"` has none.
 ///
 /// # Errors
 /// Every problem of the text at once, in its order, warnings among them. If the text is not TOML,
 /// the syntax errors alone: what stands between them cannot be trusted.
 pub fn load(text: &str) -> Result<Loaded, Problems> {
+    compile(text, None)
+}
+
+/// The same as [`load`] with what the kernel says of its devices: their addresses and routes, where
+/// the configuration asks for them.
+///
+/// # Errors
+/// As [`load`]; also where the kernel's facts do not fit the text.
+pub fn load_with(text: &str, kernel: &KernelFacts) -> Result<Loaded, Problems> {
+    compile(text, Some(kernel))
+}
+
+fn compile(text: &str, kernel: Option<&KernelFacts>) -> Result<Loaded, Problems> {
     let mut report = Report::new(text);
     let model = read::read(text, &mut report);
-    let compiled = model.and_then(|model| validate::validate(&model, &mut report));
+    let compiled = model.and_then(|model| validate::validate(&model, kernel, &mut report));
     let problems = report.finish();
     match compiled {
         Some((policy, settings)) => Ok(Loaded { policy, settings, warnings: problems }),

@@ -12,8 +12,9 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::policy::Backend;
+use crate::policy::{Backend, OnFull};
 use crate::pool::{Filtering, Mapping};
+use crate::service::ServiceKind;
 
 /// A whole configuration.
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ pub(crate) struct Model {
     pub(crate) routes: Vec<Element<Route>>,
     pub(crate) pools: Vec<Element<Pool>>,
     pub(crate) rules: Vec<Element<Rule>>,
+    pub(crate) services: Vec<Element<Service>>,
     pub(crate) timeouts: Element<Timeouts>,
     pub(crate) limits: Element<Limits>,
 }
@@ -79,11 +81,12 @@ pub(crate) enum Source {
 pub(crate) struct Interface {
     pub(crate) name: Option<Spanned<String>>,
     pub(crate) device: Option<Spanned<String>>,
-    pub(crate) backend: Option<Backend>,
+    pub(crate) backend: Option<Spanned<Backend>>,
     pub(crate) addresses: Option<Spanned<Addresses>>,
     pub(crate) mtu: Option<Spanned<i64>>,
     pub(crate) vrf: Option<Spanned<String>>,
     pub(crate) gateway_addresses: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) router_advertisements: Option<Spanned<bool>>,
 }
 
 /// An interface's addresses: listed, or learned from the kernel.
@@ -108,7 +111,7 @@ pub(crate) struct Pool {
     pub(crate) addresses: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) ports: Option<Spanned<Word>>,
     pub(crate) mapping: Option<Mapping>,
-    pub(crate) filtering: Option<Filtering>,
+    pub(crate) filtering: Option<Spanned<Filtering>>,
     pub(crate) hairpin: Option<bool>,
     pub(crate) ping: Option<bool>,
     pub(crate) allocation: Option<Allocation>,
@@ -195,6 +198,17 @@ pub(crate) struct Timeouts {
 pub(crate) struct Limits {
     pub(crate) sessions: Option<Spanned<i64>>,
     pub(crate) sessions_per_source: Option<Spanned<i64>>,
+    pub(crate) fragments: Option<Spanned<i64>>,
+    pub(crate) on_full: Option<OnFull>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Service {
+    pub(crate) name: Option<Spanned<String>>,
+    pub(crate) kind: Option<ServiceKind>,
+    pub(crate) address: Option<Spanned<String>>,
+    pub(crate) port: Option<Spanned<i64>>,
 }
 
 /// A string, or a whole number that stands for itself: `"tcp"`, `47`, `"8000-8099"`, `443`.
@@ -267,6 +281,12 @@ impl Named for Pool {
 }
 
 impl Named for Rule {
+    fn name(&self) -> Option<&Spanned<String>> {
+        self.name.as_ref()
+    }
+}
+
+impl Named for Service {
     fn name(&self) -> Option<&Spanned<String>> {
         self.name.as_ref()
     }

@@ -4,14 +4,19 @@
 //! first packet of a session and for neighbour requests, never for a packet of a known session.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+use mooring_wire::Protocol;
 use prefix_trie::joint::JointPrefixMap;
 use serde::Deserialize;
 
+use crate::claims::{Claim, Claims};
 use crate::classifier::Classifier;
 use crate::pool::{Pool, PoolId};
-use crate::rule::{Question, Rule, RuleId};
+use crate::rule::{Action, Question, Rule, RuleId};
+use crate::service::{Service, ServiceId};
+use crate::side::InterfaceSet;
 
 /// Which interface of [`Policy::interfaces`], in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,13 +35,21 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// In the order of the configuration; [`PoolId`] is the index.
     pub pools: Vec<Pool>,
+    /// In the order of the configuration; [`ServiceId`] is the index.
+    pub services: Vec<Service>,
     /// How long idle sessions live.
     pub timeouts: Timeouts,
     /// How many sessions there may be.
     pub limits: Limits,
+    pub(crate) claims: Claims,
+    delivered: Vec<(InterfaceId, IpAddr)>,
     routes: JointPrefixMap<IpNet, Route>,
-    owners: JointPrefixMap<IpNet, Ownership>,
-    classifier: Classifier,
+    /// Of sessions that their sender begins.
+    through: Classifier,
+    /// Of packets to addresses of ours: the rules that claim them.
+    claiming: Classifier,
+    /// The same rules and those that drop.
+    inbound: Classifier,
 }
 
 /// One of the appliance's links.
@@ -48,8 +61,16 @@ pub struct Interface {
     pub device: String,
     /// How packets are read and written.
     pub backend: Backend,
-    /// The appliance's own addresses with the prefix that is connected: host bits kept.
+    /// Its addresses with the prefix that is connected: host bits kept. The appliance's own, or the
+    /// kernel's if `from_kernel`.
     pub addresses: Vec<IpNet>,
+    /// Addresses and routes are the kernel's, which keeps answering for them: they are not ours, but
+    /// what we send in our own name (ARP, ICMP errors) comes from them.
+    pub from_kernel: bool,
+    /// Next hops of hosts on this link that we answer for as long as we hold addresses.
+    pub gateway_addresses: Vec<IpAddr>,
+    /// Hosts on this link are told by IPv6 router advertisements that we are a router.
+    pub router_advertisements: bool,
     /// Bytes of the largest IP packet; `None` takes the device's.
     pub mtu: Option<u16>,
 }
@@ -63,6 +84,9 @@ pub enum Backend {
     AfPacket,
     /// A TAP device: the kernel is the other end.
     Tap,
+    /// The same without offloads: the plain one, to compare with.
+    #[serde(rename = "tun-tap")]
+    TunTap,
     /// An AF_XDP socket.
     AfXdp,
 }
@@ -81,8 +105,13 @@ pub struct Hop {
 pub enum Ownership {
     /// The interface's own address.
     Interface(InterfaceId),
+    /// A gateway address of the interface.
+    Gateway(InterfaceId),
     /// An address of the pool. Where several pools share it by ports, one of them.
     Pool(PoolId),
+    /// Of no pool: the rule claims it, `static`, `port-forward` or `deliver`. Where several rules
+    /// forward its ports, the first of them.
+    Rule(RuleId),
 }
 
 /// Seconds without a packet after which a session ends (and at most 2 s later).
@@ -105,6 +134,21 @@ pub struct Limits {
     pub sessions: u32,
     /// Of one inside address.
     pub sessions_per_source: u32,
+    /// Datagrams whose fragments are remembered at a time.
+    pub fragments: u32,
+    /// What a new session meets when the table is full.
+    pub on_full: OnFull,
+}
+
+/// What a new session meets when the table is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFull {
+    /// It is refused: nobody's session is ended for it (RFC 6888 REQ-11).
+    #[default]
+    Refuse,
+    /// It takes the place of one that is not established.
+    EvictTransitory,
 }
 
 /// A route as compiled; connected prefixes are routes without `via`.
@@ -120,31 +164,44 @@ pub(crate) struct Parts {
     pub(crate) routes: Vec<(IpNet, Route)>,
     pub(crate) pools: Vec<Pool>,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) services: Vec<Service>,
+    pub(crate) delivered: Vec<(InterfaceId, IpAddr)>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
 }
 
 impl Policy {
-    /// Compiles the lookups. Connected prefixes become routes.
+    /// Compiles the lookups. Connected prefixes and delivered addresses become routes.
     pub(crate) fn compile(parts: Parts) -> Self {
-        let Parts { interfaces, routes, pools, rules, timeouts, limits } = parts;
+        let Parts { interfaces, routes, pools, rules, services, delivered, timeouts, limits } =
+            parts;
         let mut routes: JointPrefixMap<IpNet, Route> = routes.into_iter().collect();
-        let mut owners = JointPrefixMap::new();
-        for (index, pool) in pools.iter().enumerate() {
-            let owner = Ownership::Pool(PoolId(index as u16));
-            for prefix in &pool.addresses {
-                owners.insert(*prefix, owner);
-            }
-        }
         for (index, interface) in interfaces.iter().enumerate() {
-            let id = InterfaceId(index as u8);
+            let route = Route { interface: InterfaceId(index as u8), via: None };
             for address in &interface.addresses {
-                routes.insert(address.trunc(), Route { interface: id, via: None });
-                owners.insert(IpNet::from(address.addr()), Ownership::Interface(id));
+                routes.insert(address.trunc(), route);
             }
         }
-        let classifier = Classifier::new(&rules);
-        Self { interfaces, rules, pools, timeouts, limits, routes, owners, classifier }
+        for (tap, address) in &delivered {
+            routes.insert(IpNet::from(*address), Route { interface: *tap, via: None });
+        }
+        let claiming = |rule: &Rule| rule.inbound().filter(|_| rule.action != Action::Drop);
+        let mut policy = Self {
+            through: Classifier::new(rules.iter().map(Rule::through).collect()),
+            claiming: Classifier::new(rules.iter().map(claiming).collect()),
+            inbound: Classifier::new(rules.iter().map(Rule::inbound).collect()),
+            claims: Claims::default(),
+            interfaces,
+            rules,
+            pools,
+            services,
+            timeouts,
+            limits,
+            delivered,
+            routes,
+        };
+        policy.claims = Claims::new(&policy);
+        policy
     }
 
     /// Where a packet to `destination` leaves, by longest prefix. `None` if no route covers it.
@@ -154,19 +211,70 @@ impl Policy {
         Some(Hop { interface: route.interface, next_hop: route.via.unwrap_or(destination) })
     }
 
-    /// The first rule that matches. `None` means the packet is dropped (`no_rule`).
+    /// The first rule that matches a session that its sender begins. `None` means that the packet
+    /// is dropped (`no_rule`).
+    ///
+    /// Its destination is not ours, or the session is a hairpin: then `egress` is the outside
+    /// interface of the destination. `port-forward` has no say here.
     ///
     /// Cost: two prefix lookups and a few words per 64 rules.
     #[must_use]
     pub fn decide(&self, question: &Question) -> Option<RuleId> {
-        let index = self.classifier.first(question, &self.rules)?;
-        Some(RuleId(index as u16))
+        self.through.first(question).map(rule_id)
+    }
+
+    /// The first rule that matches a packet to an address of ours from its outside: `static`,
+    /// `port-forward` or `drop`. `None` means that no rule wants it.
+    ///
+    /// What `to` of a drop rule is compared with is where the claiming rule sends the packet, if one
+    /// matches, else the question's `egress`.
+    #[must_use]
+    pub fn inbound(&self, question: &Question) -> Option<RuleId> {
+        let mut question = *question;
+        if let Some(claim) = self.claiming.first(&question) {
+            let target = self.rules[claim].target(&question);
+            if let Some(hop) = target.and_then(|target| self.route(target)) {
+                question.egress = hop.interface;
+            }
+        }
+        self.inbound.first(&question).map(rule_id)
     }
 
     /// Whether, and by what, the address is one of ours.
     #[must_use]
     pub fn ownership(&self, address: IpAddr) -> Option<Ownership> {
-        self.owners.get_lpm(&IpNet::from(address)).map(|(_, owner)| *owner)
+        self.claims.owner(address)
+    }
+
+    /// The interfaces on which an address of ours is outside: others are there. Empty for addresses
+    /// that are not ours, and for those of an interface.
+    #[must_use]
+    pub fn outside_of(&self, address: IpAddr) -> InterfaceSet {
+        self.claims.sides(address)
+    }
+
+    /// The ports of an address that rules and services take out of any pool.
+    pub fn claims_of(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
+        let claims = self.claims.ports(address).iter();
+        claims.map(|Claim { protocol, ports, .. }| (*protocol, ports.clone()))
+    }
+
+    /// The addresses that the kernel's side of each tap interface gets.
+    pub fn delivered(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+        self.delivered.iter().copied()
+    }
+
+    /// The service at a port of an address.
+    #[must_use]
+    pub fn service(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<ServiceId> {
+        let claims = self.claims.ports(address).iter();
+        let mut services = claims.filter(|claim| {
+            claim.service.is_some() && claim.protocol == protocol && claim.ports.contains(&port)
+        });
+        services.next()?.service
     }
 
     /// The rule that [`Policy::decide`] named.
@@ -205,6 +313,16 @@ impl Default for Timeouts {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sessions: 1_000_000, sessions_per_source: 4096 }
+        Self {
+            sessions: 1_000_000,
+            sessions_per_source: 4096,
+            fragments: 4096,
+            on_full: OnFull::Refuse,
+        }
     }
+}
+
+/// Rules are at most 10,000.
+fn rule_id(index: usize) -> RuleId {
+    RuleId(index as u16)
 }

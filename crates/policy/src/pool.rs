@@ -18,7 +18,7 @@ pub struct PoolId(pub u16);
 pub struct Pool {
     /// Unique among pools.
     pub name: String,
-    /// Disjoint prefixes without host bits, at least one; IPv4 in this version.
+    /// Disjoint prefixes without host bits, at least one, all of one family.
     pub addresses: Vec<IpNet>,
     /// TCP, UDP and SCTP ports. Does not limit ICMP identifiers.
     pub ports: RangeInclusive<u16>,
@@ -72,10 +72,7 @@ impl Pool {
         for prefix in &self.addresses {
             let count = address_count(prefix);
             if n < count {
-                return Some(match prefix.network() {
-                    IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() + n as u32).into(),
-                    IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits() + n).into(),
-                });
+                return Some(nth_address(prefix, n));
             }
             n -= count;
         }
@@ -95,4 +92,12 @@ impl Pool {
 /// How many addresses a prefix has; saturates for `::/0`.
 pub(crate) fn address_count(prefix: &IpNet) -> u128 {
     1_u128.checked_shl((prefix.max_prefix_len() - prefix.prefix_len()).into()).unwrap_or(u128::MAX)
+}
+
+/// Address `n` of a prefix, from 0; `n` is less than [`address_count`].
+pub(crate) fn nth_address(prefix: &IpNet, n: u128) -> IpAddr {
+    match prefix.network() {
+        IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() + n as u32).into(),
+        IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits() + n).into(),
+    }
 }

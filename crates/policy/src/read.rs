@@ -38,6 +38,7 @@ pub(crate) fn read(text: &str, report: &mut Report<'_>) -> Option<Model> {
             "route" => model.routes = tables("[[route]]", at, value, report),
             "pool" => model.pools = tables("[[pool]]", at, value, report),
             "rule" => model.rules = tables("[[rule]]", at, value, report),
+            "service" => model.services = tables("[[service]]", at, value, report),
             "timeouts" => model.timeouts = table("[timeouts]", at, value, report),
             "limits" => model.limits = table("[limits]", at, value, report),
             unknown => {
@@ -250,6 +251,7 @@ const SECTIONS: &[&str] = &[
     "route",
     "pool",
     "rule",
+    "service",
     "timeouts",
     "limits",
 ];

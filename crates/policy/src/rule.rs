@@ -28,14 +28,43 @@ pub struct Rule {
 }
 
 /// What happens to a session that a rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The source is translated to an address and port of the pool.
     SourceNat(PoolId),
+    /// Addresses are translated one to one, in both directions. Delivered addresses are as well:
+    /// to themselves.
+    Static(StaticMap),
+    /// Packets to a port of ours go to a host inside.
+    PortForward(PortForward),
     /// Routed, not translated.
     Bypass,
     /// Discarded in silence.
     Drop,
+}
+
+/// Addresses translated one to one: the host bits are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticMap {
+    /// The addresses that hosts have; no host bits.
+    pub inside: IpNet,
+    /// The addresses that others see; no host bits, of the same family and prefix length.
+    pub outside: IpNet,
+}
+
+/// A port, or a range of them, of an address of ours that a host inside answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortForward {
+    /// The address that others send to.
+    pub address: IpAddr,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The ports that others send to, host byte order.
+    pub ports: RangeInclusive<u16>,
+    /// The host inside, of the same family.
+    pub target: IpAddr,
+    /// The host's port for the first of `ports`; the others keep their offset. Host byte order.
+    pub target_port: u16,
 }
 
 /// The first packet of a session, as a rule sees it: before translation, egress already routed.
@@ -72,10 +101,85 @@ pub(crate) struct Matcher {
 }
 
 impl Rule {
-    /// Whether the rule applies to this session.
+    /// Whether the rule applies to a session that its sender begins: see
+    /// [`Policy::decide`](crate::Policy::decide).
     #[must_use]
     pub fn matches(&self, question: &Question) -> bool {
-        self.matcher.matches(question)
+        self.through().is_some_and(|matcher| matcher.matches(question))
+    }
+
+    /// Whether the rule applies to a packet to an address of ours from its outside: see
+    /// [`Policy::inbound`](crate::Policy::inbound).
+    #[must_use]
+    pub fn matches_inbound(&self, question: &Question) -> bool {
+        self.inbound().is_some_and(|matcher| matcher.matches(question))
+    }
+
+    /// The host inside that a packet to an address of ours goes to.
+    pub(crate) fn target(&self, question: &Question) -> Option<IpAddr> {
+        match &self.action {
+            Action::Static(map) => map.inward(question.destination),
+            Action::PortForward(forward) => Some(forward.target),
+            Action::SourceNat(_) | Action::Bypass | Action::Drop => None,
+        }
+    }
+
+    /// The conditions on a session that its sender begins. `None`: the rule has no say in it.
+    pub(crate) fn through(&self) -> Option<Matcher> {
+        match &self.action {
+            Action::SourceNat(_) | Action::Bypass | Action::Drop => Some(self.matcher.clone()),
+            Action::Static(map) => {
+                Some(Matcher { source: vec![map.inside], ..self.matcher.clone() })
+            }
+            Action::PortForward(_) => None,
+        }
+    }
+
+    /// The conditions on a packet to an address of ours that comes from its outside. `None`: the
+    /// rule has no say in it.
+    pub(crate) fn inbound(&self) -> Option<Matcher> {
+        match &self.action {
+            Action::Drop => Some(self.matcher.clone()),
+            // The other direction: it comes from where the rule leads to.
+            Action::Static(map) => Some(Matcher {
+                from: self.matcher.to,
+                destination: vec![map.outside],
+                ..Matcher::default()
+            }),
+            Action::PortForward(forward) => Some(Matcher {
+                protocol: Some(forward.protocol),
+                destination: vec![forward.address.into()],
+                destination_ports: Some(forward.ports.clone()),
+                ..self.matcher.clone()
+            }),
+            Action::SourceNat(_) | Action::Bypass => None,
+        }
+    }
+}
+
+impl StaticMap {
+    /// What others see of an inside address. `None` if it is not one of `inside`.
+    #[must_use]
+    pub fn outward(&self, address: IpAddr) -> Option<IpAddr> {
+        move_host(address, &self.inside, &self.outside)
+    }
+
+    /// The inside address that others see as this one. `None` if it is not one of `outside`.
+    #[must_use]
+    pub fn inward(&self, address: IpAddr) -> Option<IpAddr> {
+        move_host(address, &self.outside, &self.inside)
+    }
+}
+
+impl PortForward {
+    /// Where a packet to `port` goes. `None` if it is not one of `ports`.
+    #[must_use]
+    pub fn target(&self, port: u16) -> Option<(IpAddr, u16)> {
+        if !self.ports.contains(&port) {
+            return None;
+        }
+        let target_port = self.target_port.checked_add(port - self.ports.start())?;
+        Some((self.target, target_port))
     }
 }
 
@@ -113,6 +217,22 @@ impl Matcher {
         has_ports(question.protocol)
             && within(&self.source_ports, question.source_port)
             && within(&self.destination_ports, question.destination_port)
+    }
+}
+
+/// The address with the same host bits in another prefix of the same length.
+fn move_host(address: IpAddr, from: &IpNet, to: &IpNet) -> Option<IpAddr> {
+    if !from.contains(&address) {
+        return None;
+    }
+    match (address, from.hostmask(), to.network()) {
+        (IpAddr::V4(address), IpAddr::V4(mask), IpAddr::V4(network)) => {
+            Some(IpAddr::V4(network | (address & mask)))
+        }
+        (IpAddr::V6(address), IpAddr::V6(mask), IpAddr::V6(network)) => {
+            Some(IpAddr::V6(network | (address & mask)))
+        }
+        _ => None,
     }
 }
 

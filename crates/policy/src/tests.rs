@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use mooring_wire::Protocol;
 
 use crate::{
-    Action, Backend, Hop, InterfaceId, Limits, Loaded, Ownership, PoolId, Question, RuleId,
+    Action, Backend, Hop, InterfaceId, Limits, Loaded, OnFull, Ownership, PoolId, Question, RuleId,
     Settings, Timeouts, load,
 };
 
@@ -48,7 +48,7 @@ fn what_is_absent_has_the_default_of_the_contract() {
     let Loaded { policy, settings, .. } = loaded("");
     let timeouts = Timeouts { udp: 300, tcp_established: 7440, tcp_transitory: 240, icmp: 60 };
     assert_eq!(policy.timeouts, timeouts);
-    assert_eq!(policy.limits, Limits { sessions: 1_000_000, sessions_per_source: 4096 });
+    assert_eq!(policy.limits, Limits::default());
     assert_eq!(settings, Settings::default());
     assert_eq!(settings.control_socket, PathBuf::from("/run/mooring/control.sock"));
     assert_eq!(policy.interfaces[0].backend, Backend::AfPacket);
@@ -75,7 +75,7 @@ fn every_key_of_this_version_arrives() {
         appliance = { workers = 1, control_socket = "/tmp/m.sock", allow_kernel_forwarding = true }
         control = { source = "file" }
         timeouts = { udp = 121, tcp_established = 7441, tcp_transitory = 241, icmp = 61 }
-        limits = { sessions = 1000, sessions_per_source = 10 }
+        limits = { sessions = 1000, sessions_per_source = 10, fragments = 7, on_full = "evict-transitory" }
 
         [[pool]]
         name = "egress"
@@ -97,7 +97,9 @@ fn every_key_of_this_version_arrives() {
     assert!(settings.allow_kernel_forwarding);
     let timeouts = Timeouts { udp: 121, tcp_established: 7441, tcp_transitory: 241, icmp: 61 };
     assert_eq!(policy.timeouts, timeouts);
-    assert_eq!(policy.limits, Limits { sessions: 1000, sessions_per_source: 10 });
+    let on_full = OnFull::EvictTransitory;
+    let limits = Limits { sessions: 1000, sessions_per_source: 10, fragments: 7, on_full };
+    assert_eq!(policy.limits, limits);
     let pool = policy.pool(PoolId(0));
     assert_eq!((pool.address_count(), pool.ports.clone()), (3, 5000..=5000));
     assert_eq!(pool.nth_address(2), Some(address("203.0.113.10")));

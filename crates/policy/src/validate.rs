@@ -8,6 +8,7 @@ mod interfaces;
 mod pools;
 mod routes;
 mod rules;
+mod services;
 mod settings;
 mod values;
 
@@ -15,24 +16,33 @@ use std::ops::Range;
 
 use toml::Spanned;
 
+use crate::kernel::KernelFacts;
 use crate::model::{Element, Model, Named};
 use crate::policy::{Parts, Policy};
 use crate::report::{Report, did_you_mean};
 use crate::settings::Settings;
 
 /// `None` if there is an error, found here or before.
-pub(crate) fn validate(model: &Model, report: &mut Report<'_>) -> Option<(Policy, Settings)> {
+pub(crate) fn validate(
+    model: &Model,
+    kernel: Option<&KernelFacts>,
+    report: &mut Report<'_>,
+) -> Option<(Policy, Settings)> {
     settings::version(model.version.as_ref(), report);
     let settings = settings::appliance(&model.appliance, report);
-    let links = interfaces::validate(&model.interfaces, report);
-    let routes = routes::validate(model, &links, report);
+    let links = interfaces::validate(&model.interfaces, kernel, report);
+    let routes = routes::validate(model, &links, kernel, report);
+    let pools = pools::validate(&model.pools, &links, &routes.listed, report);
+    let (rules, delivered) = rules::validate(model, &links, &pools, report);
     let parts = Parts {
-        pools: pools::validate(&model.pools, &links, &routes, report),
-        rules: rules::validate(model, report),
+        services: services::validate(model, &links, &pools, &rules, report),
+        pools,
+        rules,
+        delivered,
         timeouts: settings::timeouts(&model.timeouts, report),
         limits: settings::limits(&model.limits, report),
         interfaces: links.interfaces,
-        routes: routes.into_iter().map(|route| (route.destination, route.route)).collect(),
+        routes: routes.compiled(),
     };
     (!report.has_errors()).then(|| (Policy::compile(parts), settings))
 }

@@ -6,14 +6,17 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{Placed, at_most, required, unique_name, values};
+use crate::kernel::{DeviceFacts, KernelFacts};
 use crate::model::{self, Addresses, Element};
 use crate::policy::{Interface, InterfaceId};
 use crate::report::Report;
+use crate::side::InterfaceSet;
 
 /// The interfaces, and every address of theirs with its place.
 pub(super) struct Links {
     pub(super) interfaces: Vec<Interface>,
     pub(super) addresses: Vec<(InterfaceId, Placed<IpNet>)>,
+    pub(super) gateways: Vec<(InterfaceId, Placed<IpAddr>)>,
 }
 
 impl Links {
@@ -31,8 +34,12 @@ impl Links {
     }
 }
 
-pub(super) fn validate(elements: &[Element<model::Interface>], report: &mut Report<'_>) -> Links {
-    let mut links = Links { interfaces: Vec::new(), addresses: Vec::new() };
+pub(super) fn validate(
+    elements: &[Element<model::Interface>],
+    kernel: Option<&KernelFacts>,
+    report: &mut Report<'_>,
+) -> Links {
+    let mut links = Links { interfaces: Vec::new(), addresses: Vec::new(), gateways: Vec::new() };
     if elements.is_empty() {
         let hint = "add an [[interface]] with `name`, `device` and `addresses`";
         report.error(0..0, "there is no interface", hint);
@@ -45,17 +52,67 @@ pub(super) fn validate(elements: &[Element<model::Interface>], report: &mut Repo
         for address in addresses(element, report) {
             place(&mut links, InterfaceId(index as u8), &name, address, report);
         }
+        let facts = kernel.filter(|_| from_kernel(element)).map(|kernel| (kernel, &device));
+        if let Some((kernel, device)) = facts {
+            for address in kernel_addresses(element, kernel.device(device), device, report) {
+                place(&mut links, InterfaceId(index as u8), &name, address, report);
+            }
+        }
         let own = links.addresses.iter().filter(|(id, _)| usize::from(id.0) == index);
         let addresses = own.map(|(_, address)| address.value).collect();
         let mtu = keys
             .mtu
             .as_ref()
             .and_then(|mtu| values::integer("mtu", mtu, MIN_MTU..=u16::MAX.into(), report));
-        let backend = keys.backend.unwrap_or_default();
-        let mtu = mtu.map(|mtu| mtu as u16);
-        links.interfaces.push(Interface { name, device, backend, addresses, mtu });
+        let gateways = gateway_addresses(element, report);
+        links.gateways.extend(gateways.iter().cloned().map(|own| (InterfaceId(index as u8), own)));
+        links.interfaces.push(Interface {
+            name,
+            device,
+            backend: keys.backend.as_ref().map(|backend| *backend.get_ref()).unwrap_or_default(),
+            addresses,
+            from_kernel: from_kernel(element),
+            gateway_addresses: gateways.into_iter().map(|address| address.value).collect(),
+            router_advertisements: keys
+                .router_advertisements
+                .as_ref()
+                .is_some_and(|on| *on.get_ref()),
+            mtu: mtu.map(|mtu| mtu as u16),
+        });
     }
     links
+}
+
+pub(super) fn from_kernel(element: &Element<model::Interface>) -> bool {
+    matches!(element.keys.addresses.as_ref().map(Spanned::get_ref), Some(Addresses::Kernel))
+}
+
+/// The addresses of the device, at the place where the text leaves them to the kernel.
+fn kernel_addresses(
+    element: &Element<model::Interface>,
+    facts: Option<&DeviceFacts>,
+    device: &str,
+    report: &mut Report<'_>,
+) -> Vec<Placed<IpNet>> {
+    let at = element.place("addresses").unwrap_or_else(|| element.at.clone());
+    let Some(facts) = facts else {
+        let message = format!("the kernel has no device \"{device}\"");
+        report.error(at, message, "`ip link` lists the devices: addresses are learned from it");
+        return Vec::new();
+    };
+    facts.addresses.iter().map(|net| Placed { at: at.clone(), value: *net }).collect()
+}
+
+fn gateway_addresses(
+    element: &Element<model::Interface>,
+    report: &mut Report<'_>,
+) -> Vec<Placed<IpAddr>> {
+    let Some(list) = &element.keys.gateway_addresses else { return Vec::new() };
+    let place = |value: &Spanned<String>| {
+        let address = values::host_address(value, report)?;
+        Some(Placed { at: value.span(), value: address })
+    };
+    list.get_ref().iter().filter_map(place).collect()
 }
 
 /// Interface names are also parts of file names and of `--in NAME=FILE`.
@@ -150,8 +207,8 @@ fn place(
     links.addresses.push((id, address));
 }
 
-/// As many as [`InterfaceId`] counts and the replay's MAC addresses tell apart, from 1.
-const MAX_INTERFACES: usize = 255;
+/// An [`InterfaceSet`] has one bit for each.
+const MAX_INTERFACES: usize = InterfaceSet::CAPACITY;
 
 /// RFC 791 §3.2: "Every internet module must be able to forward a datagram of 68 octets".
 const MIN_MTU: u32 = 68;

@@ -44,7 +44,11 @@ pub(super) fn validate(
             addresses: addresses.into_iter().map(|prefix| prefix.value).collect(),
             ports,
             mapping: keys.mapping.unwrap_or_default(),
-            filtering: keys.filtering.unwrap_or_default(),
+            filtering: keys
+                .filtering
+                .as_ref()
+                .map(|filtering| *filtering.get_ref())
+                .unwrap_or_default(),
             hairpin: keys.hairpin.unwrap_or(true),
             ping: keys.ping.unwrap_or(true),
         });
@@ -69,8 +73,8 @@ fn addresses(element: &Element<model::Pool>, report: &mut Report<'_>) -> Vec<Pla
             addresses.push(Placed { at: value.span(), value: prefix });
         }
     }
-    let count = addresses.iter().filter(|prefix| prefix.value.addr().is_ipv4());
-    let count: u128 = count.map(|prefix| address_count(&prefix.value)).sum();
+    let counts = addresses.iter().map(|prefix| address_count(&prefix.value));
+    let count = counts.fold(0_u128, u128::saturating_add);
     if count > Pool::MAX_ADDRESSES.into() {
         let message = format!("the pool has {count} addresses");
         report.error(list.span(), message, format!("at most {} are possible", Pool::MAX_ADDRESSES));

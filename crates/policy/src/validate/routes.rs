@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::interfaces::Links;
 use super::{Placed, required, resolve, values};
+use crate::kernel::KernelFacts;
 use crate::model::{self, Element, Model};
 use crate::policy::{InterfaceId, Route};
 use crate::report::Report;
@@ -17,13 +18,35 @@ pub(super) struct Placement {
     pub(super) via: Option<Placed<IpAddr>>,
 }
 
-pub(super) fn validate(model: &Model, links: &Links, report: &mut Report<'_>) -> Vec<Placement> {
+/// The routes of the text, and those that it leaves to the kernel.
+pub(super) struct Routes {
+    pub(super) listed: Vec<Placement>,
+    learned: Vec<(IpNet, Route)>,
+}
+
+impl Routes {
+    /// Those of the text win over the kernel's.
+    pub(super) fn compiled(self) -> Vec<(IpNet, Route)> {
+        let listed = self.listed.into_iter().map(|route| (route.destination, route.route));
+        self.learned.into_iter().chain(listed).collect()
+    }
+}
+
+pub(super) fn validate(
+    model: &Model,
+    links: &Links,
+    kernel: Option<&KernelFacts>,
+    report: &mut Report<'_>,
+) -> Routes {
     let mut seen: Vec<Placed<IpNet>> = Vec::new();
-    let mut routes = Vec::new();
+    let mut routes = Routes { listed: Vec::new(), learned: of_interfaces(links, kernel) };
     for element in &model.routes {
+        if element.keys.via.as_ref().is_some_and(|via| via.get_ref() == "kernel") {
+            routes.learned.extend(followed(element, model, links, kernel, report));
+            continue;
+        }
         let destination = destination(element, links, &mut seen, report);
-        let via = element.keys.via.as_ref().filter(|via| via.get_ref() != "kernel");
-        let via = via.and_then(|via| {
+        let via = element.keys.via.as_ref().and_then(|via| {
             let value = values::host_address(via, report)?;
             Some(Placed { at: via.span(), value })
         });
@@ -31,9 +54,46 @@ pub(super) fn validate(model: &Model, links: &Links, report: &mut Report<'_>) ->
         let (Some(destination), Some(interface)) = (destination, interface) else { continue };
         check_via(destination, via.as_ref(), links, report);
         let route = Route { interface, via: via.as_ref().map(|via| via.value) };
-        routes.push(Placement { destination, route, via });
+        routes.listed.push(Placement { destination, route, via });
     }
     routes
+}
+
+/// The kernel's routes by the devices of interfaces whose addresses are the kernel's.
+fn of_interfaces(links: &Links, kernel: Option<&KernelFacts>) -> Vec<(IpNet, Route)> {
+    let from_kernel = links.interfaces.iter().enumerate().filter(|(_, link)| link.from_kernel);
+    from_kernel.flat_map(|(index, _)| routes_by(index, links, kernel)).collect()
+}
+
+/// What the kernel says of the routes by one interface.
+fn routes_by(index: usize, links: &Links, kernel: Option<&KernelFacts>) -> Vec<(IpNet, Route)> {
+    let facts = kernel.and_then(|kernel| kernel.device(&links.interfaces[index].device));
+    let interface = InterfaceId(index as u8);
+    let route = |(net, via): &(IpNet, Option<IpAddr>)| (*net, Route { interface, via: *via });
+    facts.map(|facts| facts.routes.iter().map(route).collect()).unwrap_or_default()
+}
+
+/// A route `via = "kernel"`: the kernel's routes within its destination.
+fn followed(
+    element: &Element<model::Route>,
+    model: &Model,
+    links: &Links,
+    kernel: Option<&KernelFacts>,
+    report: &mut Report<'_>,
+) -> Vec<(IpNet, Route)> {
+    let written = element.keys.destination.as_ref();
+    let written = required(element, written, "destination", "\"0.0.0.0/0\"", report);
+    let destination = written.and_then(|written| values::prefix(written, report));
+    let named = element.keys.interface.as_ref();
+    let named = named.map(|name| resolve("interface", name, &model.interfaces, report));
+    let (Some(destination), Some(within)) = (
+        destination,
+        named.map_or(Some(0..links.interfaces.len()), |index| index.map(|index| index..index + 1)),
+    ) else {
+        return Vec::new();
+    };
+    let learned = within.flat_map(|index| routes_by(index, links, kernel));
+    learned.filter(|(net, _)| destination.contains(net)).collect()
 }
 
 fn destination(

@@ -1,22 +1,32 @@
 //! `[[rule]]`: keys that fit the kind, names that exist, conditions that can hold.
 
+mod claiming;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use mooring_wire::Protocol;
 use toml::Spanned;
 
+use super::interfaces::Links;
 use super::{at_most, required, resolve, unique_name, values};
 use crate::model::{self, Element, Model, RuleKind};
-use crate::policy::InterfaceId;
-use crate::pool::PoolId;
+use crate::policy::{Backend, InterfaceId};
+use crate::pool::{Pool, PoolId};
 use crate::report::{Report, quoted};
 use crate::rule::{Action, Matcher, Rule, has_ports};
 
-pub(super) fn validate(model: &Model, report: &mut Report<'_>) -> Vec<Rule> {
+/// The rules, and the addresses that some of them deliver to the kernel's side of a tap.
+pub(super) fn validate(
+    model: &Model,
+    links: &Links,
+    pools: &[Pool],
+    report: &mut Report<'_>,
+) -> (Vec<Rule>, Vec<(InterfaceId, IpAddr)>) {
     let elements = &model.rules;
     at_most("rule", MAX_RULES, elements, report);
     let mut rules: Vec<Rule> = Vec::new();
+    let mut delivered = Vec::new();
     for (index, element) in elements.iter().enumerate().take(MAX_RULES) {
         let keys = &element.keys;
         let name = unique_name("rule", index, elements, report);
@@ -26,14 +36,19 @@ pub(super) fn validate(model: &Model, report: &mut Report<'_>) -> Vec<Rule> {
             check_keys(element, kind, report);
         }
         let action = action(element, kind, model, report);
-        let matcher = matcher(element, action, model, report);
+        if kind == Some(RuleKind::Deliver)
+            && let (Action::Static(map), Some(tap)) = (&action, tap(element, model, links, report))
+        {
+            delivered.push((tap, map.inside.addr()));
+        }
+        let matcher = matcher(element, &action, model, pools, report);
         rules.push(Rule { name, action, drain: keys.drain.unwrap_or(false), matcher });
     }
     // A condition that could not be read stands for any: nothing can be said about its rule.
     if !report.has_errors() {
         warn_useless(&rules, model, report);
     }
-    rules
+    (rules, delivered)
 }
 
 fn check_keys(element: &Element<model::Rule>, kind: RuleKind, report: &mut Report<'_>) {
@@ -67,23 +82,21 @@ fn action(
         }
         Some(RuleKind::Bypass) => Action::Bypass,
         Some(RuleKind::Drop) | None => Action::Drop,
+        Some(RuleKind::Static) => claiming::one_to_one(element, report).unwrap_or(Action::Drop),
+        Some(RuleKind::PortForward) => claiming::forward(element, report).unwrap_or(Action::Drop),
+        Some(RuleKind::Deliver) => claiming::deliver(element, report).unwrap_or(Action::Drop),
         // Refused by `unsupported`: takes its place only.
-        Some(
-            RuleKind::Static
-            | RuleKind::PortForward
-            | RuleKind::LoadBalance
-            | RuleKind::Nat64
-            | RuleKind::Siit
-            | RuleKind::Nptv6
-            | RuleKind::Deliver,
-        ) => Action::Drop,
+        Some(RuleKind::LoadBalance | RuleKind::Nat64 | RuleKind::Siit | RuleKind::Nptv6) => {
+            Action::Drop
+        }
     }
 }
 
 fn matcher(
     element: &Element<model::Rule>,
-    action: Action,
+    action: &Action,
     model: &Model,
+    pools: &[Pool],
     report: &mut Report<'_>,
 ) -> Matcher {
     let keys = &element.keys;
@@ -98,9 +111,32 @@ fn matcher(
     let mut ports = |ports: &Option<Spanned<model::Word>>| values::ports(ports.as_ref()?, report);
     let source_ports = ports(&keys.source_ports);
     let destination_ports = ports(&keys.destination_ports);
-    check_families(element, action, protocol, report);
+    let pool = match action {
+        Action::SourceNat(pool) => pools.get(usize::from(pool.0)).and_then(Family::of_pool),
+        _ => None,
+    };
+    check_families(element, pool, protocol, report);
     check_ports(element, protocol, report);
     Matcher { from, to, protocol, source, destination, source_ports, destination_ports }
+}
+
+/// The tap interface that an address is delivered to.
+fn tap(
+    element: &Element<model::Rule>,
+    model: &Model,
+    links: &Links,
+    report: &mut Report<'_>,
+) -> Option<InterfaceId> {
+    let name = element.keys.interface.as_ref();
+    let name = required(element, name, "interface", "\"processes\", a tap interface", report)?;
+    let index = resolve("interface", name, &model.interfaces, report)?;
+    let link = links.interfaces.get(index)?;
+    if !matches!(link.backend, Backend::Tap | Backend::TunTap) {
+        let message = format!("`{}` is not a tap interface", link.name);
+        let hint = "processes are behind an interface with backend = \"tap\"";
+        report.error(name.span(), message, hint);
+    }
+    Some(InterfaceId(index as u8))
 }
 
 fn prefixes(
@@ -119,12 +155,11 @@ fn prefixes(
 /// Every condition of a rule must be able to hold for packets of one family.
 fn check_families(
     element: &Element<model::Rule>,
-    action: Action,
+    pool: Option<Family>,
     protocol: Option<Protocol>,
     report: &mut Report<'_>,
 ) {
     let keys = &element.keys;
-    let pool = matches!(action, Action::SourceNat(_)).then_some(Family::V4);
     let conditions = [
         ("pool", pool),
         ("protocol", protocol.and_then(Family::of_protocol)),
@@ -157,6 +192,11 @@ impl Family {
             Protocol::ICMPV6 => Some(Self::V6),
             _ => None,
         }
+    }
+
+    fn of_pool(pool: &Pool) -> Option<Self> {
+        let first = pool.addresses.first()?;
+        Some(if first.addr().is_ipv4() { Self::V4 } else { Self::V6 })
     }
 
     /// `None` if the list lets both through, or nothing can be said.

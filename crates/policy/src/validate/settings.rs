@@ -95,22 +95,26 @@ pub(super) fn timeouts(element: &Element<model::Timeouts>, report: &mut Report<'
 pub(super) fn limits(element: &Element<model::Limits>, report: &mut Report<'_>) -> Limits {
     let keys = &element.keys;
     let default = Limits::default();
-    let mut count = |key, value: &Option<Spanned<i64>>, default| {
+    let mut count = |key, value: &Option<Spanned<i64>>, most, default| {
         let value = value.as_ref();
-        let count = value.and_then(|value| values::integer(key, value, 1..=MAX_SESSIONS, report));
+        let count = value.and_then(|value| values::integer(key, value, 1..=most, report));
         count.unwrap_or(default)
     };
+    let per_source = &keys.sessions_per_source;
     Limits {
-        sessions: count("sessions", &keys.sessions, default.sessions),
+        sessions: count("sessions", &keys.sessions, MAX_SESSIONS, default.sessions),
         sessions_per_source: count(
             "sessions_per_source",
-            &keys.sessions_per_source,
+            per_source,
+            MAX_SESSIONS,
             default.sessions_per_source,
         ),
+        fragments: count("fragments", &keys.fragments, MAX_FRAGMENTS, default.fragments),
+        on_full: keys.on_full.unwrap_or_default(),
     }
 }
 
-const MAX_WORKERS: u32 = 256;
+const MAX_WORKERS: u32 = 64;
 
 /// `sun_path` of `struct sockaddr_un` holds 108 bytes, the last one zero.
 const MAX_SOCKET_PATH: usize = 107;
@@ -120,3 +124,6 @@ const MAX_TIMEOUT: u32 = 4_000_000;
 
 /// 2^28: some 50 GB of table.
 const MAX_SESSIONS: u32 = 268_435_456;
+
+/// The memory for fragments is allocated at start.
+const MAX_FRAGMENTS: u32 = 65_536;
