@@ -94,6 +94,13 @@ impl Engine {
         engine
     }
 
+    /// Takes the engine off the wire, for a replay: it announces nothing, and on an interface that has
+    /// a peer in `peers` (in their order) every next hop has that MAC address. To be called before the
+    /// first packet.
+    pub fn go_offline(&mut self, peers: &[Option<Mac>]) {
+        self.neighbours.go_offline(peers);
+    }
+
     /// Does what time asks for: neighbours, announcements, sessions that end. A bounded number of
     /// records a call; the worker calls it once per loop. True when there is more to do at once.
     pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) -> bool {

@@ -22,6 +22,8 @@ pub(super) struct Announcer {
     stages: [VecDeque<Announcement>; SCHEDULE.len()],
     /// In order of time.
     defended: VecDeque<Announcement>,
+    /// Nobody is there to listen: nothing is announced.
+    silent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +36,11 @@ struct Announcement {
 
 impl Neighbours {
     /// Tells the link that `address` is ours: at the next poll, 100 ms and 1 s later. False when
-    /// [`ANNOUNCEMENTS`] are under way already.
+    /// [`ANNOUNCEMENTS`] are under way already, or after [`Neighbours::go_offline`].
     pub fn announce(&mut self, interface: InterfaceId, address: IpAddr, now: Tick) -> bool {
         let under_way: usize = self.announcer.stages.iter().map(VecDeque::len).sum();
-        if under_way >= ANNOUNCEMENTS || usize::from(interface.0) >= self.links.len() {
+        let refused = under_way >= ANNOUNCEMENTS || usize::from(interface.0) >= self.links.len();
+        if refused || self.announcer.silent {
             return false;
         }
         self.announcer.stages[0].push_back(Announcement { interface, address, due: now });
@@ -81,7 +84,14 @@ impl Announcer {
         Self {
             stages: SCHEDULE.map(|_| VecDeque::with_capacity(ANNOUNCEMENTS)),
             defended: VecDeque::with_capacity(DEFENCES),
+            silent: false,
         }
+    }
+
+    /// Forgets what is still to be announced, and announces nothing from now on.
+    pub(super) fn silence(&mut self) {
+        self.stages.iter_mut().for_each(VecDeque::clear);
+        self.silent = true;
     }
 
     /// Sends one announcement that is due. False when none is, or when no buffer is free: it stays

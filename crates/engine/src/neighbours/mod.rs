@@ -73,6 +73,15 @@ impl Neighbours {
         }
     }
 
+    /// Takes the links off the wire, for a replay: from now on nothing is said unasked, and on a link
+    /// with a peer every new neighbour has that MAC address and is never asked for it.
+    pub fn go_offline(&mut self, peers: &[Option<Mac>]) {
+        self.announcer.silence();
+        for (link, peer) in self.links.iter_mut().zip(peers) {
+            link.fixed_peer = *peer;
+        }
+    }
+
     /// Finds or creates the entry of `address` on `interface` and counts one user; every user calls
     /// [`Self::release`] once. Asks nobody yet. `None` when the address names no single machine, or
     /// when all entries are in use (idle ones are evicted first, the longest idle first).
