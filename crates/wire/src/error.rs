@@ -62,6 +62,8 @@ pub enum Layer {
     QuotedIpv4,
     /// The fixed IPv6 header.
     Ipv6,
+    /// The IPv6 header quoted in an ICMPv6 error.
+    QuotedIpv6,
     /// An IPv6 extension header.
     Ipv6Extension,
     /// UDP.
@@ -74,6 +76,8 @@ pub enum Layer {
     Icmpv6,
     /// Neighbor discovery, on top of ICMPv6.
     Ndp,
+    /// Multicast listener discovery, on top of ICMPv6.
+    Mld,
 }
 
 /// A field whose value can be wrong.
@@ -131,12 +135,14 @@ impl fmt::Display for Layer {
             Self::Ipv4 => "ipv4",
             Self::QuotedIpv4 => "quoted ipv4",
             Self::Ipv6 => "ipv6",
+            Self::QuotedIpv6 => "quoted ipv6",
             Self::Ipv6Extension => "ipv6 extension",
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Icmpv4 => "icmp",
             Self::Icmpv6 => "icmpv6",
             Self::Ndp => "neighbor discovery",
+            Self::Mld => "mld",
         })
     }
 }

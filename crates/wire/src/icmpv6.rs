@@ -188,6 +188,8 @@ pub const PARAMETER_PROBLEM: u8 = 4;
 pub const ECHO_REQUEST: u8 = 128;
 /// Type: reply to an echo request.
 pub const ECHO_REPLY: u8 = 129;
+/// Type: multicast listener query.
+pub const MLD_QUERY: u8 = 130;
 /// Type: router solicitation.
 pub const ROUTER_SOLICITATION: u8 = 133;
 /// Type: router advertisement.
@@ -198,6 +200,8 @@ pub const NEIGHBOR_SOLICITATION: u8 = 135;
 pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 /// Type: redirect.
 pub const REDIRECT: u8 = 137;
+/// Type: version 2 multicast listener report.
+pub const MLDV2_REPORT: u8 = 143;
 
 /// Code of [`DEST_UNREACHABLE`]: no route to destination.
 pub const NO_ROUTE: u8 = 0;

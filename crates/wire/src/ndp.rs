@@ -206,7 +206,7 @@ fn parse_message<B: SplitByteSlice>(
 
 /// The address in the first option of this kind that is as long as an Ethernet address needs.
 /// Options of other kinds are skipped, as RFC 4861 §4.6 asks.
-fn link_layer_option(options: &[u8], kind: u8) -> Result<Option<Mac>, ParseError> {
+pub(crate) fn link_layer_option(options: &[u8], kind: u8) -> Result<Option<Mac>, ParseError> {
     let mut found = None;
     let mut rest = options;
     while !rest.is_empty() {
@@ -266,7 +266,7 @@ const ROUTER: u32 = 1 << 31;
 const SOLICITED: u32 = 1 << 30;
 const OVERRIDE: u32 = 1 << 29;
 
-const OPTION_SOURCE_LINK_LAYER: u8 = 1;
+pub(crate) const OPTION_SOURCE_LINK_LAYER: u8 = 1;
 const OPTION_TARGET_LINK_LAYER: u8 = 2;
 
 /// Option lengths count units of 8 bytes.

@@ -11,8 +11,10 @@ use mooring_wire::icmpv4::Icmpv4;
 use mooring_wire::icmpv6::Icmpv6;
 use mooring_wire::ipv4::Ipv4;
 use mooring_wire::ipv6::Ipv6;
+use mooring_wire::mld::{Query, may_be_query};
 use mooring_wire::ndp::{NeighborAdvertisement, NeighborSolicitation};
 use mooring_wire::quote::QuotedIpv4;
+use mooring_wire::router::RouterSolicitation;
 use mooring_wire::tcp::Tcp;
 use mooring_wire::udp::Udp;
 use proptest::collection::vec;
@@ -23,8 +25,17 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
 /// Bytes whose first one often starts a header, so that parsing gets further.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let first =
-        prop_oneof![any::<u8>(), Just(0x45), Just(0x46), Just(0x60), Just(135), Just(136), Just(0)];
+    let first = prop_oneof![
+        any::<u8>(),
+        Just(0x45),
+        Just(0x46),
+        Just(0x60),
+        Just(130),
+        Just(133),
+        Just(135),
+        Just(136),
+        Just(0)
+    ];
     (first, vec(prop_oneof![any::<u8>(), 0..16u8], 0..128)).prop_map(|(first, mut bytes)| {
         if let Some(byte) = bytes.first_mut() {
             *byte = first;
@@ -162,6 +173,15 @@ fn walk_ndp(bytes: &[u8]) {
     if let Ok(message) = NeighborAdvertisement::parse(bytes) {
         black_box((message.target(), message.target_link_layer(), message.router()));
         black_box((message.solicited(), message.overrides(), message.is_acceptable(255, a)));
+    }
+    if let Ok(message) = RouterSolicitation::parse(bytes) {
+        black_box((message.source_link_layer(), message.is_acceptable(255, a)));
+    }
+    if let Ok(query) = Query::parse(bytes) {
+        black_box((query.group(), query.max_response_millis()));
+    }
+    if let Ok(packet) = Ipv6::parse(bytes) {
+        black_box(may_be_query(&packet));
     }
 }
 
