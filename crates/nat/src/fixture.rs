@@ -1,6 +1,7 @@
 //! What the tests of this crate start from: a policy, the tables, and next hops that are counted.
 
 pub(crate) mod packets;
+pub(crate) mod v6;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

@@ -3,11 +3,11 @@
 //! The packet is edited in place: address, port or identifier, TTL, and the checksums that cover
 //! them, by the deltas that the session stores. Nothing is rebuilt and no payload is read.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mooring_session::{Direction, Session};
 use mooring_wire::checksum::{Delta, apply, apply_icmpv4, apply_partial, apply_udp};
-use mooring_wire::{Protocol, ipv4};
+use mooring_wire::{Protocol, ipv4, ipv6};
 
 /// Where the headers of a packet begin, in bytes from the start of the frame. Made by whoever parsed
 /// the packet: both headers lie wholly in the frame, the L4 one with at least the bytes of
@@ -16,7 +16,7 @@ use mooring_wire::{Protocol, ipv4};
 pub struct Place {
     /// The IP header.
     pub l3: u16,
-    /// The header after it.
+    /// The transport header: behind options or extension headers.
     pub l4: u16,
 }
 
@@ -35,25 +35,75 @@ pub fn rewrite_v4(
     direction: Direction,
     partial: bool,
 ) {
-    let (header, l4) = split(frame, place);
-    let (address_delta, l4_delta) = match direction {
-        Direction::Forward => {
-            header.set_source(session.outside);
-            (session.address_delta, session.l4_delta)
-        }
-        Direction::Reverse => {
-            header.set_destination(session.inside);
-            (session.address_delta.inverse(), session.l4_delta.inverse())
-        }
-    };
-    let ttl_delta = header.decrement_ttl();
-    header.set_checksum(apply(header.checksum(), address_delta.plus(ttl_delta)));
-    rewrite_l4(
-        l4,
-        session,
-        direction,
-        if partial { Partial(address_delta) } else { Full(l4_delta) },
-    );
+    let (l3, l4) = frame.split_at_mut(usize::from(place.l4));
+    let address_delta = edit_header_v4(&mut l3[usize::from(place.l3)..], session, direction);
+    rewrite_l4(l4, session, direction, partial.then_some(address_delta));
+}
+
+/// Translates an IPv6 packet of `session` that travels in `direction`, and takes one from its hop
+/// limit. `partial` is as in [`rewrite_v4`].
+///
+/// A UDP checksum of zero is not allowed here (RFC 8200 §8.1); such a packet stays what it is.
+///
+/// # Panics
+/// When `place` does not keep the promises of [`Place`].
+#[inline]
+pub fn rewrite_v6(
+    frame: &mut [u8],
+    place: Place,
+    session: &Session<Ipv6Addr>,
+    direction: Direction,
+    partial: bool,
+) {
+    let (l3, l4) = frame.split_at_mut(usize::from(place.l4));
+    let address_delta = edit_header_v6(&mut l3[usize::from(place.l3)..], session, direction);
+    rewrite_l4(l4, session, direction, partial.then_some(address_delta));
+}
+
+/// Translates a piece of an IPv4 packet that is not its first one: it has an IP header and nothing
+/// else that translation knows. `l3` is where that lies, in bytes from the start of the frame.
+///
+/// # Panics
+/// When the header does not lie wholly in the frame.
+pub fn rewrite_fragment_v4(
+    frame: &mut [u8],
+    l3: u16,
+    session: &Session<Ipv4Addr>,
+    direction: Direction,
+) {
+    edit_header_v4(&mut frame[usize::from(l3)..], session, direction);
+}
+
+/// Translates a piece of an IPv6 packet that is not its first one; see [`rewrite_fragment_v4`].
+///
+/// # Panics
+/// When the header does not lie wholly in the frame.
+pub fn rewrite_fragment_v6(
+    frame: &mut [u8],
+    l3: u16,
+    session: &Session<Ipv6Addr>,
+    direction: Direction,
+) {
+    edit_header_v6(&mut frame[usize::from(l3)..], session, direction);
+}
+
+/// Gives one to the TTL, and to the checksum what that takes. A hairpinned packet is rewritten
+/// twice, but it has passed one hop.
+///
+/// # Panics
+/// When the header at `l3` does not lie wholly in the frame.
+pub fn give_hop_back_v4(frame: &mut [u8], l3: u16) {
+    let header = header_v4(&mut frame[usize::from(l3)..]);
+    let ttl_delta = header.increment_ttl();
+    header.set_checksum(apply(header.checksum(), ttl_delta));
+}
+
+/// Gives one to the hop limit; see [`give_hop_back_v4`].
+///
+/// # Panics
+/// When the header at `l3` does not lie wholly in the frame.
+pub fn give_hop_back_v6(frame: &mut [u8], l3: u16) {
+    header_v6(&mut frame[usize::from(l3)..]).increment_hop_limit();
 }
 
 /// Bytes of the L4 header that translation reads or writes; a shorter one is malformed.
@@ -68,43 +118,85 @@ pub const fn min_l4_len(protocol: Protocol) -> usize {
     }
 }
 
-/// Which sum the checksum field of a packet holds, and what it changes by.
-#[derive(Clone, Copy)]
-enum L4Change {
-    /// All that the checksum covers.
-    Full(Delta),
-    /// The pseudo-header alone.
-    Partial(Delta),
-}
-use L4Change::{Full, Partial};
-
-/// The IP header and what follows it.
+/// Edits what an IPv4 header says: address, TTL, checksum. The delta of the address is what a sum
+/// over the pseudo-header changes by.
 #[inline]
-fn split(frame: &mut [u8], place: Place) -> (&mut ipv4::Header, &mut [u8]) {
-    let (l3, l4) = frame.split_at_mut(usize::from(place.l4));
-    let header = ipv4::Header::mut_at_front(&mut l3[usize::from(place.l3)..])
-        .expect("the packet was parsed: its IPv4 header is whole");
-    (header, l4)
+fn edit_header_v4(bytes: &mut [u8], session: &Session<Ipv4Addr>, direction: Direction) -> Delta {
+    let header = header_v4(bytes);
+    let address_delta = match direction {
+        Direction::Forward => {
+            header.set_source(session.outside);
+            session.address_delta
+        }
+        Direction::Reverse => {
+            header.set_destination(session.inside);
+            session.address_delta.inverse()
+        }
+    };
+    let ttl_delta = header.decrement_ttl();
+    header.set_checksum(apply(header.checksum(), address_delta.plus(ttl_delta)));
+    address_delta
 }
 
-/// Writes the port or identifier and adjusts the checksum.
+/// Edits what an IPv6 header says: address and hop limit. It has no checksum (RFC 8200 §3).
 #[inline]
-fn rewrite_l4<A>(l4: &mut [u8], session: &Session<A>, direction: Direction, change: L4Change) {
+fn edit_header_v6(bytes: &mut [u8], session: &Session<Ipv6Addr>, direction: Direction) -> Delta {
+    let header = header_v6(bytes);
+    header.decrement_hop_limit();
+    match direction {
+        Direction::Forward => {
+            header.set_source(session.outside);
+            session.address_delta
+        }
+        Direction::Reverse => {
+            header.set_destination(session.inside);
+            session.address_delta.inverse()
+        }
+    }
+}
+
+#[inline]
+pub(crate) fn header_v4(bytes: &mut [u8]) -> &mut ipv4::Header {
+    ipv4::Header::mut_at_front(bytes).expect("the packet was parsed: its IPv4 header is whole")
+}
+
+#[inline]
+pub(crate) fn header_v6(bytes: &mut [u8]) -> &mut ipv6::Header {
+    ipv6::Header::mut_at_front(bytes).expect("the packet was parsed: its IPv6 header is whole")
+}
+
+/// Writes the port or identifier and adjusts the checksum. `partial` is the delta of the addresses
+/// when the field holds the sum of the pseudo-header alone.
+#[inline]
+fn rewrite_l4<A>(
+    l4: &mut [u8],
+    session: &Session<A>,
+    direction: Direction,
+    partial: Option<Delta>,
+) {
     let Some(shape) = Shape::of(session.protocol) else { return };
-    let (at, port) = match direction {
-        Direction::Forward => (shape.source, session.outside_port),
-        Direction::Reverse => (shape.destination, session.inside_port),
+    let (at, port, l4_delta) = match direction {
+        Direction::Forward => (shape.source, session.outside_port, session.l4_delta),
+        Direction::Reverse => (shape.destination, session.inside_port, session.l4_delta.inverse()),
     };
     l4[at..at + 2].copy_from_slice(&port.to_be_bytes());
     let field = &mut l4[shape.checksum..shape.checksum + 2];
     let old = u16::from_be_bytes([field[0], field[1]]);
-    let new = match (change, session.protocol) {
-        (Partial(delta), _) => apply_partial(old, delta),
-        (Full(delta), Protocol::UDP) => apply_udp(old, delta),
-        (Full(delta), Protocol::ICMP) => apply_icmpv4(old, delta),
-        (Full(delta), _) => apply(old, delta),
+    let new = match partial {
+        Some(address_delta) => apply_partial(old, address_delta),
+        None => apply_l4(session.protocol, old, l4_delta),
     };
     field.copy_from_slice(&new.to_be_bytes());
+}
+
+/// The checksum of a packet of `protocol` after an edit of what it covers.
+#[inline]
+pub(crate) const fn apply_l4(protocol: Protocol, checksum: u16, delta: Delta) -> u16 {
+    match protocol {
+        Protocol::UDP => apply_udp(checksum, delta),
+        Protocol::ICMP => apply_icmpv4(checksum, delta),
+        _ => apply(checksum, delta),
+    }
 }
 
 /// Where the fields that translation touches lie in an L4 header.

@@ -296,6 +296,12 @@ impl Header {
         self.source.into()
     }
 
+    /// Whom the packet is for.
+    #[inline]
+    pub fn destination(&self) -> Ipv4Addr {
+        self.destination.into()
+    }
+
     /// Sets the header checksum field.
     #[inline]
     pub fn set_checksum(&mut self, checksum: u16) {
@@ -319,6 +325,17 @@ impl Header {
     pub fn decrement_ttl(&mut self) -> Delta {
         let old = self.ttl;
         self.ttl = old.saturating_sub(1);
+        Delta::of(
+            u16::from_be_bytes([old, self.protocol.0]),
+            u16::from_be_bytes([self.ttl, self.protocol.0]),
+        )
+    }
+
+    /// Gives one hop back, up to 255, and says what the header's sum changed by.
+    #[inline]
+    pub fn increment_ttl(&mut self) -> Delta {
+        let old = self.ttl;
+        self.ttl = old.saturating_add(1);
         Delta::of(
             u16::from_be_bytes([old, self.protocol.0]),
             u16::from_be_bytes([self.ttl, self.protocol.0]),

@@ -30,7 +30,7 @@ impl<B: SplitByteSlice> Ipv6<B> {
     pub fn parse(bytes: B) -> Result<Self, ParseError> {
         let had = bytes.len();
         let (header, rest) = view::split_header::<B, Header>(bytes, Layer::Ipv6)?;
-        let version = header.version_class_flow.get() >> 28;
+        let version = header.version();
         if version != 6 {
             return Err(ParseError::BadValue {
                 layer: Layer::Ipv6,
@@ -217,7 +217,7 @@ fn walk(mut next: Protocol, payload: &[u8]) -> Result<(Protocol, usize), ParseEr
 }
 
 #[inline]
-fn is_extension(protocol: Protocol) -> bool {
+pub(crate) fn is_extension(protocol: Protocol) -> bool {
     matches!(
         protocol,
         Protocol::HOP_BY_HOP
@@ -232,26 +232,78 @@ fn is_extension(protocol: Protocol) -> bool {
 pub const HEADER_LEN: usize = size_of::<Header>();
 
 /// RFC 8200 §4.1 names seven occurrences in a packet that keeps its recommendations.
-const MAX_EXTENSION_HEADERS: usize = 8;
+pub(crate) const MAX_EXTENSION_HEADERS: usize = 8;
 
 const FLOW_LABEL_MASK: u32 = 0x000f_ffff;
 
+/// The fixed header alone, for editing a packet that was parsed before.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct Header {
-    version_class_flow: U32,
-    payload_len: U16,
-    next_header: Protocol,
+pub struct Header {
+    pub(crate) version_class_flow: U32,
+    pub(crate) payload_len: U16,
+    pub(crate) next_header: Protocol,
     hop_limit: u8,
-    source: [u8; 16],
-    destination: [u8; 16],
+    pub(crate) source: [u8; 16],
+    pub(crate) destination: [u8; 16],
+}
+
+impl Header {
+    /// The header at the front of `bytes`, not parsed again. `None` if there are fewer than
+    /// [`HEADER_LEN`].
+    #[inline]
+    pub fn mut_at_front(bytes: &mut [u8]) -> Option<&mut Self> {
+        Self::mut_from_prefix(bytes).ok().map(|(header, _)| header)
+    }
+
+    /// Who sent the packet.
+    #[inline]
+    pub fn source(&self) -> Ipv6Addr {
+        self.source.into()
+    }
+
+    /// Whom the packet is for.
+    #[inline]
+    pub fn destination(&self) -> Ipv6Addr {
+        self.destination.into()
+    }
+
+    /// Writes the source address. Checksums of upper layers are not touched.
+    #[inline]
+    pub fn set_source(&mut self, address: Ipv6Addr) {
+        self.source = address.octets();
+    }
+
+    /// Writes the destination address. Checksums of upper layers are not touched.
+    #[inline]
+    pub fn set_destination(&mut self, address: Ipv6Addr) {
+        self.destination = address.octets();
+    }
+
+    /// Takes one from the hops that are left, down to 0.
+    #[inline]
+    pub fn decrement_hop_limit(&mut self) {
+        self.hop_limit = self.hop_limit.saturating_sub(1);
+    }
+
+    /// Gives one hop back, up to 255.
+    #[inline]
+    pub fn increment_hop_limit(&mut self) {
+        self.hop_limit = self.hop_limit.saturating_add(1);
+    }
+
+    /// The IP version, 6 in a packet of this family.
+    #[inline]
+    pub(crate) fn version(&self) -> u32 {
+        self.version_class_flow.get() >> 28
+    }
 }
 
 /// The first 8 bytes of an extension header, which all of them have.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct Extension {
-    next_header: Protocol,
+pub(crate) struct Extension {
+    pub(crate) next_header: Protocol,
     len: u8,
     fragment: U16,
     _rest: U32,
@@ -259,7 +311,7 @@ struct Extension {
 
 impl Extension {
     /// Bytes of this header, which is a `kind`.
-    fn len(&self, kind: Protocol) -> usize {
+    pub(crate) fn len(&self, kind: Protocol) -> usize {
         match kind {
             Protocol::FRAGMENT => 8,
             // RFC 4302 §2.2: in 32-bit words, minus 2.
@@ -272,6 +324,11 @@ impl Extension {
     /// Whether this fragment header stands in a piece: an offset, or more to follow.
     fn is_piece(&self) -> bool {
         self.fragment.get() & 0xfff9 != 0
+    }
+
+    /// Where the payload of this fragment header lies in that of the whole packet, in bytes.
+    pub(crate) fn fragment_offset(&self) -> u16 {
+        self.fragment.get() & 0xfff8
     }
 }
 

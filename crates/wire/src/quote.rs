@@ -1,8 +1,11 @@
-//! The IPv4 packet quoted in an ICMP error (RFC 792, RFC 1812 §4.3.2.3).
+//! The packet quoted in an ICMP error (RFC 792, RFC 1812 §4.3.2.3; RFC 4443 §3).
 //!
-//! A quote is a packet cut off: its total length may go beyond the quoted bytes, and of the
+//! A quote is a packet cut off: its length field may go beyond the quoted bytes, and of the
 //! transport header at least 8 bytes *should* be there, more may be, less can be. So [`QuotedIpv4`]
-//! promises the header alone, and whoever reads the transport header looks at how much there is.
+//! and [`QuotedIpv6`] promise the IP header alone (with its options or extension headers), and
+//! whoever reads the transport header looks at how much there is.
+
+mod v6;
 
 use std::net::Ipv4Addr;
 
@@ -12,6 +15,8 @@ use crate::error::{Layer, ParseError};
 use crate::ipv4::{HEADER_LEN, Header};
 use crate::protocol::Protocol;
 use crate::view;
+
+pub use v6::QuotedIpv6;
 
 /// The start of an IPv4 packet: all of its header, and what is there of its payload.
 #[derive(Debug)]

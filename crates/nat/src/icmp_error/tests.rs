@@ -1,6 +1,7 @@
 //! Errors before and after, and quotes that tell nothing.
 
 mod properties;
+mod v6;
 
 use std::net::Ipv4Addr;
 

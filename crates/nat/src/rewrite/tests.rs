@@ -1,6 +1,7 @@
 //! Packets before and after, byte by byte: 10.0.0.2 behind 203.0.113.10, talking to 198.51.100.1.
 
 mod properties;
+mod v6;
 
 use std::net::Ipv4Addr;
 

@@ -73,6 +73,8 @@ fn ends(
 ) -> [(Ipv4Addr, Ipv4Addr); 2] {
     match direction {
         Reverse => [(sender, session.outside), (sender, session.inside)],
+        // What is not translated keeps its sender.
+        Forward if session.inside == session.outside => [(sender, session.remote); 2],
         // Nobody outside learns which host or router inside has sent it.
         Forward => [(sender, session.remote), (session.outside, session.remote)],
     }

@@ -1,0 +1,130 @@
+//! ICMPv6 errors: what etherparse writes about the packet before translation is what we make of the
+//! error about the packet after it, the outer and the quoted checksum included.
+
+use std::net::Ipv6Addr;
+
+use etherparse::PacketBuilder;
+use mooring_session::Direction::{self, Forward, Reverse};
+use mooring_session::Session;
+use mooring_wire::Protocol;
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
+use proptest::sample::{Index, select};
+
+use crate::Place;
+use crate::fixture::packets::set_word;
+use crate::fixture::v6::{any_session_v6, packet_v6};
+use crate::icmp_error::{has_extensions_v6, key_of_quote_v6, rewrite_error_v6};
+
+const PLACE: Place = Place { l3: 0, l4: 40 };
+
+/// Type, code and the word after the checksum: no route, closed port, MTU of 1,280, hop limit,
+/// unknown next header.
+const ERRORS: [(u8, u8, u8); 5] = [(1, 0, 0), (1, 4, 0), (2, 0, 5), (3, 0, 0), (4, 1, 6)];
+
+fn error(
+    (kind, code, rest): (u8, u8, u8),
+    [source, destination]: [Ipv6Addr; 2],
+    hop_limit: u8,
+    quote: &[u8],
+) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ipv6(source.octets(), destination.octets(), hop_limit)
+        .icmpv6_raw(kind, code, [0, 0, rest, 0])
+        .write(&mut packet, quote)
+        .expect("a vector takes all bytes");
+    packet
+}
+
+/// A fragment header of a first piece in front of the transport header.
+fn as_first_fragment(packet: &[u8]) -> Vec<u8> {
+    let mut long = [&packet[..40], &[packet[6], 0, 0, 1, 1, 2, 3, 4], &packet[40..]].concat();
+    long[6] = Protocol::FRAGMENT.0;
+    set_word(&mut long, 4, (packet.len() - 32) as u16);
+    long
+}
+
+/// Who the error is for before and after translation, and who has sent it.
+fn ends(session: &Session<Ipv6Addr>, way: Direction, sender: Ipv6Addr) -> [[Ipv6Addr; 2]; 2] {
+    match way {
+        Reverse => [[sender, session.outside], [sender, session.inside]],
+        Forward if session.inside == session.outside => [[sender, session.remote]; 2],
+        Forward => [[sender, session.remote], [session.outside, session.remote]],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Quoted from 8 bytes of the transport header to the whole packet, as a packet or a first piece.
+    #[test]
+    fn translation_is_what_etherparse_writes(
+        session in any_session_v6(),
+        direction in select(vec![Forward, Reverse]),
+        says in select(ERRORS.to_vec()),
+        sender in any::<u128>(),
+        payload in vec(any::<u8>(), 0..64),
+        piece in any::<bool>(),
+        len in any::<Index>(),
+    ) {
+        let way = direction.opposite();
+        let shape = |packet: Vec<u8>| if piece { as_first_fragment(&packet) } else { packet };
+        let seen_key = session.key(direction).exchanged();
+        let seen = shape(packet_v6(&seen_key, way, 9, &payload));
+        let original = shape(packet_v6(&session.key(way), way, 9, &payload));
+        let shortest = if piece { 56 } else { 48 };
+        // Not in the middle of a checksum: half a word is left as it is.
+        let len = (shortest + len.index(seen.len() - shortest + 1)).next_multiple_of(2);
+        let len = len.min(seen.len());
+        let [before, after] = ends(&session, direction, Ipv6Addr::from_bits(sender));
+        let mut packet = error(says, before, 64, &seen[..len]);
+        prop_assert_eq!(key_of_quote_v6(&packet[48..]), Some(session.key(direction)));
+        rewrite_error_v6(&mut packet, PLACE, &session, direction);
+        prop_assert_eq!(packet, error(says, after, 63, &original[..len]));
+    }
+
+    #[test]
+    fn no_quote_makes_a_panic(bytes in vec(any::<u8>(), 0..120), next in select(vec![6u8, 17, 44, 58, 60])) {
+        let mut quote = bytes;
+        for (at, value) in [(0, 0x60), (6, next)] {
+            if let Some(byte) = quote.get_mut(at) {
+                *byte = value;
+            }
+        }
+        if let Some(key) = key_of_quote_v6(&quote) {
+            let session = crate::fixture::v6::session_v6(&key, key.destination, 7);
+            let ends = [key.source, key.destination];
+            let mut packet = error((1, 0, 0), ends, 64, &quote);
+            rewrite_error_v6(&mut packet, PLACE, &session, Forward);
+            prop_assert_eq!(packet.len(), 48 + quote.len());
+        }
+    }
+}
+
+#[test]
+fn a_quote_that_ends_before_its_ports_tells_nothing() {
+    let key = mooring_session::FlowKey {
+        source: Ipv6Addr::LOCALHOST,
+        destination: Ipv6Addr::UNSPECIFIED,
+        source_port: 1,
+        destination_port: 2,
+        vrf: 0,
+        protocol: Protocol::UDP,
+        tag: 0,
+    };
+    let quote = packet_v6(&key, Forward, 1, &[]);
+    assert_eq!(key_of_quote_v6(&quote[..44]), Some(key.exchanged()));
+    assert!((0..44).all(|len| key_of_quote_v6(&quote[..len]).is_none()));
+    let mut later = as_first_fragment(&quote);
+    later[43] = 0x08;
+    assert_eq!(key_of_quote_v6(&later), None);
+}
+
+/// RFC 4884 §4: the length stands in the messages that may have extensions, in no other.
+#[test]
+fn extensions_are_recognised_by_their_length() {
+    for (kind, with) in [(1, true), (3, true), (2, false), (4, false)] {
+        assert_eq!(has_extensions_v6(&[kind, 0, 0, 0, 9, 0, 0, 0]), with, "type {kind}");
+        assert!(!has_extensions_v6(&[kind, 0, 0, 0, 0, 0, 5, 0]));
+    }
+}

@@ -1,0 +1,120 @@
+//! ICMP errors about IPv4 packets.
+
+use std::net::Ipv4Addr;
+
+use mooring_session::{Address, Direction, FlowKey, Session};
+use mooring_wire::checksum::{Delta, apply, apply_icmpv4, sum};
+use mooring_wire::quote::QuotedIpv4;
+use mooring_wire::{Protocol, icmpv4};
+
+use super::{ICMP_HEADER_LEN, ends_of_quote, rewrite_quoted_l4};
+use crate::rewrite::{Place, header_v4};
+
+/// The flow that a quoted packet belongs to, as the packet that answers it would carry it: looking
+/// it up gives the session, and the direction in which the *error* travels. `None` when the quote
+/// does not tell (a later fragment, too short, a protocol without ports).
+#[must_use]
+pub fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Ipv4Addr>> {
+    let quote = QuotedIpv4::parse(quote).ok()?;
+    // Ports stand in the first fragment only.
+    if quote.fragment_offset() != 0 {
+        return None;
+    }
+    let (source_port, destination_port) =
+        ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMP, ECHO)?;
+    let quoted = FlowKey {
+        source: quote.source(),
+        destination: quote.destination(),
+        source_port,
+        destination_port,
+        vrf: 0,
+        protocol: quote.protocol(),
+        tag: 0,
+    };
+    Some(quoted.exchanged())
+}
+
+/// Whether an ICMPv4 error carries extensions behind its quote (RFC 4884): these may hold addresses
+/// of the side that it comes from (RFC 5837), which nobody translates.
+///
+/// `message` is the whole ICMP message. The form without a length, from before RFC 4884 (its §5.5),
+/// is recognised by its version and checksum behind 128 bytes of quote.
+#[must_use]
+pub fn has_extensions(message: &[u8]) -> bool {
+    let length = message.get(EXTENSION_LENGTH_AT).copied().unwrap_or(0);
+    let old_form = message.get(ICMP_HEADER_LEN + OLD_QUOTE_LEN..).is_some_and(|extension| {
+        extension.len() >= 4
+            && extension[0] >> 4 == EXTENSION_VERSION
+            && (extension[2..4] == [0, 0] || sum(extension) == 0xffff)
+    });
+    length != 0 || old_form
+}
+
+/// Translates an ICMPv4 error about a packet of `session`; the error travels in `direction`. Takes
+/// one from its TTL.
+///
+/// An error that goes out carries the outside address as its source whoever inside sent it: the
+/// inside is never shown (RFC 5508 REQ-5).
+///
+/// # Panics
+/// When `place` does not keep its promises, or the quote was not accepted by [`key_of_quote`].
+pub fn rewrite_error_v4(
+    frame: &mut [u8],
+    place: Place,
+    session: &Session<Ipv4Addr>,
+    direction: Direction,
+) {
+    let (l3, icmp) = frame.split_at_mut(usize::from(place.l4));
+    let header = header_v4(&mut l3[usize::from(place.l3)..]);
+    let change = rewrite_quote(&mut icmp[ICMP_HEADER_LEN..], session, direction);
+    let old = u16::from_be_bytes([icmp[2], icmp[3]]);
+    icmp[2..4].copy_from_slice(&apply_icmpv4(old, change).to_be_bytes());
+    let address_delta = match direction {
+        // Untranslated: then it is no secret which router has sent it, and traceroute wants to know.
+        Direction::Forward if session.inside == session.outside => Delta::ZERO,
+        Direction::Forward => {
+            let delta = header.source().delta_to(session.outside);
+            header.set_source(session.outside);
+            delta
+        }
+        Direction::Reverse => {
+            header.set_destination(session.inside);
+            session.address_delta.inverse()
+        }
+    };
+    let ttl_delta = header.decrement_ttl();
+    header.set_checksum(apply(header.checksum(), address_delta.plus(ttl_delta)));
+}
+
+/// Edits the quoted packet, which travelled against `direction`, and says what the sum over the
+/// quote changed by.
+fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv4Addr>, direction: Direction) -> Delta {
+    let mut quote = QuotedIpv4::parse(bytes).expect("the quote was parsed for its key");
+    let address_delta = match direction {
+        // It was sent by the inside host and translated: its source is the outside end.
+        Direction::Reverse => {
+            quote.set_source(session.inside);
+            session.address_delta.inverse()
+        }
+        // It was sent to the inside host: its destination is the inside end.
+        Direction::Forward => {
+            quote.set_destination(session.outside);
+            session.address_delta
+        }
+    };
+    let old = quote.checksum();
+    quote.set_checksum(apply(old, address_delta));
+    let of_header = address_delta.plus(Delta::of(old, quote.checksum()));
+    of_header.plus(rewrite_quoted_l4(quote.l4_mut(), session, direction))
+}
+
+/// Types of echo request and reply.
+const ECHO: [u8; 2] = [icmpv4::ECHO_REQUEST, icmpv4::ECHO_REPLY];
+
+/// Where an error says how long its quote is, if extensions follow: in 32-bit words.
+const EXTENSION_LENGTH_AT: usize = 5;
+
+/// Bytes of the quote in front of extensions without that length.
+const OLD_QUOTE_LEN: usize = 128;
+
+const EXTENSION_VERSION: u8 = 2;

@@ -1,0 +1,105 @@
+//! ICMPv6 errors about IPv6 packets.
+
+use std::net::Ipv6Addr;
+
+use mooring_session::{Address, Direction, FlowKey, Session};
+use mooring_wire::checksum::{Delta, apply};
+use mooring_wire::quote::QuotedIpv6;
+use mooring_wire::{Protocol, icmpv6};
+
+use super::{ICMP_HEADER_LEN, ends_of_quote, rewrite_quoted_l4};
+use crate::rewrite::{Place, header_v6};
+
+/// The flow that a quoted packet belongs to, as the packet that answers it would carry it; see
+/// [`super::key_of_quote`]. `None` when the quote does not tell: a later fragment, cut off before
+/// its ports, extension headers without an end.
+#[must_use]
+pub fn key_of_quote_v6(quote: &[u8]) -> Option<FlowKey<Ipv6Addr>> {
+    let quote = QuotedIpv6::parse(quote).ok()?;
+    // Ports stand in the first fragment only.
+    if quote.fragment_offset() != 0 {
+        return None;
+    }
+    let (source_port, destination_port) =
+        ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMPV6, ECHO)?;
+    let quoted = FlowKey {
+        source: quote.source(),
+        destination: quote.destination(),
+        source_port,
+        destination_port,
+        vrf: 0,
+        protocol: quote.protocol(),
+        tag: 0,
+    };
+    Some(quoted.exchanged())
+}
+
+/// Whether an ICMPv6 error carries extensions behind its quote (RFC 4884 §4.3): these may hold
+/// addresses of the side that it comes from, which nobody translates. `message` is the whole ICMPv6
+/// message.
+#[must_use]
+pub fn has_extensions_v6(message: &[u8]) -> bool {
+    let tells =
+        matches!(message.first(), Some(&(icmpv6::DEST_UNREACHABLE | icmpv6::TIME_EXCEEDED)));
+    tells && message.get(EXTENSION_LENGTH_AT).is_some_and(|&length| length != 0)
+}
+
+/// Translates an ICMPv6 error about a packet of `session`; the error travels in `direction`. Takes
+/// one from its hop limit.
+///
+/// As with IPv4, an error that goes out carries the outside address as its source. The checksum of
+/// the message covers the pseudo-header (RFC 4443 §2.3), so it follows both changes.
+///
+/// # Panics
+/// When `place` does not keep its promises, or the quote was not accepted by [`key_of_quote_v6`].
+pub fn rewrite_error_v6(
+    frame: &mut [u8],
+    place: Place,
+    session: &Session<Ipv6Addr>,
+    direction: Direction,
+) {
+    let (l3, icmp) = frame.split_at_mut(usize::from(place.l4));
+    let header = header_v6(&mut l3[usize::from(place.l3)..]);
+    let of_quote = rewrite_quote(&mut icmp[ICMP_HEADER_LEN..], session, direction);
+    let of_address = match direction {
+        // Untranslated: then it is no secret which router has sent it, and traceroute wants to know.
+        Direction::Forward if session.inside == session.outside => Delta::ZERO,
+        Direction::Forward => {
+            let delta = header.source().delta_to(session.outside);
+            header.set_source(session.outside);
+            delta
+        }
+        Direction::Reverse => {
+            header.set_destination(session.inside);
+            session.address_delta.inverse()
+        }
+    };
+    header.decrement_hop_limit();
+    let old = u16::from_be_bytes([icmp[2], icmp[3]]);
+    icmp[2..4].copy_from_slice(&apply(old, of_quote.plus(of_address)).to_be_bytes());
+}
+
+/// Edits the quoted packet, which travelled against `direction`, and says what the sum over the
+/// quote changed by.
+fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv6Addr>, direction: Direction) -> Delta {
+    let mut quote = QuotedIpv6::parse(bytes).expect("the quote was parsed for its key");
+    let of_address = match direction {
+        // It was sent by the inside host and translated: its source is the outside end.
+        Direction::Reverse => {
+            quote.set_source(session.inside);
+            session.address_delta.inverse()
+        }
+        // It was sent to the inside host: its destination is the inside end.
+        Direction::Forward => {
+            quote.set_destination(session.outside);
+            session.address_delta
+        }
+    };
+    of_address.plus(rewrite_quoted_l4(quote.l4_mut(), session, direction))
+}
+
+/// Types of echo request and reply.
+const ECHO: [u8; 2] = [icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY];
+
+/// Where an error says how long its quote is, if extensions follow: in 64-bit words.
+const EXTENSION_LENGTH_AT: usize = 4;
