@@ -135,7 +135,7 @@ pub(crate) enum AllocationKind {
     Deterministic,
 }
 
-/// All keys of all kinds; [`RuleKind::keys`] says which ones belong together.
+/// All keys of all kinds; [`RuleKind::takes`] says which ones belong together.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Rule {
@@ -239,7 +239,15 @@ impl RuleKind {
         }
     }
 
-    /// The keys that this kind takes beside [`RuleKind::COMMON_KEYS`].
+    /// Whether rules of this kind have this key.
+    pub(crate) fn takes(self, key: &str) -> bool {
+        let conditions = self.conditions();
+        ["name", "kind", "drain"].contains(&key)
+            || self.keys().contains(&key)
+            || conditions.contains(&key)
+    }
+
+    /// The keys of this kind beside its conditions.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::SourceNat => &["pool"],
@@ -253,18 +261,40 @@ impl RuleKind {
         }
     }
 
-    /// What every kind takes.
-    pub(crate) const COMMON_KEYS: &[&str] = &[
-        "name",
-        "kind",
-        "drain",
-        "from",
-        "to",
-        "source",
-        "destination",
-        "protocol",
-        "source_ports",
-        "destination_ports",
+    /// The conditions that make sense with this kind.
+    pub(crate) fn conditions(self) -> &'static [&'static str] {
+        match self {
+            // Every protocol and port, whoever is at the other end.
+            Self::Static | Self::Nptv6 | Self::Siit => &["from", "to"],
+            // What it is sent to is told by its own keys.
+            Self::PortForward | Self::LoadBalance => {
+                &["from", "to", "source", "protocol", "source_ports"]
+            }
+            // It leaves by the tap that is named.
+            Self::Deliver => &["to"],
+            Self::SourceNat | Self::Bypass | Self::Drop | Self::Nat64 => &[
+                "from",
+                "to",
+                "source",
+                "destination",
+                "protocol",
+                "source_ports",
+                "destination_ports",
+            ],
+        }
+    }
+
+    pub(crate) const ALL: &[Self] = &[
+        Self::SourceNat,
+        Self::Bypass,
+        Self::Drop,
+        Self::Static,
+        Self::PortForward,
+        Self::LoadBalance,
+        Self::Nat64,
+        Self::Siit,
+        Self::Nptv6,
+        Self::Deliver,
     ];
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::claims::{Claim, Claims};
 use crate::classifier::Classifier;
 use crate::pool::{Pool, PoolId};
-use crate::rule::{Action, Question, Rule, RuleId};
+use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
 use crate::side::InterfaceSet;
 
@@ -46,7 +46,7 @@ pub struct Policy {
     routes: JointPrefixMap<IpNet, Route>,
     /// Of sessions that their sender begins.
     through: Classifier,
-    /// Of packets to addresses of ours: the rules that claim them.
+    /// Of packets to addresses of ours: the rules that claim them, wherever that leads.
     claiming: Classifier,
     /// The same rules and those that drop.
     inbound: Classifier,
@@ -185,7 +185,10 @@ impl Policy {
         for (tap, address) in &delivered {
             routes.insert(IpNet::from(*address), Route { interface: *tap, via: None });
         }
-        let claiming = |rule: &Rule| rule.inbound().filter(|_| rule.action != Action::Drop);
+        let claiming = |rule: &Rule| {
+            let claims = rule.inbound().filter(|_| rule.action != Action::Drop);
+            claims.map(|matcher| Matcher { to: None, ..matcher })
+        };
         let mut policy = Self {
             through: Classifier::new(rules.iter().map(Rule::through).collect()),
             claiming: Classifier::new(rules.iter().map(claiming).collect()),
@@ -226,8 +229,8 @@ impl Policy {
     /// The first rule that matches a packet to an address of ours from its outside: `static`,
     /// `port-forward` or `drop`. `None` means that no rule wants it.
     ///
-    /// What `to` of a drop rule is compared with is where the claiming rule sends the packet, if one
-    /// matches, else the question's `egress`.
+    /// What `to` is compared with is where the claiming rule sends the packet, if one matches, else
+    /// the question's `egress`.
     #[must_use]
     pub fn inbound(&self, question: &Question) -> Option<RuleId> {
         let mut question = *question;

@@ -143,6 +143,7 @@ impl Rule {
             // The other direction: it comes from where the rule leads to.
             Action::Static(map) => Some(Matcher {
                 from: self.matcher.to,
+                to: self.matcher.from,
                 destination: vec![map.outside],
                 ..Matcher::default()
             }),

@@ -198,3 +198,6 @@ fn places_count_characters_and_quotes_cannot_break_lines() {
     assert_eq!((place(1), place(2)), ((2, 1), (3, 1)));
     assert_eq!(problems[2].message, "unknown key `a\\n\\u{1b}b`");
 }
+
+mod claims;
+mod kernel;

@@ -4,17 +4,23 @@
 //! of it could be read, so that ids keep counting in the order of the text and others that refer to
 //! it by name get no error of their own. Nothing is compiled if anything was reported as an error.
 
+mod claims;
+mod gateways;
 mod interfaces;
 mod pools;
 mod routes;
 mod rules;
 mod services;
 mod settings;
+mod useless;
 mod values;
 
 use std::ops::Range;
 
+use ipnet::IpNet;
 use toml::Spanned;
+
+use self::claims::Surroundings;
 
 use crate::kernel::KernelFacts;
 use crate::model::{Element, Model, Named};
@@ -32,18 +38,19 @@ pub(crate) fn validate(
     let settings = settings::appliance(&model.appliance, report);
     let links = interfaces::validate(&model.interfaces, kernel, report);
     let routes = routes::validate(model, &links, kernel, report);
-    let pools = pools::validate(&model.pools, &links, &routes.listed, report);
+    let (pools, prefixes) = pools::validate(&model.pools, &links, &routes.listed, report);
     let (rules, delivered) = rules::validate(model, &links, &pools, report);
-    let parts = Parts {
-        services: services::validate(model, &links, &pools, &rules, report),
-        pools,
-        rules,
-        delivered,
-        timeouts: settings::timeouts(&model.timeouts, report),
-        limits: settings::limits(&model.limits, report),
-        interfaces: links.interfaces,
-        routes: routes.compiled(),
-    };
+    let services = services::validate(model, &links, &pools, &rules, report);
+    let around = Surroundings { links: &links, routes: &routes.listed, pools: &prefixes };
+    claims::check(model, &rules, &services, &around, report);
+    let (timeouts, limits) =
+        (settings::timeouts(&model.timeouts, report), settings::limits(&model.limits, report));
+    if !report.has_errors() {
+        useless::warn(&rules, &pools, model, report);
+    }
+    let services = services.into_iter().map(|(_, service)| service).collect();
+    let (interfaces, routes) = (links.interfaces, routes.compiled());
+    let parts = Parts { interfaces, routes, pools, rules, services, delivered, timeouts, limits };
     (!report.has_errors()).then(|| (Policy::compile(parts), settings))
 }
 
@@ -75,8 +82,12 @@ fn unique_name<T: Named>(
     report: &mut Report<'_>,
 ) -> String {
     let element = &elements[index];
-    let example = format!("\"{}\"", if what == "interface" { "inside" } else { "egress" });
-    let Some(name) = required(element, element.keys.name(), "name", &example, report) else {
+    let example = match what {
+        "interface" => "\"inside\"",
+        "service" => "\"health\"",
+        _ => "\"egress\"",
+    };
+    let Some(name) = required(element, element.keys.name(), "name", example, report) else {
         return format!("{what} {}", index + 1);
     };
     let text = name.get_ref().as_str();
@@ -118,6 +129,15 @@ fn at_most<T>(what: &str, limit: usize, elements: &[Element<T>], report: &mut Re
     if let Some(surplus) = elements.get(limit) {
         let message = format!("there are {} {what}s, at most {limit} are possible", elements.len());
         report.error(surplus.at.clone(), message, format!("this is {what} {}", limit + 1));
+    }
+}
+
+/// What two prefixes share: the smaller of them, if the other contains it.
+fn overlap<'p>(one: &'p IpNet, other: &'p IpNet) -> Option<&'p IpNet> {
+    match (one.contains(other), other.contains(one)) {
+        (true, _) => Some(other),
+        (_, true) => Some(one),
+        _ => None,
     }
 }
 

@@ -1,25 +1,63 @@
 //! `[[interface]]`: devices, own addresses and the prefixes they connect.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use toml::Spanned;
 
-use super::{Placed, at_most, required, unique_name, values};
-use crate::kernel::{DeviceFacts, KernelFacts};
+use super::routes::Placement;
+use super::{Placed, at_most, gateways, required, unique_name, values};
+use crate::kernel::KernelFacts;
 use crate::model::{self, Addresses, Element};
-use crate::policy::{Interface, InterfaceId};
+use crate::policy::{Backend, Interface, InterfaceId};
 use crate::report::Report;
 use crate::side::InterfaceSet;
 
 /// The interfaces, and every address of theirs with its place.
 pub(super) struct Links {
+    /// Nothing was left to a kernel that nobody asked.
+    pub(super) complete: bool,
     pub(super) interfaces: Vec<Interface>,
     pub(super) addresses: Vec<(InterfaceId, Placed<IpNet>)>,
     pub(super) gateways: Vec<(InterfaceId, Placed<IpAddr>)>,
 }
 
+impl Default for Links {
+    fn default() -> Self {
+        let (interfaces, addresses, gateways) = (Vec::new(), Vec::new(), Vec::new());
+        Self { complete: true, interfaces, addresses, gateways }
+    }
+}
+
 impl Links {
+    /// Which link or router has an address of the prefix, in words, and the line that says so.
+    pub(super) fn owner(
+        &self,
+        prefix: &IpNet,
+        routes: &[Placement],
+        report: &Report<'_>,
+    ) -> Option<(String, usize)> {
+        let own = self.addresses.iter().find(|(_, own)| prefix.contains(&own.value.addr()));
+        if let Some((id, own)) = own {
+            let (address, name) = (own.value.addr(), self.name(*id));
+            let message = if self.interfaces[usize::from(id.0)].from_kernel {
+                format!("{address} is the kernel's on `{name}`: its stack would answer with RST")
+            } else {
+                format!("{address} is the address of interface `{name}`")
+            };
+            return Some((message, report.line(own.at.start)));
+        }
+        let gateway = self.gateways.iter().find(|(_, own)| prefix.contains(&own.value));
+        if let Some((id, own)) = gateway {
+            let message = format!("{} is a gateway address of `{}`", own.value, self.name(*id));
+            return Some((message, report.line(own.at.start)));
+        }
+        let mut routers = routes.iter().filter_map(|route| route.via.as_ref());
+        let router = routers.find(|via| prefix.contains(&via.value))?;
+        Some((format!("{} is a router's address", router.value), report.line(router.at.start)))
+    }
+
     /// The interface to whose connected prefixes the address belongs; the longest one decides.
     pub(super) fn connected(&self, address: IpAddr) -> Option<InterfaceId> {
         self.addresses
@@ -39,80 +77,77 @@ pub(super) fn validate(
     kernel: Option<&KernelFacts>,
     report: &mut Report<'_>,
 ) -> Links {
-    let mut links = Links { interfaces: Vec::new(), addresses: Vec::new(), gateways: Vec::new() };
+    let mut links = Links::default();
     if elements.is_empty() {
         let hint = "add an [[interface]] with `name`, `device` and `addresses`";
         report.error(0..0, "there is no interface", hint);
     }
     at_most("interface", MAX_INTERFACES, elements, report);
     for (index, element) in elements.iter().enumerate().take(MAX_INTERFACES) {
-        let keys = &element.keys;
         let name = interface_name(index, elements, report);
         let device = device(index, elements, report);
+        let from_kernel = from_kernel(element, report);
+        let id = InterfaceId(index as u8);
         for address in addresses(element, report) {
-            place(&mut links, InterfaceId(index as u8), &name, address, report);
+            place(&mut links, id, &name, address, report);
         }
-        let facts = kernel.filter(|_| from_kernel(element)).map(|kernel| (kernel, &device));
-        if let Some((kernel, device)) = facts {
-            for address in kernel_addresses(element, kernel.device(device), device, report) {
-                place(&mut links, InterfaceId(index as u8), &name, address, report);
+        if let Some(kernel) = kernel.filter(|_| from_kernel) {
+            for address in kernel_addresses(element, kernel, &device, report) {
+                place(&mut links, id, &name, address, report);
             }
         }
-        let own = links.addresses.iter().filter(|(id, _)| usize::from(id.0) == index);
-        let addresses = own.map(|(_, address)| address.value).collect();
-        let mtu = keys
-            .mtu
-            .as_ref()
-            .and_then(|mtu| values::integer("mtu", mtu, MIN_MTU..=u16::MAX.into(), report));
-        let gateways = gateway_addresses(element, report);
-        links.gateways.extend(gateways.iter().cloned().map(|own| (InterfaceId(index as u8), own)));
-        links.interfaces.push(Interface {
+        let gateways = gateways::addresses(element, &links, report);
+        links.gateways.extend(gateways.iter().cloned().map(|address| (id, address)));
+        let known = !from_kernel || kernel.is_some();
+        links.complete &= known;
+        let own = links.addresses.iter().filter(|(owner, _)| *owner == id);
+        let keys = &element.keys;
+        let mtu = keys.mtu.as_ref();
+        let mtu = mtu.and_then(|mtu| values::integer("mtu", mtu, MTUS, report));
+        let interface = Interface {
             name,
             device,
             backend: keys.backend.as_ref().map(|backend| *backend.get_ref()).unwrap_or_default(),
-            addresses,
-            from_kernel: from_kernel(element),
+            addresses: own.map(|(_, address)| address.value).collect(),
+            from_kernel,
             gateway_addresses: gateways.into_iter().map(|address| address.value).collect(),
-            router_advertisements: keys
-                .router_advertisements
-                .as_ref()
-                .is_some_and(|on| *on.get_ref()),
+            router_advertisements: gateways::advertises(element, id, &links, known, report),
             mtu: mtu.map(|mtu| mtu as u16),
-        });
+        };
+        links.interfaces.push(interface);
     }
     links
 }
 
-pub(super) fn from_kernel(element: &Element<model::Interface>) -> bool {
-    matches!(element.keys.addresses.as_ref().map(Spanned::get_ref), Some(Addresses::Kernel))
+/// Whether addresses are learned. A tap device is made by us: there is nothing to learn of it.
+fn from_kernel(element: &Element<model::Interface>, report: &mut Report<'_>) -> bool {
+    let Some(addresses) = &element.keys.addresses else { return false };
+    let learned = matches!(addresses.get_ref(), Addresses::Kernel);
+    let backend = element.keys.backend.as_ref().map(Spanned::get_ref);
+    if learned && matches!(backend, Some(Backend::Tap | Backend::TunTap)) {
+        let message = "a tap interface cannot learn its addresses from the kernel";
+        let hint = "the device is made by us: list them, addresses = [\"10.0.0.1/24\"]";
+        report.error(addresses.span(), message, hint);
+    }
+    learned
 }
 
-/// The addresses of the device, at the place where the text leaves them to the kernel.
+/// The addresses of the device, at the place where the text leaves them to the kernel. Without those
+/// that hold on one link only: every link has `fe80::/64`.
 fn kernel_addresses(
     element: &Element<model::Interface>,
-    facts: Option<&DeviceFacts>,
+    kernel: &KernelFacts,
     device: &str,
     report: &mut Report<'_>,
 ) -> Vec<Placed<IpNet>> {
     let at = element.place("addresses").unwrap_or_else(|| element.at.clone());
-    let Some(facts) = facts else {
+    let Some(facts) = kernel.device(device) else {
         let message = format!("the kernel has no device \"{device}\"");
         report.error(at, message, "`ip link` lists the devices: addresses are learned from it");
         return Vec::new();
     };
-    facts.addresses.iter().map(|net| Placed { at: at.clone(), value: *net }).collect()
-}
-
-fn gateway_addresses(
-    element: &Element<model::Interface>,
-    report: &mut Report<'_>,
-) -> Vec<Placed<IpAddr>> {
-    let Some(list) = &element.keys.gateway_addresses else { return Vec::new() };
-    let place = |value: &Spanned<String>| {
-        let address = values::host_address(value, report)?;
-        Some(Placed { at: value.span(), value: address })
-    };
-    list.get_ref().iter().filter_map(place).collect()
+    let addresses = facts.addresses.iter().filter(|net| values::is_routed(net));
+    addresses.map(|net| Placed { at: at.clone(), value: *net }).collect()
 }
 
 /// Interface names are also parts of file names and of `--in NAME=FILE`.
@@ -211,4 +246,4 @@ fn place(
 const MAX_INTERFACES: usize = InterfaceSet::CAPACITY;
 
 /// RFC 791 §3.2: "Every internet module must be able to forward a datagram of 68 octets".
-const MIN_MTU: u32 = 68;
+const MTUS: RangeInclusive<u32> = 68..=65_535;

@@ -6,10 +6,13 @@ use ipnet::IpNet;
 
 use super::interfaces::Links;
 use super::routes::Placement;
-use super::{Placed, at_most, required, unique_name, values};
+use super::{Placed, at_most, overlap, required, unique_name, values};
 use crate::model::{self, Element};
-use crate::pool::{Pool, address_count};
+use crate::pool::{Filtering, Mapping, Pool, address_count};
 use crate::report::Report;
+
+/// Every prefix of every pool: the pool's name and the place.
+pub(super) struct Prefixes(pub(super) Vec<(String, Placed<IpNet>)>);
 
 /// A prefix that a pool claims, to compare later ones with.
 struct Claim {
@@ -23,7 +26,7 @@ pub(super) fn validate(
     links: &Links,
     routes: &[Placement],
     report: &mut Report<'_>,
-) -> Vec<Pool> {
+) -> (Vec<Pool>, Prefixes) {
     at_most("pool", u16::MAX.into(), elements, report);
     let mut claims = Vec::new();
     let mut pools: Vec<Pool> = Vec::new();
@@ -33,6 +36,8 @@ pub(super) fn validate(
         let ports = keys.ports.as_ref().and_then(|ports| values::ports(ports, report));
         let ports = ports.unwrap_or(DEFAULT_PORTS);
         let addresses = addresses(element, report);
+        check_family(&addresses, report);
+        check_filtering(keys, report);
         for prefix in &addresses {
             check_neighbours(prefix, links, routes, report);
             let claim = Claim { pool: index, prefix: prefix.clone(), ports: ports.clone() };
@@ -53,7 +58,9 @@ pub(super) fn validate(
             ping: keys.ping.unwrap_or(true),
         });
     }
-    pools
+    let named = |claim: Claim| (pools[claim.pool].name.clone(), claim.prefix);
+    let prefixes = Prefixes(claims.into_iter().map(named).collect());
+    (pools, prefixes)
 }
 
 fn addresses(element: &Element<model::Pool>, report: &mut Report<'_>) -> Vec<Placed<IpNet>> {
@@ -82,6 +89,29 @@ fn addresses(element: &Element<model::Pool>, report: &mut Report<'_>) -> Vec<Pla
     addresses
 }
 
+/// All prefixes of one pool are of one family.
+fn check_family(addresses: &[Placed<IpNet>], report: &mut Report<'_>) {
+    let Some((first, rest)) = addresses.split_first() else { return };
+    let is_v4 = first.value.addr().is_ipv4();
+    if let Some(other) = rest.iter().find(|other| other.value.addr().is_ipv4() != is_v4) {
+        let message = format!("a pool cannot have {} and {} both", first.value, other.value);
+        let hint = "make two pools, one of IPv4 and one of IPv6, each with its rule";
+        report.error(other.at.clone(), message, hint);
+    }
+}
+
+/// RFC 4787 §5: who may send to a mapping is asked of mappings; ports that remotes share have none.
+fn check_filtering(keys: &model::Pool, report: &mut Report<'_>) {
+    let Some(filtering) = &keys.filtering else { return };
+    if keys.mapping == Some(Mapping::EndpointDependent)
+        && *filtering.get_ref() != Filtering::AddressAndPortDependent
+    {
+        let message = "this `filtering` cannot be had with mapping = \"endpoint-dependent\"";
+        let hint = "ports are shared between remotes, each sees its own: remove `filtering`";
+        report.error(filtering.span(), message, hint);
+    }
+}
+
 /// The addresses of a pool are ours alone: not an interface's, not a next hop's.
 fn check_neighbours(
     prefix: &Placed<IpNet>,
@@ -89,23 +119,9 @@ fn check_neighbours(
     routes: &[Placement],
     report: &mut Report<'_>,
 ) {
-    for (interface, own) in &links.addresses {
-        let address = own.value.addr();
-        if prefix.value.contains(&address) {
-            let name = links.name(*interface);
-            let message = format!("{address} is the address of interface `{name}`");
-            let hint =
-                format!("see line {}: give the pool other addresses", report.line(own.at.start));
-            report.error(prefix.at.clone(), message, hint);
-        }
-    }
-    for via in routes.iter().filter_map(|route| route.via.as_ref()) {
-        if prefix.value.contains(&via.value) {
-            let message = format!("{} is a router's address", via.value);
-            let hint =
-                format!("see line {}: give the pool other addresses", report.line(via.at.start));
-            report.error(prefix.at.clone(), message, hint);
-        }
+    if let Some((message, line)) = links.owner(&prefix.value, routes, report) {
+        let hint = format!("see line {line}: give the pool other addresses");
+        report.error(prefix.at.clone(), message, hint);
     }
 }
 
@@ -113,11 +129,7 @@ fn check_neighbours(
 fn check_claim(claim: &Claim, earlier: &[Claim], pools: &[Pool], report: &mut Report<'_>) {
     let prefix = &claim.prefix.value;
     for other in earlier {
-        let shared = match &other.prefix.value {
-            theirs if theirs.contains(prefix) => prefix,
-            theirs if prefix.contains(theirs) => theirs,
-            _ => continue,
-        };
+        let Some(shared) = overlap(&other.prefix.value, prefix) else { continue };
         let line = report.line(other.prefix.at.start);
         if other.pool == claim.pool {
             let message = format!("the pool has {shared} twice");

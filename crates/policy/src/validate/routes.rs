@@ -62,7 +62,7 @@ pub(super) fn validate(
 /// The kernel's routes by the devices of interfaces whose addresses are the kernel's.
 fn of_interfaces(links: &Links, kernel: Option<&KernelFacts>) -> Vec<(IpNet, Route)> {
     let from_kernel = links.interfaces.iter().enumerate().filter(|(_, link)| link.from_kernel);
-    from_kernel.flat_map(|(index, _)| routes_by(index, links, kernel)).collect()
+    from_kernel.rev().flat_map(|(index, _)| routes_by(index, links, kernel)).collect()
 }
 
 /// What the kernel says of the routes by one interface.
@@ -70,7 +70,8 @@ fn routes_by(index: usize, links: &Links, kernel: Option<&KernelFacts>) -> Vec<(
     let facts = kernel.and_then(|kernel| kernel.device(&links.interfaces[index].device));
     let interface = InterfaceId(index as u8);
     let route = |(net, via): &(IpNet, Option<IpAddr>)| (*net, Route { interface, via: *via });
-    facts.map(|facts| facts.routes.iter().map(route).collect()).unwrap_or_default()
+    let routed = |(net, _): &&(IpNet, Option<IpAddr>)| values::is_routed(net);
+    facts.map(|facts| facts.routes.iter().filter(routed).map(route).collect()).unwrap_or_default()
 }
 
 /// A route `via = "kernel"`: the kernel's routes within its destination.
@@ -84,15 +85,14 @@ fn followed(
     let written = element.keys.destination.as_ref();
     let written = required(element, written, "destination", "\"0.0.0.0/0\"", report);
     let destination = written.and_then(|written| values::prefix(written, report));
-    let named = element.keys.interface.as_ref();
-    let named = named.map(|name| resolve("interface", name, &model.interfaces, report));
-    let (Some(destination), Some(within)) = (
-        destination,
-        named.map_or(Some(0..links.interfaces.len()), |index| index.map(|index| index..index + 1)),
-    ) else {
-        return Vec::new();
+    let all = 0..links.interfaces.len();
+    let within = match &element.keys.interface {
+        Some(name) => resolve("interface", name, &model.interfaces, report).map(|at| at..at + 1),
+        None => Some(all),
     };
-    let learned = within.flat_map(|index| routes_by(index, links, kernel));
+    let (Some(destination), Some(within)) = (destination, within) else { return Vec::new() };
+    // Where two devices have a route to the same place, that of the first interface stands.
+    let learned = within.rev().flat_map(|index| routes_by(index, links, kernel));
     learned.filter(|(net, _)| destination.contains(net)).collect()
 }
 
@@ -152,7 +152,8 @@ fn egress(
             let hint = "add via = \"192.0.2.2\", the router's address";
             report.error(element.at.clone(), message, hint);
         }
-        Some(via) if connected.is_none() => report.error(
+        // Where it is connected may be what the kernel was not asked.
+        Some(via) if connected.is_none() && links.complete => report.error(
             via.at.clone(),
             format!("{} is on no connected prefix", via.value),
             "name the link it is on: interface = \"outside\"",

@@ -44,20 +44,15 @@ pub(super) fn validate(
         let matcher = matcher(element, &action, model, pools, report);
         rules.push(Rule { name, action, drain: keys.drain.unwrap_or(false), matcher });
     }
-    // A condition that could not be read stands for any: nothing can be said about its rule.
-    if !report.has_errors() {
-        warn_useless(&rules, model, report);
-    }
     (rules, delivered)
 }
 
 fn check_keys(element: &Element<model::Rule>, kind: RuleKind, report: &mut Report<'_>) {
     for (key, at) in &element.written {
-        let known = |keys: &[&str]| keys.contains(&key.as_str());
-        let somewhere = RULE_KINDS.iter().filter(|kind| known(kind.keys()));
+        let somewhere = RuleKind::ALL.iter().filter(|kind| kind.takes(key));
         let takers: Vec<&str> = somewhere.map(|kind| kind.text()).collect();
         // A key of no kind at all was reported when it was read.
-        if takers.is_empty() || known(RuleKind::COMMON_KEYS) || known(kind.keys()) {
+        if takers.is_empty() || kind.takes(key) {
             continue;
         }
         let message = format!("`{key}` does not apply to kind = \"{}\"", kind.text());
@@ -111,11 +106,13 @@ fn matcher(
     let mut ports = |ports: &Option<Spanned<model::Word>>| values::ports(ports.as_ref()?, report);
     let source_ports = ports(&keys.source_ports);
     let destination_ports = ports(&keys.destination_ports);
-    let pool = match action {
+    let own = match action {
         Action::SourceNat(pool) => pools.get(usize::from(pool.0)).and_then(Family::of_pool),
-        _ => None,
+        Action::PortForward(forward) => Some(Family::of_address(forward.address)),
+        Action::Static(_) | Action::Bypass | Action::Drop => None,
     };
-    check_families(element, pool, protocol, report);
+    let own = (if matches!(action, Action::PortForward(_)) { "address" } else { "pool" }, own);
+    check_families(element, own, protocol, report);
     check_ports(element, protocol, report);
     Matcher { from, to, protocol, source, destination, source_ports, destination_ports }
 }
@@ -155,13 +152,13 @@ fn prefixes(
 /// Every condition of a rule must be able to hold for packets of one family.
 fn check_families(
     element: &Element<model::Rule>,
-    pool: Option<Family>,
+    own: (&'static str, Option<Family>),
     protocol: Option<Protocol>,
     report: &mut Report<'_>,
 ) {
     let keys = &element.keys;
     let conditions = [
-        ("pool", pool),
+        own,
         ("protocol", protocol.and_then(Family::of_protocol)),
         ("source", Family::of_prefixes(keys.source.as_ref())),
         ("destination", Family::of_prefixes(keys.destination.as_ref())),
@@ -195,8 +192,11 @@ impl Family {
     }
 
     fn of_pool(pool: &Pool) -> Option<Self> {
-        let first = pool.addresses.first()?;
-        Some(if first.addr().is_ipv4() { Self::V4 } else { Self::V6 })
+        pool.addresses.first().map(|first| Self::of_address(first.addr()))
+    }
+
+    fn of_address(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
     /// `None` if the list lets both through, or nothing can be said.
@@ -233,44 +233,5 @@ fn check_ports(
     }
 }
 
-/// What is allowed but has no effect: no rule at all, a rule behind another, a pool without a rule.
-fn warn_useless(rules: &[Rule], model: &Model, report: &mut Report<'_>) {
-    if rules.is_empty() {
-        let hint = "add a [[rule]]: what no rule matches is dropped (`no_rule`)";
-        report.warning(0..0, "there is no rule: every new session will be dropped", hint);
-        return;
-    }
-    for (index, pool) in model.pools.iter().enumerate() {
-        let action = Action::SourceNat(PoolId(index as u16));
-        let Some(name) = pool.keys.name.as_ref().map(Spanned::get_ref) else { continue };
-        if rules.iter().all(|rule| rule.action != action) {
-            let hint = format!("add pool = \"{name}\" to a [[rule]], or remove the pool");
-            report.warning(pool.at.clone(), format!("no rule uses the pool `{name}`"), hint);
-        }
-    }
-    for (index, rule) in rules.iter().enumerate() {
-        let covers = |earlier: &Rule| earlier.matcher.covers(&rule.matcher);
-        let Some(earlier) = rules[..index].iter().position(covers) else { continue };
-        let (name, first) = (&rule.name, &rules[earlier].name);
-        let message = format!("rule `{name}` is never reached: `{first}` matches all of it");
-        let line = report.line(model.rules[earlier].at.start);
-        let hint = format!("the first match wins: move it before line {line}, or remove it");
-        report.warning(model.rules[index].at.clone(), message, hint);
-    }
-}
-
 /// Comparing and compiling so many takes two seconds; the work grows with the square.
 const MAX_RULES: usize = 10_000;
-
-const RULE_KINDS: &[RuleKind] = &[
-    RuleKind::SourceNat,
-    RuleKind::Bypass,
-    RuleKind::Drop,
-    RuleKind::Static,
-    RuleKind::PortForward,
-    RuleKind::LoadBalance,
-    RuleKind::Nat64,
-    RuleKind::Siit,
-    RuleKind::Nptv6,
-    RuleKind::Deliver,
-];

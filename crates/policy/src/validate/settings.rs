@@ -23,7 +23,9 @@ pub(super) fn appliance(element: &Element<model::Appliance>, report: &mut Report
     let workers = keys.workers.as_ref();
     let workers =
         workers.and_then(|value| values::integer("workers", value, 0..=MAX_WORKERS, report));
-    let mut socket = |value: &Option<Spanned<String>>| values::socket(value.as_ref()?, report);
+    let mut socket = |value: &Option<Spanned<String>>| {
+        values::socket(value.as_ref()?, "\"127.0.0.1:9464\" or \"[::1]:9464\"", report)
+    };
     let (metrics, health) = (socket(&keys.metrics), socket(&keys.health));
     let path = keys.control_socket.as_ref();
     let control_socket = path.and_then(|path| control_socket(path, report));

@@ -112,6 +112,13 @@ pub(super) fn usable(prefix: IpNet, value: &Spanned<String>, report: &mut Report
     false
 }
 
+/// Whether an address or destination of the kernel's has a meaning beyond one link or host.
+pub(super) fn is_routed(net: &IpNet) -> bool {
+    let prefix = net.trunc();
+    LINK_LOCAL.iter().all(|special| !special.contains(&prefix))
+        && SPECIAL.iter().all(|(special, _)| !special.contains(&prefix))
+}
+
 pub(super) fn ports(value: &Spanned<Word>, report: &mut Report<'_>) -> Option<RangeInclusive<u16>> {
     let text = value.get_ref().0.as_str();
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -143,12 +150,17 @@ pub(super) fn protocol(value: &Spanned<Word>, report: &mut Report<'_>) -> Option
     protocol
 }
 
-pub(super) fn socket(value: &Spanned<String>, report: &mut Report<'_>) -> Option<SocketAddr> {
+/// An address with a port; `example` shows how it is written.
+pub(super) fn socket(
+    value: &Spanned<String>,
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<SocketAddr> {
     let text = value.get_ref();
     let socket = text.parse().ok();
     if socket.is_none() {
         let message = format!("\"{text}\" is not an address with a port");
-        report.error(value.span(), message, "write it as \"127.0.0.1:9464\" or \"[::1]:9464\"");
+        report.error(value.span(), message, format!("write it as {example}"));
     }
     socket
 }
@@ -171,6 +183,9 @@ const SPECIAL: &[(IpNet, &str)] = &[
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "the loopback address"),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast"),
 ];
+
+/// Addresses that are the same on every link (RFC 4291 §2.5.6).
+const LINK_LOCAL: &[IpNet] = &[v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10)];
 
 const fn v4(bytes: [u8; 4], length: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_octets(bytes), length))

@@ -85,7 +85,7 @@ pub(super) fn deliver(element: &Element<Rule>, report: &mut Report<'_>) -> Optio
 }
 
 fn target(value: &Spanned<String>, report: &mut Report<'_>) -> Option<SocketAddr> {
-    let target: SocketAddr = values::socket(value, report)?;
+    let target: SocketAddr = values::socket(value, "\"10.0.0.2:80\" or \"[fd00::2]:80\"", report)?;
     if target.port() == 0 {
         report.error(value.span(), "port 0 cannot be used", "the first port is 1");
         return None;
