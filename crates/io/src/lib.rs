@@ -3,6 +3,7 @@
 //!
 //! - [`af_packet`]: packet sockets on a kernel device, super-packets and partial checksums whole.
 //! - [`memory`]: ports made of memory, for tests.
+//! - [`pcap`]: capture files.
 //! - [`link`]: what the kernel says of a device.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
@@ -15,3 +16,4 @@ pub mod kernel_forwarding;
 pub mod link;
 pub mod memory;
 mod netlink;
+pub mod pcap;
