@@ -59,20 +59,21 @@ impl<B: SplitByteSlice> Query<B> {
     }
 }
 
-/// Whether `packet` may carry a query (RFC 3810 §5.1.14, §6.2): from a link-local address, over one
-/// hop, with a Router Alert, which an ICMPv6 echo of the same bytes would not have. Its checksum is
-/// checked by [`Icmpv6::checksum_is_valid`].
-pub fn may_be_query(packet: &Ipv6<&[u8]>) -> bool {
-    packet.source().is_unicast_link_local()
-        && packet.hop_limit() == HOP_LIMIT
-        && packet.next_header() == Protocol::HOP_BY_HOP
-        && has_router_alert(packet.payload())
+/// The ICMPv6 message of a packet that may carry a query (RFC 3810 §5.1.14, §6.2): from a link-local
+/// address, over one hop, with a Router Alert. Whether it is one, [`Query::parse`] says; its checksum
+/// is checked by [`Icmpv6::checksum_is_valid`].
+pub fn query_message<'p>(packet: &'p Ipv6<&[u8]>) -> Option<&'p [u8]> {
+    let from_router = packet.source().is_unicast_link_local() && packet.hop_limit() == HOP_LIMIT;
+    if !from_router || packet.next_header() != Protocol::HOP_BY_HOP {
+        return None;
+    }
+    let [next_header, len, ..] = *packet.payload() else { return None };
+    let (options, message) = packet.payload().split_at_checked((usize::from(len) + 1) * 8)?;
+    (next_header == Protocol::ICMPV6.0 && has_router_alert(&options[2..])).then_some(message)
 }
 
-/// Whether the hop-by-hop options at the front of `bytes` hold a Router Alert (RFC 2711 §2.1).
-fn has_router_alert(bytes: &[u8]) -> bool {
-    let Some(&len) = bytes.get(1) else { return false };
-    let Some(mut options) = bytes.get(2..(usize::from(len) + 1) * 8) else { return false };
+/// Whether these hop-by-hop options hold a Router Alert (RFC 2711 §2.1).
+fn has_router_alert(mut options: &[u8]) -> bool {
     while let Some((&kind, rest)) = options.split_first() {
         if kind == OPTION_PAD1 {
             options = rest;
@@ -214,7 +215,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::{
-        MAX_RECORDS, Query, Record, RecordKind, emit_report, has_router_alert, may_be_query,
+        MAX_RECORDS, Query, Record, RecordKind, emit_report, has_router_alert, query_message,
         report_len,
     };
     use crate::error::{Field, Layer, ParseError};
@@ -302,18 +303,18 @@ mod tests {
     fn a_query_comes_from_the_link_with_a_router_alert() {
         let mut packet = [0; report_len(1)];
         emit_report(&mut packet, OURS, &[Record { kind: RecordKind::IsExclude, group: GROUP }]);
-        let accepted = |packet: &[u8]| may_be_query(&Ipv6::parse(packet).unwrap());
-        assert!(accepted(&packet));
-        for (at, value) in [(6, 58), (7, 2), (8, 0x20), (42, 1), (43, 1), (41, 9)] {
+        let message =
+            |packet: &[u8]| query_message(&Ipv6::parse(packet).unwrap()).map(<[u8]>::to_vec);
+        assert_eq!(message(&packet).as_deref(), Some(&packet[48..]));
+        for (at, value) in [(6, 58), (7, 2), (8, 0x20), (42, 1), (43, 1), (41, 9), (40, 6)] {
             let mut wrong = packet;
             wrong[at] = value;
-            assert!(!accepted(&wrong), "byte {at}");
+            assert_eq!(message(&wrong), None, "byte {at}");
         }
-        assert!(has_router_alert(&[58, 0, 1, 0, 5, 2, 0, 0]), "behind padding");
-        assert!(has_router_alert(&[58, 0, 0, 0, 5, 2, 0, 0]), "behind single bytes of padding");
-        for len in 0..8 {
-            assert!(!has_router_alert(&[58, 0, 5, 2, 0, 0, 1, 0][..len]), "{len} bytes");
-        }
-        assert!(!has_router_alert(&[58, 0, 1, 4, 0, 0, 0, 5]), "an option beyond the end");
+        assert!(has_router_alert(&[1, 0, 5, 2, 0, 0]), "behind padding");
+        assert!(has_router_alert(&[0, 0, 5, 2, 0, 0]), "behind single bytes of padding");
+        assert!(!has_router_alert(&[5]) && !has_router_alert(&[]), "cut off");
+        assert!(!has_router_alert(&[1, 4, 0, 0, 0, 5]), "an option that ends where they end");
+        assert!(!has_router_alert(&[1, 5, 0, 0, 0, 5, 5, 2]), "an option beyond the end");
     }
 }

@@ -11,7 +11,7 @@ use mooring_wire::icmpv4::Icmpv4;
 use mooring_wire::icmpv6::Icmpv6;
 use mooring_wire::ipv4::Ipv4;
 use mooring_wire::ipv6::Ipv6;
-use mooring_wire::mld::{Query, may_be_query};
+use mooring_wire::mld::{Query, query_message};
 use mooring_wire::ndp::{NeighborAdvertisement, NeighborSolicitation};
 use mooring_wire::quote::QuotedIpv4;
 use mooring_wire::router::RouterSolicitation;
@@ -181,7 +181,7 @@ fn walk_ndp(bytes: &[u8]) {
         black_box((query.group(), query.max_response_millis()));
     }
     if let Ok(packet) = Ipv6::parse(bytes) {
-        black_box(may_be_query(&packet));
+        black_box(query_message(&packet));
     }
 }
 

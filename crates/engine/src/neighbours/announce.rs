@@ -1,4 +1,5 @@
-//! What we say unasked: that an address is ours now, and that it still is.
+//! What we say unasked: that an address is ours now, and that it still is. With the first word goes
+//! the question whether it is anybody else's.
 //!
 //! An announcement is repeated by a fixed schedule, in case the first is lost or a switch is still
 //! learning. Every repetition waits equally long, so each stage of the schedule is a queue in order
@@ -12,7 +13,7 @@ use mooring_policy::InterfaceId;
 use mooring_session::Tick;
 
 use super::life::NEVER;
-use super::{InterfaceLink, Neighbours, arp, ndp};
+use super::{InterfaceLink, Neighbours, Role, arp, ndp};
 use crate::outbox::Outbox;
 
 /// Announcements under way, and the defences of the last seconds.
@@ -35,9 +36,17 @@ struct Announcement {
 }
 
 impl Neighbours {
-    /// Tells the link that `address` is ours: at the next poll, 100 ms and 1 s later. False when
-    /// [`ANNOUNCEMENTS`] are under way already, or after [`Neighbours::go_offline`].
+    /// Takes `address` up: tells the link that it is ours at the next poll, 100 ms and 1 s later, asks
+    /// whether anybody else uses it, and listens to its solicited-node group. Without waiting for
+    /// answers: one who contradicts is a [`Conflict`](super::Conflict). False when nothing is
+    /// announced: [`ANNOUNCEMENTS`] are under way already, or [`Neighbours::go_offline`] was called.
     pub fn announce(&mut self, interface: InterfaceId, address: IpAddr, now: Tick) -> bool {
+        if let IpAddr::V6(address) = address {
+            self.listen_for(interface, address, now);
+        }
+        if self.role == Role::Listener {
+            return true;
+        }
         let under_way: usize = self.announcer.stages.iter().map(VecDeque::len).sum();
         let refused = under_way >= ANNOUNCEMENTS || usize::from(interface.0) >= self.links.len();
         if refused || self.announcer.silent {
@@ -48,10 +57,16 @@ impl Neighbours {
         true
     }
 
-    /// Forgets what is still to be announced of an address that is no longer ours.
-    pub fn withdraw(&mut self, interface: InterfaceId, address: IpAddr) {
+    /// Lets go of an address that is no longer ours: what is still to be announced of it is forgotten,
+    /// its group is left, and who contradicted is right.
+    pub fn withdraw(&mut self, interface: InterfaceId, address: IpAddr, now: Tick) {
         for queue in &mut self.announcer.stages {
             queue.retain(|pending| (pending.interface, pending.address) != (interface, address));
+        }
+        self.conflicts.forget(interface, address);
+        if let IpAddr::V6(address) = address {
+            self.memberships.forget(interface, address, now);
+            self.timers.at(self.memberships.next_due());
         }
     }
 
@@ -66,6 +81,9 @@ impl Neighbours {
         outbox: &mut Outbox,
     ) -> bool {
         let Some(link) = self.links.get(usize::from(interface.0)) else { return false };
+        if self.role == Role::Listener {
+            return false;
+        }
         let defended = &mut self.announcer.defended;
         while defended.front().is_some_and(|oldest| oldest.due <= now) {
             defended.pop_front();
@@ -101,8 +119,12 @@ impl Announcer {
             |stage: &VecDeque<Announcement>| stage.front().is_some_and(|next| next.due <= now);
         let Some(stage) = self.stages.iter().position(due) else { return false };
         let Some(mut next) = self.stages[stage].front().copied() else { return false };
-        if !send(&links[usize::from(next.interface.0)], next.interface, next.address, outbox) {
+        let link = &links[usize::from(next.interface.0)];
+        if !send(link, next.interface, next.address, outbox) {
             return false;
+        }
+        if stage == 0 {
+            probe(link, next.interface, next.address, outbox);
         }
         self.stages[stage].pop_front();
         if let Some(wait) = SCHEDULE.get(stage + 1) {
@@ -110,6 +132,12 @@ impl Announcer {
             self.stages[stage + 1].push_back(next);
         }
         true
+    }
+
+    /// Whether `address` was taken up within the last second.
+    pub(super) fn is_under_way(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        let mut under_way = self.stages.iter().flatten();
+        under_way.any(|pending| (pending.interface, pending.address) == (interface, address))
     }
 
     /// When the next announcement is due.
@@ -128,6 +156,16 @@ fn send(
         IpAddr::V4(address) => arp::announce(link, interface, address, outbox),
         IpAddr::V6(address) => ndp::announce(link, interface, address, outbox),
     }
+}
+
+/// Asks whether anybody else has the address: in the probing form, which no cache learns from (RFC
+/// 5227 §2.1.1, RFC 4862 §5.4.2). Behind the announcement, so that the loss of the last free buffer
+/// costs the question.
+fn probe(link: &InterfaceLink, interface: InterfaceId, address: IpAddr, outbox: &mut Outbox) {
+    match address {
+        IpAddr::V4(address) => arp::probe(link, interface, address, outbox),
+        IpAddr::V6(address) => ndp::probe(link, interface, address, outbox),
+    };
 }
 
 /// How long each frame of an announcement waits after the one before: at 0, 100 ms and 1 s.

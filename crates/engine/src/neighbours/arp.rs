@@ -1,4 +1,4 @@
-//! ARP for IPv4 over Ethernet: what we read from it, and the four frames that we send.
+//! ARP for IPv4 over Ethernet: what we read from it, and the five frames that we send.
 //!
 //! It knows the protocol only; what an answer means for an entry is in `life`.
 
@@ -12,7 +12,7 @@ use mooring_wire::ethernet::{self, EtherType, Ethernet, HEADER_LEN};
 
 use super::life::Word;
 use super::table::Key;
-use super::{Ignored, InterfaceLink, Neighbours, Outcome, State, names_one_machine};
+use super::{Ignored, InterfaceLink, Neighbours, Outcome, Role, State, names_one_machine};
 use crate::outbox::Outbox;
 
 impl Neighbours {
@@ -45,11 +45,19 @@ impl Neighbours {
         }
         // RFC 5227 §2.4: a sender address of ours from another MAC, request or reply.
         if !probe && owned(sender) {
-            return Outcome::Conflict(sender);
+            return match self.role {
+                Role::Speaker => self.contested(interface, sender, message.sender_mac(), now),
+                Role::Listener => Outcome::Ignored(Ignored::NotForUs),
+            };
         }
         let asks_us = message.operation() == REQUEST && owned(target);
         let learned = self.merge(interface, &message, own, asks_us, now, outbox);
-        if asks_us {
+        if asks_us && self.role == Role::Speaker {
+            // RFC 5227 §2.1.1: two who probe at a time are in conflict. Later a probe is none: switches
+            // send them all the time to see who is there, and who means it hears the answer.
+            if probe && self.announcer.is_under_way(interface, target) {
+                self.contested(interface, target, message.sender_mac(), now);
+            }
             return match answer(interface, own, &message, outbox) {
                 true => Outcome::Answered,
                 false => Outcome::Ignored(Ignored::NoBuffer),
@@ -103,6 +111,23 @@ pub(super) fn ask(
         target_ip: target,
     };
     send(interface, to.unwrap_or(Mac::BROADCAST), request, outbox)
+}
+
+/// Asks everybody whether they have `address`, without a sender (RFC 5227 §1.1).
+pub(super) fn probe(
+    link: &InterfaceLink,
+    interface: InterfaceId,
+    address: Ipv4Addr,
+    outbox: &mut Outbox,
+) -> bool {
+    let request = Emit {
+        operation: REQUEST,
+        sender_mac: link.mac,
+        sender_ip: Ipv4Addr::UNSPECIFIED,
+        target_mac: Mac::ZERO,
+        target_ip: address,
+    };
+    send(interface, Mac::BROADCAST, request, outbox)
 }
 
 /// Tells everybody that `address` is ours, as a request (the announcement of RFC 5227 §2.3) and as

@@ -1,19 +1,25 @@
 //! The life of an entry: unreachability detection of RFC 4861 §7.3 in its simple form, one for ARP
 //! and ND.
 //!
-//! | state      | what happens                                   | then                              |
-//! |------------|------------------------------------------------|-----------------------------------|
-//! | incomplete | the first packet is held                       | asks everybody                    |
-//! |            | a second without an answer                     | asks again; after three: failed   |
-//! |            | an answer; any other word of its address       | reachable; stale                  |
-//! | reachable  | 30 s after the last answer, used / unused      | probe / stale                     |
-//! |            | an unasked word of another address             | stale                             |
-//! | stale      | a packet uses it                               | probe                             |
-//! | probe      | begins                                         | asks it alone                     |
-//! |            | a second without an answer                     | asks again; after three: failed   |
-//! |            | an answer                                      | reachable                         |
-//! | failed     | a packet is held                               | incomplete                        |
-//! |            | any word of its address                        | as in incomplete                  |
+//! What becomes of an entry, by its state (rows) and by what happens to it:
+//!
+//! | state      | a packet for it  | an answer to us  | an unasked word: new address / same | its timer                         |
+//! |------------|------------------|------------------|-------------------------------------|-----------------------------------|
+//! | incomplete | held; asks all   | reachable (frees)| stale (frees) / -                   | 1 s: asks all; after 3: failed    |
+//! | reachable  | leaves           | reachable        | stale / stays                       | 30 s: used: probe; unused: stale  |
+//! | stale      | leaves; probe    | reachable        | stale / stays                       | none                              |
+//! | probe      | leaves           | reachable        | stale / stays                       | 1 s: asks it; after 3: failed     |
+//! | failed     | incomplete \*    | reachable (frees)| stale (frees) / -                   | none                              |
+//! | permanent  | leaves           | stays            | stays                               | none                              |
+//!
+//! \* A neighbour that was never heard is not asked again for a second: the packet is dropped. One that
+//! was there and went may have a new address: all are asked at once.
+//!
+//! "Frees": the packets that were held leave. "Failed" drops them, and their senders may be told
+//! ([`Neighbours::next_unreachable`]). An unasked word without the override flag of neighbor discovery
+//! never changes a known address; it makes a reachable entry stale (RFC 4861 §7.2.5). Any state but
+//! permanent becomes vacant when nobody uses the entry and its room is needed, or at once when it knows
+//! no address.
 //!
 //! Packets flow in reachable, stale and probe. There is no DELAY state: it waits for a hint of the
 //! upper layer, and an appliance in the middle never gets one.
@@ -29,8 +35,8 @@ use mooring_session::{NextHopIndex, Tick};
 use mooring_wire::Mac;
 
 use super::queue::SlotQueue;
-use super::table::Mark;
-use super::{Neighbours, arp, ndp};
+use super::table::{Key, Mark};
+use super::{Neighbours, Unreachable, arp, ndp};
 use crate::outbox::Outbox;
 
 /// Where an entry stands in its life.
@@ -190,7 +196,7 @@ impl Neighbours {
         }
         if let Some(slot) = self.due(&self.timers.asked, now) {
             if self.table.entry(slot).attempts >= MAX_SOLICITS {
-                return Some(self.fail(slot, now, outbox));
+                return Some(self.fail(slot, now));
             }
             self.ask(slot, now, outbox);
             return Some(0);
@@ -264,7 +270,7 @@ impl Neighbours {
 
     /// Gives the neighbour up: its packets are dropped (and counted), and an entry that nobody
     /// uses is forgotten. Sessions keep their index; their next packet asks again.
-    fn fail(&mut self, slot: u16, now: Tick, outbox: &mut Outbox) -> u64 {
+    fn fail(&mut self, slot: u16, now: Tick) -> u64 {
         let unheard = self.table.entry(slot).state == State::Incomplete;
         self.begin(slot, State::Failed, now);
         self.table.set_mark(slot, Mark::Unresolved);
@@ -273,8 +279,9 @@ impl Neighbours {
         // (RFC 1122 §2.3.2.1).
         self.table.entry_mut(slot).due = if unheard { now + FAILED_REST } else { now };
         let mut dropped = 0;
+        let Key { interface, address } = self.table.entry(slot).key;
         while let Some(packet) = self.waiting.pop(&mut self.table.entry_mut(slot).held) {
-            outbox.discard(packet);
+            self.unreachable.push(Unreachable { interface, address, packet });
             dropped += 1;
         }
         self.table.refile(slot);

@@ -20,14 +20,32 @@ pub struct InterfaceLink {
 }
 
 impl InterfaceLink {
-    /// Our link-local address, made from the MAC address (RFC 4291 §2.5.1 and appendix A). It is
-    /// ours without being configured: neighbours that we asked from it ask back for it.
+    /// Our link-local address: the configured one, else [`Self::made_link_local`].
     #[must_use]
-    pub const fn link_local(&self) -> Ipv6Addr {
+    pub fn link_local(&self) -> Ipv6Addr {
+        self.configured_link_local().unwrap_or(self.made_link_local())
+    }
+
+    /// The one that we made, if none is configured. It is ours unasked: neighbours that we asked from
+    /// it ask back for it. A configured one is answered for as the caller says: the kernel may have it.
+    pub(super) fn unconfigured_link_local(&self) -> Option<Ipv6Addr> {
+        self.configured_link_local().is_none().then_some(self.made_link_local())
+    }
+
+    /// The link-local address that belongs to the MAC address (RFC 4291 §2.5.1 and appendix A).
+    #[must_use]
+    pub const fn made_link_local(&self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.mac.0;
         let eui64 = [a ^ 0x02, b, c, 0xff, 0xfe, d, e, f];
         let [s, t, u, v, w, x, y, z] = eui64;
         Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, s, t, u, v, w, x, y, z])
+    }
+
+    fn configured_link_local(&self) -> Option<Ipv6Addr> {
+        self.addresses.iter().find_map(|network| match network.addr() {
+            IpAddr::V6(address) if address.is_unicast_link_local() => Some(address),
+            _ => None,
+        })
     }
 
     /// True for an address that one other machine can have.
@@ -52,8 +70,8 @@ impl InterfaceLink {
             return self.link_local();
         }
         self.source(IpAddr::V6(target), |own| match own {
-            IpAddr::V6(own) => Some(own),
-            IpAddr::V4(_) => None,
+            IpAddr::V6(own) if !own.is_unicast_link_local() => Some(own),
+            _ => None,
         })
         .unwrap_or(self.link_local())
     }

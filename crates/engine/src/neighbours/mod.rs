@@ -8,40 +8,54 @@
 //!
 //! Invariants: nothing is sent in the name of an address that is not ours, nothing is learned from
 //! one who uses ours; an entry in use is never evicted; a held packet is released or dropped and
-//! counted, once; nothing is allocated after [`Neighbours::new`].
+//! counted, once; no packet makes it allocate (taking up an address may).
 //!
 //! It knows no session, no rule and no route: which addresses are ours is asked of the caller.
 //!
 //! Where to read on: `life` has the states of an entry, `arp` and `ndp` the messages, `announce`
-//! what we say unasked, `table` and `hold` the memory.
+//! what we say unasked about addresses, `conflicts` who contradicts, `membership` the multicast groups
+//! (MLDv2), `router` the router advertisements, `table` and `hold` the memory.
 
 mod announce;
 mod arp;
+mod conflicts;
 mod hold;
+mod jitter;
 mod life;
 mod link;
+mod membership;
 mod ndp;
+mod outcome;
 mod queue;
+mod router;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use mooring_packet::Packet;
 use mooring_policy::InterfaceId;
 use mooring_session::{NextHopIndex, Tick};
 use mooring_wire::Mac;
 
 pub use self::announce::{ANNOUNCEMENTS, DEFEND_INTERVAL};
+pub use self::conflicts::{CONFLICT_MEMORY, CONFLICTS, Conflict};
 pub use self::hold::{HELD_IN_ALL, HELD_PER_NEIGHBOUR, HoldRefused};
 pub use self::life::{FAILED_REST, MAX_SOLICITS, REACHABLE_TIME, RETRANSMIT, State};
 pub use self::link::InterfaceLink;
+pub use self::membership::ADDRESSES;
+pub use self::ndp::is_neighbour_message;
+pub use self::outcome::{EntryView, Ignored, Outcome, Polled, Role, Unreachable};
 pub use self::table::L2;
 
 use self::announce::Announcer;
+use self::conflicts::Conflicts;
 use self::hold::WaitingRoom;
 use self::life::{NEVER, Timers};
+use self::membership::Memberships;
+use self::router::Routers;
 use self::table::{Key, Mark, Table};
 use crate::outbox::Outbox;
 
@@ -53,6 +67,12 @@ pub struct Neighbours {
     timers: Timers,
     waiting: WaitingRoom,
     announcer: Announcer,
+    conflicts: Conflicts,
+    memberships: Memberships,
+    routers: Routers,
+    role: Role,
+    /// Who waited in vain since the last poll began.
+    unreachable: Vec<Unreachable>,
 }
 
 impl Neighbours {
@@ -70,15 +90,37 @@ impl Neighbours {
             timers: Timers::new(capacity),
             waiting: WaitingRoom::new(),
             announcer: Announcer::new(),
+            conflicts: Conflicts::new(),
+            memberships: Memberships::new(links),
+            routers: Routers::new(links),
+            role: Role::Speaker,
+            unreachable: Vec::with_capacity(usize::from(HELD_IN_ALL)),
         }
+    }
+
+    /// The same with another role than [`Role::Speaker`], before its first use.
+    #[must_use]
+    pub fn with_role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
     }
 
     /// Takes the links off the wire, for a replay: from now on nothing is said unasked, and on a link
     /// with a peer every new neighbour has that MAC address and is never asked for it.
     pub fn go_offline(&mut self, peers: &[Option<Mac>]) {
         self.announcer.silence();
+        self.memberships.silence();
+        self.routers.silence();
         for (link, peer) in self.links.iter_mut().zip(peers) {
             link.fixed_peer = *peer;
+        }
+    }
+
+    /// Our own addresses on `interface` are these now: what questions are asked from, and the prefixes
+    /// that hosts are told.
+    pub fn set_addresses(&mut self, interface: InterfaceId, addresses: &[IpNet]) {
+        if let Some(link) = self.links.get_mut(usize::from(interface.0)) {
+            link.addresses = addresses.to_vec();
         }
     }
 
@@ -171,6 +213,12 @@ impl Neighbours {
         self.poll_due(now, outbox)
     }
 
+    /// A packet that the last poll gave up because its neighbour does not answer: its sender may be
+    /// told (RFC 1812 §5.2.7.1). The next poll discards those that are left.
+    pub fn next_unreachable(&mut self) -> Option<Unreachable> {
+        self.unreachable.pop()
+    }
+
     /// The interface by which packets for `hop` leave.
     ///
     /// # Panics
@@ -238,75 +286,31 @@ impl Neighbours {
 
     #[cold]
     fn poll_due(&mut self, now: Tick, outbox: &mut Outbox) -> Polled {
+        self.unreachable.drain(..).for_each(|waited| outbox.discard(waited.packet));
+        self.speak(now, outbox);
         let mut dropped = 0;
-        for _ in 0..WORK_PER_POLL {
-            if !self.announcer.step(&self.links, now, outbox) {
-                break;
-            }
-        }
         for _ in 0..WORK_PER_POLL {
             let Some(now_dropped) = self.step(now, outbox) else { break };
             dropped += now_dropped;
         }
-        self.timers.alarm = self.first_timer().min(self.announcer.next_due());
+        let spoken = self.announcer.next_due().min(self.memberships.next_due());
+        self.timers.alarm = self.first_timer().min(spoken).min(self.routers.next_due());
+        if !self.unreachable.is_empty() {
+            self.timers.alarm = Tick::ZERO;
+        }
         Polled { dropped, next_deadline: self.next_deadline() }
     }
-}
 
-/// What a frame that spoke ARP or ND was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It asked for an address of ours; the answer is in the outbox.
-    Answered,
-    /// It told something new about a neighbour.
-    Learned,
-    /// Nothing follows from it.
-    Ignored(Ignored),
-    /// Somebody else uses this address of ours. We keep it; see [`Neighbours::defend`].
-    Conflict(IpAddr),
-}
-
-/// Why nothing follows from an ARP or ND frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ignored {
-    /// It is not a message of its protocol, or breaks one of its rules.
-    Malformed,
-    /// Its ICMPv6 checksum is wrong.
-    BadChecksum,
-    /// Its sender cannot be a neighbour: our own MAC, a group's, or an IP address of no machine.
-    BadSender,
-    /// It concerns neither an address of ours nor a neighbour that we know, or says nothing new.
-    NotForUs,
-    /// It asked for an address of ours, but no buffer was free to answer.
-    NoBuffer,
-}
-
-/// What a poll did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Polled {
-    /// Packets dropped because their neighbour did not answer.
-    pub dropped: u64,
-    /// As [`Neighbours::next_deadline`].
-    pub next_deadline: Option<Tick>,
-}
-
-/// One entry as `show neighbors` prints it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryView {
-    /// The interface that the neighbour is on.
-    pub interface: InterfaceId,
-    /// Its IP address.
-    pub address: IpAddr,
-    /// Its MAC address, where it is known.
-    pub mac: Option<Mac>,
-    /// Where the entry stands in its life.
-    pub state: State,
-    /// Packets that wait for it.
-    pub held: u16,
-    /// Sessions (and others) that use it.
-    pub users: u32,
-    /// When the state began, or the neighbour last answered.
-    pub since: Tick,
+    /// Says what is due unasked. Groups are joined before an address in them is probed for (RFC 4862
+    /// §5.4.2).
+    fn speak(&mut self, now: Tick, outbox: &mut Outbox) {
+        let mut budget = 0..WORK_PER_POLL;
+        while budget.next().is_some() && self.memberships.step(&self.links, now, outbox) {}
+        let mut budget = 0..WORK_PER_POLL;
+        while budget.next().is_some() && self.announcer.step(&self.links, now, outbox) {}
+        let mut budget = 0..WORK_PER_POLL;
+        while budget.next().is_some() && self.routers.step(&self.links, now, outbox) {}
+    }
 }
 
 /// True unless the address is a group's, everybody's, nobody's or the host's own.

@@ -1,31 +1,37 @@
 //! Neighbor discovery for IPv6 (RFC 4861): what we read from solicitations and advertisements, and
-//! the four packets that we send.
+//! the five packets that we send. Also reads the other questions that come by ICMPv6: for routers (see
+//! `router`) and for groups (see `membership`).
 //!
-//! It knows the protocol only; what an advertisement means for an entry is in `life`. Router
-//! discovery and redirects are not taken: routes are configured.
+//! It knows the protocol only; what an advertisement means for an entry is in `life`. Advertisements
+//! of routers and redirects are not taken: routes are configured.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use mooring_policy::InterfaceId;
 use mooring_session::Tick;
 use mooring_wire::ethernet::{self, EtherType, Ethernet};
-use mooring_wire::icmpv6::{Icmpv6, NEIGHBOR_ADVERTISEMENT, NEIGHBOR_SOLICITATION};
+use mooring_wire::icmpv6::{
+    Icmpv6, MLD_QUERY, NEIGHBOR_ADVERTISEMENT, NEIGHBOR_SOLICITATION, ROUTER_SOLICITATION,
+};
 use mooring_wire::ipv6::Ipv6;
+use mooring_wire::mld::{Query, query_message};
 use mooring_wire::ndp::{
     Advertisement, MAX_LEN, NeighborAdvertisement, NeighborSolicitation, Solicitation,
     emit_advertisement, emit_solicitation, solicited_node_group,
 };
+use mooring_wire::router::{ALL_NODES, RouterSolicitation};
 use mooring_wire::{Mac, Protocol};
 
 use super::life::Word;
 use super::table::Key;
-use super::{Ignored, InterfaceLink, Neighbours, Outcome, names_one_machine};
+use super::{Ignored, InterfaceLink, Neighbours, Outcome, Role, names_one_machine};
 use crate::outbox::Outbox;
 
 impl Neighbours {
-    /// Takes in a frame with a neighbor solicitation or advertisement, from its Ethernet header on,
-    /// whatever its destination. `owned` says which addresses we answer for on this interface; our
-    /// link-local address is one of them unasked. Held packets that this sets free are in the
+    /// Takes in a frame with a message of those that [`is_neighbour_message`] names, from its Ethernet
+    /// header on, whatever its destination. `owned` says which addresses we answer for on this
+    /// interface; a link-local address that we made is one of them unasked. Held packets that this sets free are in the
     /// outbox afterwards.
     pub fn on_ndp(
         &mut self,
@@ -42,8 +48,8 @@ impl Neighbours {
             Ok(message) => message,
             Err(reason) => return Outcome::Ignored(reason),
         };
-        let link_local = link.link_local();
-        let owned = |address: Ipv6Addr| address == link_local || owned(IpAddr::V6(address));
+        let made = link.unconfigured_link_local();
+        let owned = |address: Ipv6Addr| made == Some(address) || owned(IpAddr::V6(address));
         if !link.may_be_neighbour(message.sender) {
             return Outcome::Ignored(Ignored::BadSender);
         }
@@ -54,7 +60,7 @@ impl Neighbours {
             }
             // RFC 4862 §5.4.4: somebody advertises an address of ours.
             Body::Advertisement { target, .. } if owned(target) => {
-                Outcome::Conflict(IpAddr::V6(target))
+                self.on_conflict(interface, target, message.sender, now)
             }
             Body::Advertisement { target, word } => {
                 let key = Key { interface, address: IpAddr::V6(target) };
@@ -64,6 +70,20 @@ impl Neighbours {
                     true => Outcome::Learned,
                     false => Outcome::Ignored(Ignored::NotForUs),
                 }
+            }
+            Body::RouterSolicitation { source_mac } => {
+                let known = source_mac.filter(|_| !owned(message.source));
+                let will_answer = self.routers.asked(interface, now);
+                self.timers.at(self.routers.next_due());
+                if will_answer {
+                    self.learn_asker(interface, message.source, known, now, outbox);
+                }
+                answered(will_answer, Ignored::NotForUs)
+            }
+            Body::ListenerQuery { group, longest } => {
+                let will_answer = self.memberships.asked(interface, group, longest, now);
+                self.timers.at(self.memberships.next_due());
+                answered(will_answer, Ignored::NotForUs)
             }
         }
     }
@@ -83,25 +103,63 @@ impl Neighbours {
             return Outcome::Ignored(Ignored::BadSender);
         }
         if !probe && owned(message.source) {
-            return Outcome::Conflict(source);
+            return self.on_conflict(asked.interface, message.source, message.sender, now);
         }
         if !owned(asked.target) {
             return Outcome::Ignored(Ignored::NotForUs);
         }
-        // RFC 4861 §7.2.3: the entry of one who asks is made or updated, but asking proves nothing
-        // about whether it hears us.
-        if let (false, Some(mac)) = (probe, asked.source_mac) {
-            let key = Key { interface: asked.interface, address: source };
-            let word = Word { mac: Some(mac), solicited: false, overrides: true };
-            if let Some(slot) = self.find_or_insert(key, now) {
-                self.hear(slot, word, now, outbox);
-            }
+        self.learn_asker(asked.interface, message.source, asked.source_mac, now, outbox);
+        if self.role == Role::Listener {
+            return Outcome::Ignored(Ignored::NotForUs);
         }
-        match answer(message, asked, outbox) {
-            true => Outcome::Answered,
-            false => Outcome::Ignored(Ignored::NoBuffer),
+        if probe {
+            // RFC 4862 §5.4.3: it is about to take the address. Our answer tells it not to.
+            self.contested(asked.interface, IpAddr::V6(asked.target), message.sender, now);
+        }
+        answered(answer(message, asked, outbox), Ignored::NoBuffer)
+    }
+
+    /// RFC 4861 §7.2.3, §6.2.6: the entry of one who asks is made or updated, but asking proves nothing
+    /// about whether it hears us.
+    fn learn_asker(
+        &mut self,
+        interface: InterfaceId,
+        source: Ipv6Addr,
+        mac: Option<Mac>,
+        now: Tick,
+        outbox: &mut Outbox,
+    ) {
+        let Some(mac) = mac.filter(|_| !source.is_unspecified()) else { return };
+        let key = Key { interface, address: IpAddr::V6(source) };
+        let word = Word { mac: Some(mac), solicited: false, overrides: true };
+        if let Some(slot) = self.find_or_insert(key, now) {
+            self.hear(slot, word, now, outbox);
         }
     }
+
+    fn on_conflict(
+        &mut self,
+        interface: InterfaceId,
+        address: Ipv6Addr,
+        mac: Mac,
+        now: Tick,
+    ) -> Outcome {
+        match self.role {
+            Role::Speaker => self.contested(interface, IpAddr::V6(address), mac, now),
+            Role::Listener => Outcome::Ignored(Ignored::NotForUs),
+        }
+    }
+}
+
+fn answered(is_answered: bool, otherwise: Ignored) -> Outcome {
+    if is_answered { Outcome::Answered } else { Outcome::Ignored(otherwise) }
+}
+
+/// Whether [`Neighbours::on_ndp`] takes ICMPv6 messages of this type: neighbor discovery, router
+/// solicitations, and multicast listener queries (which stand behind a hop-by-hop header).
+#[must_use]
+pub const fn is_neighbour_message(kind: u8) -> bool {
+    matches!(kind, NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT | ROUTER_SOLICITATION | MLD_QUERY)
 }
 
 /// A message that is valid by RFC 4861 §7.1, with what matters around it.
@@ -115,6 +173,8 @@ struct Message {
 enum Body {
     Solicitation { target: Ipv6Addr, source_mac: Option<Mac> },
     Advertisement { target: Ipv6Addr, word: Word },
+    RouterSolicitation { source_mac: Option<Mac> },
+    ListenerQuery { group: Option<Ipv6Addr>, longest: Duration },
 }
 
 /// A solicitation, and where it arrived.
@@ -131,7 +191,10 @@ impl Message {
         let frame = Ethernet::parse(frame).map_err(|_| Ignored::Malformed)?;
         let frame_source = frame.source();
         let packet = Ipv6::parse(frame.into_payload()).map_err(|_| Ignored::Malformed)?;
-        // No message needs an extension header, and none may be in pieces (RFC 6980 §5).
+        if let Some(message) = query_message(&packet) {
+            return Self::read_query(&packet, message, frame_source);
+        }
+        // No other message needs an extension header, and none may be in pieces (RFC 6980 §5).
         if packet.next_header() != Protocol::ICMPV6 {
             return Err(Ignored::Malformed);
         }
@@ -139,12 +202,34 @@ impl Message {
         let (body, told) = match message.kind() {
             NEIGHBOR_SOLICITATION => Self::read_solicitation(&packet)?,
             NEIGHBOR_ADVERTISEMENT => Self::read_advertisement(&packet)?,
+            ROUTER_SOLICITATION => Self::read_router_solicitation(&packet)?,
             _ => return Err(Ignored::Malformed),
         };
         if !message.checksum_is_valid(packet.source(), packet.destination()) {
             return Err(Ignored::BadChecksum);
         }
         Ok(Self { sender: told.unwrap_or(frame_source), source: packet.source(), body })
+    }
+
+    fn read_query(packet: &Ipv6<&[u8]>, message: &[u8], sender: Mac) -> Result<Self, Ignored> {
+        let query = Query::parse(message).map_err(|_| Ignored::Malformed)?;
+        let icmp = Icmpv6::parse(message).map_err(|_| Ignored::Malformed)?;
+        if !icmp.checksum_is_valid(packet.source(), packet.destination()) {
+            return Err(Ignored::BadChecksum);
+        }
+        let longest = Duration::from_millis(query.max_response_millis().into());
+        let body = Body::ListenerQuery { group: query.group(), longest };
+        Ok(Self { sender, source: packet.source(), body })
+    }
+
+    fn read_router_solicitation(packet: &Ipv6<&[u8]>) -> Result<(Body, Option<Mac>), Ignored> {
+        let message =
+            RouterSolicitation::parse(packet.payload()).map_err(|_| Ignored::Malformed)?;
+        if !message.is_acceptable(packet.hop_limit(), packet.source()) {
+            return Err(Ignored::Malformed);
+        }
+        let source_mac = message.source_link_layer();
+        Ok((Body::RouterSolicitation { source_mac }, source_mac))
     }
 
     fn read_solicitation(packet: &Ipv6<&[u8]>) -> Result<(Body, Option<Mac>), Ignored> {
@@ -188,6 +273,26 @@ pub(super) fn ask(
     outbox.originate(interface, FRAME_LEN, |frame| {
         let (header, packet) = frame.split_at_mut(ethernet::HEADER_LEN);
         ethernet::emit(header, to, link.mac, EtherType::IPV6);
+        emit_solicitation(packet, &solicitation);
+    })
+}
+
+/// Asks all who may have `address` whether they do, from nobody (RFC 4862 §5.4.2).
+pub(super) fn probe(
+    link: &InterfaceLink,
+    interface: InterfaceId,
+    address: Ipv6Addr,
+    outbox: &mut Outbox,
+) -> bool {
+    let solicitation = Solicitation {
+        source: Ipv6Addr::UNSPECIFIED,
+        destination: solicited_node_group(address),
+        target: address,
+        source_link_layer: None,
+    };
+    outbox.originate(interface, PROBE_LEN, |frame| {
+        let (header, packet) = frame.split_at_mut(ethernet::HEADER_LEN);
+        ethernet::emit(header, Mac::solicited_node(address), link.mac, EtherType::IPV6);
         emit_solicitation(packet, &solicitation);
     })
 }
@@ -240,8 +345,10 @@ fn advertise(
     })
 }
 
-/// `ff02::1`
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-
-/// Bytes of every frame that we send: all have the link-layer option, hence the longest packet.
+/// Bytes of every frame that we send but a probe: all have the link-layer option, hence the longest
+/// packet.
 const FRAME_LEN: usize = ethernet::HEADER_LEN + MAX_LEN;
+
+/// Bytes of a probe, which has no option.
+const PROBE_LEN: usize = FRAME_LEN - OPTION_LEN;
+const OPTION_LEN: usize = 8;

@@ -3,9 +3,12 @@
 
 mod arp;
 mod life;
+mod membership;
 mod memory;
 mod ndp;
 mod random;
+mod router;
+mod take_up;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +19,8 @@ use mooring_session::{NextHopIndex, Tick};
 use mooring_wire::Mac;
 
 use super::{
-    EntryView, HoldRefused, InterfaceLink, Neighbours, Outcome, Polled, REACHABLE_TIME, State,
+    EntryView, HoldRefused, InterfaceLink, Neighbours, Outcome, Polled, REACHABLE_TIME, RETRANSMIT,
+    State,
 };
 use crate::outbox::Outbox;
 
@@ -142,6 +146,16 @@ impl Bench {
 /// What the appliance answers for on the outside link: its own addresses, and one of each family
 /// in a pool.
 const OURS: [&str; 4] = ["192.0.2.1", "203.0.113.10", "2001:db8:1::1", "2001:db8:1::10"];
+
+/// The frames that are no listener report.
+fn without_reports(mut frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    frames.retain(|frame| !is_report(frame));
+    frames
+}
+
+fn is_report(frame: &[u8]) -> bool {
+    frame.get(62) == Some(&143) && frame[12..14] == [0x86, 0xdd]
+}
 
 fn ours(address: IpAddr) -> bool {
     OURS.map(ip).contains(&address)

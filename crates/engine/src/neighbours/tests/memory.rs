@@ -155,7 +155,7 @@ fn announcements_are_bounded() {
     }
     assert!(!bench.neighbours.announce(OUTSIDE, address(ANNOUNCEMENTS), bench.now));
     bench.poll();
-    assert_eq!(bench.sent().len(), 2 * WORK_PER_POLL);
+    assert_eq!(bench.sent().len(), 3 * WORK_PER_POLL);
     assert!(!bench.neighbours.announce(OUTSIDE, address(0), bench.now), "they are repeated yet");
 }
 

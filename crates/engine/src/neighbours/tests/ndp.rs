@@ -5,6 +5,7 @@ use mooring_wire::icmpv6::Icmpv6;
 
 use super::{
     Bench, GATEWAY, NextHopIndex, OTHER, OUTSIDE, Outcome, REACHABLE_TIME, SMALL, State, hex, ip,
+    without_reports,
 };
 use crate::neighbours::Ignored;
 
@@ -138,10 +139,18 @@ fn announces_to_all_nodes_with_the_override_flag() {
     let announcement = "333300000001 020000000002 86dd 60000000 0020 3a ff \
          20010db8000100000000000000000010 ff020000000000000000000000000001 \
          88 00 7909 a0000000 20010db8000100000000000000000010 02 01 020000000002";
-    for wait in [0, 100, 900] {
+    // RFC 4862 §5.4.2: the question whether it is anybody else's goes with the first.
+    let probe = "3333ff000010 020000000002 86dd 60000000 0018 3a ff \
+         00000000000000000000000000000000 ff0200000000000000000001ff000010 \
+         87 00 4cce 00000000 20010db8000100000000000000000010";
+    let expected =
+        [(0, vec![announcement, probe]), (100, vec![announcement]), (900, vec![announcement])];
+    for (wait, frames) in expected {
         bench.pass_ms(wait);
-        assert_eq!(bench.sent(), [hex(announcement)], "after {wait} ms more");
+        let frames: Vec<_> = frames.into_iter().map(hex).collect();
+        assert_eq!(without_reports(bench.sent()), frames, "after {wait} ms more");
     }
+    bench.pass_ms(1_000);
     assert_eq!(bench.neighbours.next_deadline(), None);
 }
 

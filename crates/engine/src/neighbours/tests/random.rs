@@ -11,13 +11,15 @@ use mooring_wire::arp::{Arp, Emit, LEN};
 use mooring_wire::ethernet::{self, EtherType, Ethernet};
 use mooring_wire::ipv6::Ipv6;
 use mooring_wire::ndp::{
-    Advertisement, MAX_LEN, NeighborAdvertisement, Solicitation, emit_advertisement,
-    emit_solicitation,
+    Advertisement, MAX_LEN, NeighborAdvertisement, NeighborSolicitation, Solicitation,
+    emit_advertisement, emit_solicitation,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::select;
 
+use super::membership::query;
+use super::router::{NAMED, solicitation};
 use super::{Bench, GATEWAY, LARGE, OTHER, OUR_MAC, OURS, OUTSIDE, SMALL, ip, ours};
 
 const CAPACITY: usize = 5;
@@ -30,6 +32,9 @@ enum Step {
     Send(usize),
     Frame { bytes: Vec<u8>, flip: Option<(usize, u8)> },
     Announce(IpAddr),
+    Withdraw(IpAddr),
+    AdvertiseRouter,
+    Farewell,
     Defend(IpAddr),
     Wait(u64),
     Transmit,
@@ -106,6 +111,18 @@ fn ndp() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// A router solicitation, or a listener query.
+fn question() -> impl Strategy<Value = Vec<u8>> {
+    let group = select(vec!["::", "ff02::1:ff00:10", "ff02::1:ff00:99", "ff02::2"]);
+    prop_oneof![
+        Just(solicitation("fe800000000000000000000000000009", NAMED)),
+        (any::<u16>(), group).prop_map(|(code, group)| {
+            let group: Ipv6Addr = group.parse().unwrap();
+            query(code, &format!("{:032x}", group.to_bits()))
+        }),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let flip = || proptest::option::weighted(0.2, (0usize..86, any::<u8>()));
     let frame = |bytes, flip| Step::Frame { bytes, flip };
@@ -116,8 +133,12 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Send),
         6 => (arp(), flip()).prop_map(move |(bytes, flip)| frame(bytes, flip)),
         6 => (ndp(), flip()).prop_map(move |(bytes, flip)| frame(bytes, flip)),
+        2 => (question(), flip()).prop_map(move |(bytes, flip)| frame(bytes, flip)),
         1 => vec(any::<u8>(), 0..100).prop_map(move |bytes| frame(bytes, None)),
         1 => select(&OURS[..]).prop_map(|address| Step::Announce(ip(address))),
+        1 => select(&OURS[..]).prop_map(|address| Step::Withdraw(ip(address))),
+        1 => Just(Step::AdvertiseRouter),
+        1 => Just(Step::Farewell),
         1 => select(&OURS[..]).prop_map(|address| Step::Defend(ip(address))),
         4 => select(vec![1, 99, 500, 1_000, 3_000, 30_000, 86_400_000]).prop_map(Step::Wait),
         3 => Just(Step::Transmit),
@@ -177,6 +198,9 @@ impl Model {
             Step::Announce(address) => {
                 assert!(bench.neighbours.announce(OUTSIDE, address, bench.now));
             }
+            Step::Withdraw(address) => bench.neighbours.withdraw(OUTSIDE, address, bench.now),
+            Step::AdvertiseRouter => bench.neighbours.advertise_router(OUTSIDE, 1500, bench.now),
+            Step::Farewell => bench.neighbours.farewell(bench.now, &mut bench.outbox),
             Step::Defend(address) => {
                 bench.neighbours.defend(OUTSIDE, address, bench.now, &mut bench.outbox);
             }
@@ -193,20 +217,26 @@ impl Model {
             }
             let frame = Ethernet::parse(&frame[..]).unwrap();
             assert_eq!(frame.source(), OUR_MAC);
-            let (sender, claims) = match frame.ether_type() {
+            let (sender, target) = match frame.ether_type() {
                 EtherType::ARP => {
                     let message = Arp::parse(frame.payload()).unwrap();
                     assert_eq!(message.sender_mac(), OUR_MAC);
-                    (IpAddr::V4(message.sender_ip()), None)
+                    (IpAddr::V4(message.sender_ip()), Some(IpAddr::V4(message.target_ip())))
                 }
                 _ => {
                     let packet = Ipv6::parse(frame.payload()).unwrap();
                     let message = NeighborAdvertisement::parse(packet.payload());
-                    (IpAddr::V6(packet.source()), message.ok().map(|message| message.target()))
+                    let claimed = message.map(|message| IpAddr::V6(message.target())).ok();
+                    let asked = NeighborSolicitation::parse(packet.payload());
+                    let asked = asked.map(|message| IpAddr::V6(message.target())).ok();
+                    assert!(claimed.is_none_or(may_say), "{claimed:?} is not ours");
+                    (IpAddr::V6(packet.source()), asked)
                 }
             };
-            for address in [Some(sender), claims.map(IpAddr::V6)].into_iter().flatten() {
-                assert!(ours(address) || address == ip("fe80::ff:fe00:2"), "{address} is not ours");
+            // Nobody asks for what is ours before it is ours for sure, and for nothing else.
+            match sender.is_unspecified() {
+                true => assert!(target.is_none_or(ours), "{target:?} is not ours"),
+                false => assert!(may_say(sender), "{sender} is not ours"),
             }
         }
     }
@@ -234,6 +264,10 @@ impl Model {
         assert_eq!(large, LARGE);
         assert!(SMALL - small >= waiting as usize);
     }
+}
+
+fn may_say(address: IpAddr) -> bool {
+    ours(address) || address == ip("fe80::ff:fe00:2")
 }
 
 fn held_entries(bench: &Bench) -> usize {
@@ -271,6 +305,7 @@ proptest! {
         assert_eq!(model.accepted, model.released + model.dropped);
         assert_eq!(model.bench.free_buffers(), (SMALL, LARGE));
         assert_eq!(model.bench.neighbours.table.index_capacity(), room);
+        assert!(model.bench.neighbours.unreachable.is_empty());
         assert!(model.bench.neighbours.next_deadline().is_none_or(|next| next > model.bench.now));
     }
 }

@@ -132,7 +132,7 @@ fn our_ipv6_addresses_answer_pings_on_their_own_side() {
     assert_eq!(Icmpv6Header::from_slice(&answer[54..]).unwrap().0.icmp_type, reply);
 
     let to_inside = icmpv6(OUR_OUTSIDE, (neighbour, ip("fd00:10::1")), request, b"abc");
-    bench.ignore(OUTSIDE, &to_inside, DropReason::UnsupportedProtocol);
+    bench.ignore(OUTSIDE, &to_inside, DropReason::NoService);
     let mut broken = frame;
     broken[60] ^= 1;
     bench.ignore(OUTSIDE, &broken, DropReason::BadChecksum);
@@ -183,7 +183,9 @@ fn what_is_owned_is_announced_at_the_start() {
     engine.poll(Tick::ZERO, &mut outbox);
     let mut announced = |link: InterfaceId| -> Vec<Ipv4Addr> {
         let frames = outbox.ready_for(link).map(|packet| packet.bytes().to_vec());
+        // A request with a sender: the question whether it is anybody else's has none.
         let arp = frames.filter(|frame| frame[12..14] == [8, 6] && frame[21] == 1);
+        let arp = arp.filter(|frame| frame[28..32] != [0; 4]);
         arp.map(|frame| [frame[28], frame[29], frame[30], frame[31]].into()).collect()
     };
     assert_eq!(announced(INSIDE), [OUR_INSIDE_IP]);

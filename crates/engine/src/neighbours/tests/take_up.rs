@@ -1,0 +1,150 @@
+//! Addresses of ours: who contradicts, who listens only, and what is given up in vain.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use mooring_wire::Mac;
+
+use super::{Bench, GATEWAY_REPLY, OTHER, OUTSIDE, Outcome, RETRANSMIT, SMALL, hex, ip};
+use crate::neighbours::{CONFLICT_MEMORY, CONFLICTS, Ignored, Role};
+
+const ASKS_FOR_US: &str = "ffffffffffff 02aa00000009 0806 | 0001 0800 06 04 0001 \
+     02aa00000009 c0000202 000000000000 cb00710a";
+const CLAIMS_OURS: &str = "ffffffffffff 02bb00000007 0806 | 0001 0800 06 04 0002 \
+     02bb00000007 cb00710a ffffffffffff cb00710a";
+const PROBES_OURS: &str = "ffffffffffff 02bb00000007 0806 | 0001 0800 06 04 0001 \
+     02bb00000007 00000000 000000000000 cb00710a";
+
+fn contested(bench: &Bench) -> bool {
+    bench.neighbours.is_contested(OUTSIDE, ip("203.0.113.10"), bench.now)
+}
+
+#[test]
+fn a_conflict_is_remembered_until_its_last_sign_is_old() {
+    let mut bench = Bench::new(8);
+    let begun = bench.now;
+    assert_eq!(bench.arp(CLAIMS_OURS), Outcome::Conflict(ip("203.0.113.10")));
+    bench.pass(CONFLICT_MEMORY - Duration::from_millis(1));
+    bench.arp(CLAIMS_OURS);
+    let known: Vec<_> = bench.neighbours.conflicts(bench.now).copied().collect();
+    assert_eq!(known.len(), 1);
+    assert_eq!((known[0].mac, known[0].since, known[0].seen), (OTHER, begun, bench.now));
+    bench.pass(CONFLICT_MEMORY - Duration::from_millis(1));
+    assert!(
+        contested(&bench) && !bench.neighbours.is_contested(OUTSIDE, ip("192.0.2.1"), bench.now)
+    );
+    bench.pass_ms(1);
+    assert!(!contested(&bench));
+    bench.arp(CLAIMS_OURS);
+    bench.neighbours.withdraw(OUTSIDE, ip("203.0.113.10"), bench.now);
+    assert!(!contested(&bench), "it is not ours any more");
+}
+
+/// RFC 5227 §2.1.1
+#[test]
+fn one_who_probes_is_a_conflict_while_we_take_the_address_up() {
+    let mut bench = Bench::new(8);
+    bench.arp(PROBES_OURS);
+    assert!(!contested(&bench), "switches probe whom they know");
+    bench.neighbours.announce(OUTSIDE, ip("203.0.113.10"), bench.now);
+    bench.pass_ms(0);
+    assert_eq!(bench.arp(PROBES_OURS), Outcome::Answered);
+    assert!(contested(&bench));
+}
+
+#[test]
+fn conflicts_are_bounded_and_the_oldest_sign_gives_way() {
+    let mut bench = Bench::new(8);
+    for number in 0..CONFLICTS as u32 + 1 {
+        let address = IpAddr::V4(Ipv4Addr::from_bits(0xcb00_0000 + number));
+        bench.neighbours.contested(OUTSIDE, address, OTHER, bench.now);
+        bench.now = bench.now + Duration::from_millis(1);
+    }
+    assert_eq!(bench.neighbours.conflicts(bench.now).count(), CONFLICTS);
+    assert!(!bench.neighbours.is_contested(OUTSIDE, ip("203.0.0.0"), bench.now));
+    assert!(bench.neighbours.is_contested(OUTSIDE, ip("203.0.0.1"), bench.now));
+}
+
+/// Of several workers one speaks; the others learn from the same frames.
+#[test]
+fn a_listener_learns_and_resolves_and_says_nothing_about_our_addresses() {
+    let mut bench = Bench::new(8);
+    bench.neighbours.role = Role::Listener;
+    for address in ["203.0.113.10", "2001:db8:1::10"] {
+        assert!(bench.neighbours.announce(OUTSIDE, ip(address), bench.now));
+        let defends = bench.neighbours.defend(OUTSIDE, ip(address), bench.now, &mut bench.outbox);
+        assert!(!defends);
+    }
+    bench.pass_ms(0);
+    assert_eq!(bench.arp(CLAIMS_OURS), Outcome::Ignored(Ignored::NotForUs));
+    assert!(!contested(&bench));
+    assert_eq!(bench.arp(ASKS_FOR_US), Outcome::Learned);
+    assert!(bench.knows("192.0.2.2"));
+    assert!(bench.sent().is_empty());
+    assert_eq!((bench.neighbours.next_deadline(), bench.neighbours.groups().count()), (None, 0));
+    let hop = bench.acquire("192.0.2.9");
+    bench.hold(hop, 1).unwrap();
+    assert_eq!(bench.sent().len(), 1, "it asks for itself");
+}
+
+#[test]
+fn packets_that_waited_in_vain_are_handed_out_once_and_no_buffer_is_lost() {
+    let mut bench = Bench::new(8);
+    let hop = bench.acquire("192.0.2.2");
+    for number in 1..=3 {
+        bench.hold(hop, number).unwrap();
+    }
+    for _ in 0..2 {
+        bench.pass(RETRANSMIT);
+    }
+    bench.sent();
+    bench.now = bench.now + RETRANSMIT;
+    assert_eq!(bench.poll().dropped, 3);
+    let waited = bench.neighbours.next_unreachable().expect("three have waited");
+    assert_eq!((waited.interface, waited.address), (OUTSIDE, ip("192.0.2.2")));
+    assert_eq!(waited.packet.bytes().len(), 60);
+    bench.outbox.discard(waited.packet);
+    assert_eq!(bench.free_buffers().0, SMALL - 2);
+    assert_eq!(bench.poll().dropped, 0);
+    assert!(bench.neighbours.next_unreachable().is_none());
+    assert_eq!((bench.free_buffers().0, bench.neighbours.next_deadline()), (SMALL, None));
+}
+
+/// A whole /16 of forged senders fills the table and pushes out nobody whom a session needs.
+#[test]
+fn a_table_full_of_strangers_still_has_room_for_a_session() {
+    let mut bench = Bench::new(1_000);
+    let hop = bench.acquire("192.0.2.2");
+    bench.hold(hop, 0).unwrap();
+    bench.arp(GATEWAY_REPLY);
+    for number in 0..=u16::MAX {
+        let [a, b] = number.to_be_bytes();
+        let sender = format!("0266{a:02x}{b:02x}0000 0a00{a:02x}{b:02x}");
+        let frame = format!(
+            "ffffffffffff 02660000{a:02x}{b:02x} 0806 | 0001 0800 06 04 0001 {sender} \
+             000000000000 c0000201"
+        );
+        assert_eq!(bench.arp(&frame), Outcome::Answered);
+        bench.outbox.clear();
+    }
+    assert_eq!(bench.neighbours.entries().count(), 1_000);
+    for number in 0..999 {
+        let address = IpAddr::V4(Ipv4Addr::from_bits(0xc633_6400 + number));
+        assert!(bench.try_acquire(address).is_some(), "session {number}");
+    }
+    let header = bench.neighbours.resolved(hop).expect("the gateway is still known").header;
+    assert_eq!(header[..6], hex("02aa00000009"));
+    assert_ne!(header[..6], Mac::BROADCAST.0);
+}
+
+/// A Pod has a /32 and a gateway outside of it: it is asked for on that link, by that address.
+#[test]
+fn a_gateway_outside_of_every_prefix_is_asked_from_our_address() {
+    let mut bench = Bench::new(8);
+    bench.neighbours.set_addresses(OUTSIDE, &["10.1.2.3/32".parse().unwrap()]);
+    let hop = bench.acquire("169.254.1.1");
+    bench.hold(hop, 0).unwrap();
+    let request = "ffffffffffff 020000000002 0806 | 0001 0800 06 04 0001 \
+         020000000002 0a010203 000000000000 a9fe0101";
+    assert_eq!(bench.sent(), [hex(request)]);
+}
