@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use mooring_observe::socket::Topic;
 
 use crate::VERSION;
+use crate::replay::{Input, Neighbors};
 
 /// A userspace NAT appliance for Pods that own persistent IP addresses.
 #[derive(Debug, Parser)]
 #[command(name = "mooring", version = VERSION, about, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -20,11 +23,23 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Translate packets until SIGTERM or SIGINT
+    #[command(after_help = "Example: mooring run -c configs/minimal.toml")]
     Run(ConfigArgs),
     /// Report every problem of a configuration
+    #[command(after_help = "Example: mooring check -c configs/minimal.toml")]
     Check(ConfigArgs),
     /// Ask the running appliance
+    #[command(after_help = "Example: mooring show sessions --json")]
     Show(ShowArgs),
+    /// Say what would leave if captured packets arrived: no network, no root
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    /// Print completions for a shell
+    #[command(after_help = "Example: mooring completions bash > /etc/bash_completion.d/mooring")]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all verbs
+    #[command(after_help = "Example: mooring man --dir /usr/local/share/man/man1")]
+    Man(ManArgs),
 }
 
 /// Arguments of verbs that read a configuration.
@@ -49,12 +64,68 @@ pub struct ShowArgs {
     pub control: PathBuf,
 }
 
+/// Arguments of `replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// What to replay with.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Packets that come in by an interface: a pcap or pcapng file, Ethernet or raw IP
+    #[arg(long = "in", value_name = "IFACE=FILE", required = true, num_args = 1..)]
+    pub inputs: Vec<Input>,
+    /// Folder for what leaves: IFACE.pcapng for each interface
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: PathBuf,
+    /// Where all that is random comes from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Seconds that time runs on after the last packet
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub drain: u32,
+    /// How next hops are found
+    #[arg(long, value_enum, default_value_t = Neighbors::Fixed)]
+    pub neighbors: Neighbors,
+    /// Print what became of each packet, as a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Folder for a page of each verb
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
 /// The topics, so that `--help` and errors list them.
 fn topics() -> impl clap::builder::TypedValueParser<Value = Topic> {
     use clap::builder::{PossibleValuesParser, TypedValueParser};
     let names = Topic::ALL.map(|topic| topic.name());
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Topic>())
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  mooring check -c configs/minimal.toml      is the configuration right?
+  mooring run -c configs/minimal.toml        translate
+  mooring show sessions                      what goes on?
+  mooring replay -c configs/minimal.toml --in inside=in.pcap --out-dir out
+                                             what would have happened?";
+
+const REPLAY_EXAMPLES: &str = "\
+Example:
+  mooring replay -c configs/minimal.toml --in inside=in.pcap --in outside=out.pcap --out-dir out
+
+Interface n (from 1, in the order of the file) has the MAC address 02:00:00:00:00:0n and takes frames
+for any. Time is that of the captures. The same input and seed give the same output, byte for byte.";
 
 #[cfg(test)]
 mod tests {

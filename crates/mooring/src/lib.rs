@@ -11,6 +11,9 @@
 pub mod check;
 pub mod cli;
 pub mod exit;
+pub mod manual;
+pub mod panic;
+pub mod replay;
 pub mod run;
 mod say;
 pub mod show;
@@ -25,6 +28,7 @@ use crate::exit::Failure;
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
+    panic::install_hook();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
@@ -33,6 +37,9 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Show(arguments) => show::show(&arguments),
+        Verb::Replay(arguments) => replay::replay(&arguments),
+        Verb::Completions(arguments) => manual::completions(&arguments),
+        Verb::Man(arguments) => manual::man(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
