@@ -1,9 +1,12 @@
 //! `cargo xtask bench`: measurements.
 
+use std::process::Command;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::workspace::{cargo, run};
+use crate::debian;
+use crate::workspace::{cargo, run, target};
 
 /// Options of the verb.
 #[derive(Debug, Args)]
@@ -20,6 +23,12 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The appliance against kernel nftables, between the same real hosts
+    Lab {
+        /// Handed on to the benchmark, e.g. `--json` or `--pairs 3 --case tcp_bulk`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 impl Bench {
@@ -28,9 +37,20 @@ impl Bench {
     /// # Errors
     /// When the build or the benchmark fails.
     pub(crate) fn run(&self) -> Result<()> {
-        let What::Engine { arguments } = &self.what;
-        let mut command =
-            cargo(&["run", "--quiet", "--release", "--package", "mooring-bench-engine", "--"]);
-        run(command.args(arguments))
+        match &self.what {
+            What::Engine { arguments } => run(measure("mooring-bench-engine").args(arguments)),
+            What::Lab { arguments } => {
+                debian::require(debian::BENCH)?;
+                run(&mut cargo(&["build", "--quiet", "--release", "--package", "mooring"]))?;
+                let mooring = target()?.join("release").join("mooring");
+                let mut command = measure("mooring-bench-lab");
+                run(command.arg("--mooring").arg(mooring).args(arguments))
+            }
+        }
     }
+}
+
+/// The command that builds a benchmark in release and runs it.
+fn measure(package: &str) -> Command {
+    cargo(&["run", "--quiet", "--release", "--package", package, "--"])
 }

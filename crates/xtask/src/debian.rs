@@ -29,6 +29,15 @@ pub(crate) const TEST: &[Tool] = &[
     tool("c++", "g++"),
 ];
 
+/// What the comparison with nftables needs.
+pub(crate) const BENCH: &[Tool] = &[
+    tool("ip", "iproute2"),
+    tool("unshare", "util-linux"),
+    tool("nft", "nftables"),
+    tool("conntrack", "conntrack"),
+    tool("iperf3", "iperf3"),
+];
+
 /// Installs the packages whose programs are missing.
 ///
 /// # Errors

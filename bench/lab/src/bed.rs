@@ -1,0 +1,161 @@
+//! The test bed: the hosts, and one NAT at a time between them.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use mooring_lab::{Appliance, Config, Lab};
+
+/// The hosts: 16 inside addresses, 16 outside ones behind the server.
+pub(crate) struct Bed {
+    pub(crate) lab: Lab,
+    workers: u32,
+}
+
+/// What translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nat {
+    Mooring = 0,
+    Nftables = 1,
+}
+
+/// A NAT that runs.
+#[must_use]
+pub(crate) struct Running<'b> {
+    bed: &'b Bed,
+    appliance: Option<Appliance>,
+}
+
+impl Bed {
+    /// Makes the hosts; there is no NAT yet.
+    pub(crate) fn make(workers: u32) -> Result<Self> {
+        let lab = Lab::new()?;
+        let numbers = 1..=ADDRESSES;
+        let inside = numbers.clone().map(|n| format!("address add {}/24 dev eth0\n", client(n)));
+        lab.client.ip(&inside.collect::<String>())?;
+        // The lab has the first one.
+        let outside = numbers.skip(1).map(|n| format!("address add {}/32 dev lo\n", server(n)));
+        lab.server.ip(&outside.collect::<String>())?;
+        nft(
+            &lab,
+            true,
+            &format!(
+                "table netdev sink {{ chain in {{ type filter hook ingress device eth0 priority 0; \
+             udp dport {SINK} drop; }}; }}"
+            ),
+        )?;
+        // Both sides: the generator has ports of its own, and the tables must not be the limit.
+        for namespace in [&lab.client, &lab.server] {
+            namespace.sysctl("net/ipv4/ip_local_port_range", "1024 65000")?;
+        }
+        Ok(Self { lab, workers })
+    }
+
+    /// Starts a NAT on the gateway.
+    pub(crate) fn start(&self, nat: Nat) -> Result<Running<'_>> {
+        let appliance = match nat {
+            Nat::Mooring => Some(Appliance::start(&self.lab.gateway, &self.config())?),
+            Nat::Nftables => {
+                self.start_nftables()?;
+                None
+            }
+        };
+        Ok(Running { bed: self, appliance })
+    }
+
+    fn config(&self) -> Config {
+        let config = match self.workers {
+            1 => Config::nat44(),
+            more => Config::nat44().replace("workers = 1", &format!("workers = {more}")),
+        };
+        config
+            .replace("203.0.113.10/32", POOL)
+            .appliance("\n[limits]\nsessions = 1_000_000\nsessions_per_source = 1_000_000")
+    }
+
+    fn start_nftables(&self) -> Result<()> {
+        self.lab.gateway.ip(KERNEL)?;
+        self.lab.gateway.sysctl("net/ipv4/ip_forward", "1")?;
+        nft(
+            &self.lab,
+            false,
+            &format!(
+                "table ip nat {{ chain post {{ type nat hook postrouting priority srcnat; \
+             oifname \"out0\" snat to {FIRST}-{LAST}; }}; }}"
+            ),
+        )?;
+        // Of the whole machine; where it cannot be set, it is large enough or the run tells.
+        let _ = self.lab.gateway.sysctl("net/netfilter/nf_conntrack_max", "1048576");
+        Ok(())
+    }
+
+    /// Packets that have arrived at the server's device.
+    pub(crate) fn arrived(&self) -> Result<u64> {
+        let text = self.lab.server.output("ip", &["-s", "-j", "link", "show", "eth0"])?;
+        let links: serde_json::Value = serde_json::from_str(&text)?;
+        links[0]["stats64"]["rx"]["packets"].as_u64().context("ip -s prints received packets")
+    }
+
+    /// Ethernet address of the gateway's inner device: both NATs have it.
+    pub(crate) fn gateway_mac(&self) -> Result<[u8; 6]> {
+        let text = self.lab.gateway.output("ip", &["-j", "link", "show", "in0"])?;
+        let links: serde_json::Value = serde_json::from_str(&text)?;
+        let mac = links[0]["address"].as_str().context("ip prints an Ethernet address")?;
+        let mut octets = [0; 6];
+        for (octet, hex) in octets.iter_mut().zip(mac.split(':')) {
+            *octet = u8::from_str_radix(hex, 16)?;
+        }
+        Ok(octets)
+    }
+}
+
+impl Running<'_> {
+    /// Ends the NAT and forgets its sessions.
+    pub(crate) fn stop(self) -> Result<()> {
+        if let Some(appliance) = self.appliance {
+            appliance.stop()?;
+            return Ok(());
+        }
+        let gateway = &self.bed.lab.gateway;
+        nft(&self.bed.lab, false, "flush ruleset")?;
+        gateway.sysctl("net/ipv4/ip_forward", "0")?;
+        gateway.ip("address flush dev in0\naddress flush dev out0")?;
+        gateway.output("conntrack", &["-F"])?;
+        Ok(())
+    }
+}
+
+/// Loads a ruleset into the server's or the gateway's kernel.
+fn nft(lab: &Lab, server: bool, ruleset: &str) -> Result<()> {
+    let namespace = if server { &lab.server } else { &lab.gateway };
+    let mut command: Command = namespace.command("nft");
+    let output = command.arg(ruleset).output().context("cannot run `nft` (package nftables)")?;
+    let refusal = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "nft {ruleset}: {}", refusal.trim());
+    Ok(())
+}
+
+/// Inside address `n`, from 1.
+pub(crate) fn client(n: u8) -> std::net::Ipv4Addr {
+    [10, 0, 0, 32 + n].into()
+}
+
+/// Outside address `n`, from 1.
+pub(crate) fn server(n: u8) -> std::net::Ipv4Addr {
+    [198, 51, 100, n].into()
+}
+
+/// Addresses on either side.
+pub(crate) const ADDRESSES: u8 = 16;
+
+/// Datagrams to this port are counted by the server's device and go no further.
+pub(crate) const SINK: u16 = 9;
+
+const POOL: &str = "203.0.113.0/28";
+const FIRST: &str = "203.0.113.0";
+const LAST: &str = "203.0.113.15";
+
+const KERNEL: &str = "\
+address add 10.0.0.1/24 dev in0
+address add 192.0.2.1/24 dev out0
+route add 198.51.100.0/24 via 192.0.2.2
+";

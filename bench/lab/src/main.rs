@@ -1,0 +1,88 @@
+//! The appliance against kernel nftables: client - NAT - server in network namespaces, every offload
+//! left as the kernel sets it, one NAT after the other between the same hosts.
+//!
+//! Each case is run in pairs, the appliance and nftables in turn, each freshly started. A figure is
+//! the median of the pairs, the spread that of their ratios: (max - min) / median. Absolute speeds
+//! say as much about the machine as about the NAT; the ratio is what counts.
+#![forbid(unsafe_code)]
+
+mod bed;
+mod cases;
+mod flood;
+mod report;
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use mooring_lab::isolation;
+
+use crate::bed::{Bed, Nat};
+use crate::cases::Case;
+use crate::report::{Row, print_json, print_table};
+
+/// Compares the appliance with nftables.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Prints one JSON array instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Pairs of runs for each case
+    #[arg(long, default_value_t = 7)]
+    pairs: usize,
+    /// Runs only these cases
+    #[arg(long, value_delimiter = ',')]
+    case: Vec<Case>,
+    /// Packet threads of the appliance
+    #[arg(long, default_value_t = 1)]
+    workers: u32,
+    /// The appliance's binary
+    #[arg(long)]
+    mooring: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if !isolation::inside() {
+        let again: Vec<_> = env::args_os().skip(1).collect();
+        let status = isolation::reenter(&again, &arguments.mooring)?;
+        ensure!(status.success(), "the measurement failed, see above");
+        return Ok(());
+    }
+    isolation::prepare()?;
+    let bed = Bed::make(arguments.workers)?;
+    let mut rows = Vec::new();
+    for case in Case::ALL {
+        if !arguments.case.is_empty() && !arguments.case.contains(&case) {
+            continue;
+        }
+        rows.push(compare(&bed, case, arguments.pairs)?);
+    }
+    if arguments.json { print_json(&rows) } else { print_table(&rows) }
+}
+
+/// Runs one case in pairs. Which NAT goes first changes from pair to pair: a machine that slows down
+/// while it is measured slows both down.
+fn compare(bed: &Bed, case: Case, pairs: usize) -> Result<Row> {
+    let mut measured = Vec::new();
+    for pair in 0..pairs.max(1) {
+        eprint!("\r{}: pair {} of {pairs} ", case.name(), pair + 1);
+        let order = if pair % 2 == 0 {
+            [Nat::Mooring, Nat::Nftables]
+        } else {
+            [Nat::Nftables, Nat::Mooring]
+        };
+        let mut figures = [0.0; 2];
+        for nat in order {
+            let running = bed.start(nat)?;
+            let figure =
+                case.measure(bed).with_context(|| format!("{} by {nat:?}", case.name()))?;
+            running.stop()?;
+            figures[nat as usize] = figure;
+        }
+        measured.push(figures);
+    }
+    eprintln!();
+    Ok(Row::new(case, &measured))
+}

@@ -1,0 +1,89 @@
+//! The figures, as a table and as the JSON that others read.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cases::Case;
+
+/// One case, measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    case: &'static str,
+    mooring: f64,
+    nftables: f64,
+    /// Median of the pairs' ratios, ours by theirs.
+    ratio: f64,
+    better: &'static str,
+    unit: &'static str,
+    /// Of the ratios: (max - min) / median.
+    spread: f64,
+}
+
+impl Row {
+    /// From pairs of figures, ours first.
+    pub(crate) fn new(case: Case, pairs: &[[f64; 2]]) -> Self {
+        let column = |at: usize| median(pairs.iter().map(|pair| pair[at]).collect());
+        let ratios: Vec<f64> = pairs.iter().map(|[ours, theirs]| ours / theirs).collect();
+        let ratio = median(ratios.clone());
+        let (low, high) = ratios
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), r| (low.min(*r), high.max(*r)));
+        Self {
+            case: case.name(),
+            mooring: column(0),
+            nftables: column(1),
+            ratio,
+            better: case.better(),
+            unit: case.unit(),
+            spread: (high - low) / ratio,
+        }
+    }
+}
+
+pub(crate) fn print_json(rows: &[Row]) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(rows)?);
+    Ok(())
+}
+
+pub(crate) fn print_table(rows: &[Row]) -> Result<()> {
+    let head = ("case", "mooring", "nftables", "unit", "ratio", "spread", "better");
+    println!(
+        "{:<22} {:>12} {:>12} {:<14} {:>6} {:>7}  {}",
+        head.0, head.1, head.2, head.3, head.4, head.5, head.6
+    );
+    for row in rows {
+        println!(
+            "{:<22} {:>12.2} {:>12.2} {:<14} {:>6.2} {:>7.2}  {}",
+            row.case, row.mooring, row.nftables, row.unit, row.ratio, row.spread, row.better
+        );
+    }
+    Ok(())
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    if figures.len() % 2 == 1 {
+        figures[middle]
+    } else {
+        (figures[middle - 1] + figures[middle]) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, median};
+    use crate::cases::Case;
+
+    #[test]
+    fn the_ratio_is_that_of_the_pairs() {
+        // The machine became twice as slow: each pair still says one half.
+        let row = Row::new(Case::TcpBulk, &[[4.0, 8.0], [3.0, 6.0], [2.0, 4.0]]);
+        assert_eq!((row.mooring, row.nftables, row.ratio, row.spread), (3.0, 6.0, 0.5, 0.0));
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
+    }
+}
