@@ -100,6 +100,17 @@ impl Memberships {
         Self { links, next: NEVER, jitter, silent: false }
     }
 
+    /// All addresses that are listened for.
+    pub(super) fn listened_for(&self) -> Vec<(InterfaceId, Ipv6Addr)> {
+        let links = self.links.iter().enumerate();
+        links
+            .flat_map(|(index, listening)| {
+                let id = InterfaceId(index as u8);
+                listening.addresses.iter().map(move |address| (id, *address))
+            })
+            .collect()
+    }
+
     /// Reports nothing from now on.
     pub(super) fn silence(&mut self) {
         self.silent = true;

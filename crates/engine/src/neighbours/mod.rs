@@ -10,7 +10,8 @@
 //! one who uses ours; an entry in use is never evicted; a held packet is released or dropped and
 //! counted, once; no packet makes it allocate (taking up an address may).
 //!
-//! It knows no session, no rule and no route: which addresses are ours is asked of the caller.
+//! It knows no session, no rule and no route: which addresses are ours is asked of the caller, and
+//! `owned` alone reads it from a policy.
 //!
 //! Where to read on: `life` has the states of an entry, `arp` and `ndp` the messages, `announce`
 //! what we say unasked about addresses, `conflicts` who contradicts, `membership` the multicast groups
@@ -26,6 +27,7 @@ mod link;
 mod membership;
 mod ndp;
 mod outcome;
+mod owned;
 mod queue;
 mod router;
 mod table;

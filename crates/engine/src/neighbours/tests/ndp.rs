@@ -130,6 +130,8 @@ fn answers_a_probe_for_duplicates_to_all_nodes() {
          88 00 7909 a0000000 20010db8000100000000000000000010 02 01 020000000002";
     assert_eq!(bench.sent(), [hex(answer)]);
     assert_eq!(bench.neighbours.entries().count(), 0);
+    let contested = bench.neighbours.conflicts(bench.now).next().expect("somebody wants it");
+    assert_eq!((contested.address, contested.mac), (ip("2001:db8:1::10"), GATEWAY));
 }
 
 #[test]

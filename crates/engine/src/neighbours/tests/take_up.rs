@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use mooring_policy::{InterfaceId, Policy, load};
 use mooring_wire::Mac;
 
-use super::{Bench, GATEWAY_REPLY, OTHER, OUTSIDE, Outcome, RETRANSMIT, SMALL, hex, ip};
+use super::{Bench, GATEWAY_REPLY, OTHER, OUTSIDE, Outcome, RETRANSMIT, SMALL, hex, ip, is_report};
 use crate::neighbours::{CONFLICT_MEMORY, CONFLICTS, Ignored, Role};
 
 const ASKS_FOR_US: &str = "ffffffffffff 02aa00000009 0806 | 0001 0800 06 04 0001 \
@@ -14,6 +15,84 @@ const CLAIMS_OURS: &str = "ffffffffffff 02bb00000007 0806 | 0001 0800 06 04 0002
      02bb00000007 cb00710a ffffffffffff cb00710a";
 const PROBES_OURS: &str = "ffffffffffff 02bb00000007 0806 | 0001 0800 06 04 0001 \
      02bb00000007 00000000 000000000000 cb00710a";
+
+/// Both families on both sides, a pool of each, and a router inside.
+fn policy(pools: &str, inside: &str) -> Policy {
+    let text = format!(
+        r#"
+[[interface]]
+name = "inside"
+device = "in0"
+addresses = ["10.0.0.1/24", "fd00:10::1/64"]
+{inside}
+[[interface]]
+name = "outside"
+device = "out0"
+addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
+[[pool]]
+name = "four"
+addresses = ["203.0.113.10/32"]
+[[pool]]
+name = "six"
+addresses = [{pools}]
+[[rule]]
+name = "four"
+kind = "source-nat"
+from = "inside"
+to = "outside"
+pool = "four"
+[[rule]]
+name = "six"
+kind = "source-nat"
+from = "inside"
+to = "outside"
+pool = "six"
+"#
+    );
+    load(&text).expect("the policy is valid").policy
+}
+
+/// The frames of both links since the last call.
+fn sent(bench: &mut Bench) -> Vec<Vec<u8>> {
+    let mut sent = Vec::new();
+    for interface in [InterfaceId(0), OUTSIDE] {
+        sent.extend(bench.outbox.ready_for(interface).map(|packet| packet.bytes().to_vec()));
+    }
+    bench.outbox.clear();
+    sent
+}
+
+#[test]
+fn what_a_policy_owns_is_taken_up_and_its_changes_are_followed() {
+    let mut bench = Bench::new(8);
+    let first = policy(r#""2001:db8:1::200/119""#, "router_advertisements = true");
+    bench.neighbours.take_up(&first, &[1500, 1500], bench.now);
+    bench.pass_ms(0);
+    let frames = sent(&mut bench);
+    let of_kind = |kind| {
+        frames.iter().filter(|frame| frame[12..14] == [0x86, 0xdd] && frame[54] == kind).count()
+    };
+    // 256 of the pool are announced, with two addresses of interfaces; all 512 are listened for.
+    assert_eq!((of_kind(136), of_kind(135), of_kind(134)), (258, 258, 1));
+    let group = |mac: &str| (OUTSIDE, mac.parse().unwrap());
+    let listens = |bench: &Bench, mac| bench.neighbours.groups().any(|known| known == group(mac));
+    assert!(listens(&bench, "33:33:ff:00:02:00") && listens(&bench, "33:33:ff:00:03:ff"));
+    bench.pass_ms(10_000);
+    sent(&mut bench);
+
+    let second = policy(r#""2001:db8:1::200/120""#, "");
+    let Bench { neighbours, outbox, now, .. } = &mut bench;
+    neighbours.change_policy((&first, &second), &[1500, 1500], *now, outbox);
+    assert!(listens(&bench, "33:33:ff:00:02:ff") && !listens(&bench, "33:33:ff:00:03:00"));
+    bench.pass_ms(0);
+    let frames = sent(&mut bench);
+    let farewell = frames.iter().find(|frame| frame[54] == 134).expect("no router any more");
+    assert_eq!(farewell[60..62], [0, 0]);
+    assert!(
+        frames.iter().all(|frame| frame[54] == 134 || is_report(frame)),
+        "the rest is in peace"
+    );
+}
 
 fn contested(bench: &Bench) -> bool {
     bench.neighbours.is_contested(OUTSIDE, ip("203.0.113.10"), bench.now)
