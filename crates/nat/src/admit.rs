@@ -1,27 +1,30 @@
 //! The way in: what happens to the first packet of a flow.
 //!
-//! In order: probe again, refuse what nobody asked for, route, ask the rules, check the limits, find
-//! or make the mapping, insert both directions. Whatever fails, nothing is left behind, and the
-//! packet is never forwarded untranslated.
+//! In order: probe again, ask the policy what is to become of the flow ([`crate::plan`]), refuse what
+//! may not begin a session, check the limits, find or make what stands for the inside host outside
+//! ([`crate::lease`]), insert both directions. Whatever fails, nothing is left behind, and the packet
+//! is never forwarded untranslated.
 
-use std::ops::RangeInclusive;
-
-use mooring_policy::{Action, Generation, Hop, InterfaceId, Policy, PoolId, Question};
+use mooring_policy::{Generation, Hop, InterfaceId, OnFull, Policy};
 use mooring_session::{
-    Address, Admitted, Direction, FlowKey, InsertError, InsideEnd, Mapping, MappingIndex,
-    NextHopIndex, Session, SessionRef, Tick,
+    Address, Admitted, Contact, FlowKey, Held, InsertError, NextHopIndex, Session, SessionIndex,
+    SessionRef, Tick,
 };
 use mooring_wire::Protocol;
 use mooring_wire::checksum::Delta;
 use mooring_wire::tcp::Flags;
 use rand_core::Rng;
 
-use crate::{Nat, PortLedger, Refusal};
+use crate::lease::Outside;
+use crate::plan::{End, HAIRPIN_INTERFACE, Plan};
+use crate::rewrite::Shape;
+use crate::{Nat, Refusal};
 
 /// A packet without a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<A> {
-    /// The interface that it came in by.
+    /// The interface that it came in by; [`HAIRPIN_INTERFACE`] for what the first half of a hairpin
+    /// has translated.
     pub ingress: InterfaceId,
     /// Its flow.
     pub key: FlowKey<A>,
@@ -60,8 +63,13 @@ impl<A: Address> Nat<A> {
     /// The session of a packet that found none: one that an earlier packet of the batch began, or a
     /// new one.
     ///
+    /// The session of a packet from inside to an address of ours is the first half of a hairpin
+    /// ([`Session::is_hairpin`]): translated, the packet is looked up again, and admitted again with
+    /// the ingress [`HAIRPIN_INTERFACE`]. If that is refused, [`Nat::end`] takes the first half back.
+    ///
     /// # Errors
-    /// Why there is none; then nothing has changed.
+    /// Why there is none; then nothing has changed (but that a full table may have lost a session
+    /// that is expendable, if the configuration says so).
     pub fn admit<R: Rng, H: NextHops>(
         &mut self,
         arrival: &Arrival<A>,
@@ -70,188 +78,119 @@ impl<A: Address> Nat<A> {
         if let Some(found) = self.sessions.find(arrival.hash, &arrival.key) {
             return Ok(found);
         }
-        let destination = arrival.key.destination.into();
-        if admission.policy.ownership(destination).is_some() {
-            return Err(self.unsolicited(&arrival.key));
-        }
-        let (rule, pool, hop) = decide(arrival, admission.policy)?;
+        let plan = self.plan(arrival, admission.policy)?;
         if !may_begin(arrival) {
             return Err(Refusal::NoSession);
         }
-        let back = way_back(arrival, admission.policy)?;
-        // After all that refuses in silence: only who may pass hears that the time ended here.
-        if arrival.ttl <= 1 {
+        // After all that refuses in silence: only who may pass hears that the time ended here. The
+        // second half of a hairpin is on the same hop.
+        if arrival.ttl <= 1 && arrival.ingress != HAIRPIN_INTERFACE {
             return Err(Refusal::TtlExpired);
         }
-        self.check_limits(arrival.key.source, admission.policy)?;
-        let (mapping, outside, outside_port) = match pool {
-            None => (None, arrival.key.source, arrival.key.source_port),
-            Some(pool) => {
-                let (index, mapping) = self.map(&arrival.key, pool, admission)?;
-                (Some(index), mapping.outside, mapping.outside_port)
-            }
+        self.check_limits(plan.forward.source, admission)?;
+        let outside = match plan.end {
+            End::Lease(pool) => self.from_pool(&plan.forward, pool, admission)?,
+            End::Fixed(address, port) => Outside { mapping: None, address, port },
+            End::Shared(index) => self.share(index),
         };
-        let end = Outside { rule, mapping, address: outside, port: outside_port };
-        self.begin(&arrival.key, &end, [hop, back], admission).inspect_err(|_| {
-            if let Some(mapping) = mapping {
+        let begun = self.begin(&plan, &outside, admission).inspect_err(|_| {
+            if let Some(mapping) = outside.mapping {
                 self.release_mapping(mapping);
             }
-        })
+        });
+        begun.map(|index| SessionRef { index, direction: plan.began })
     }
 
-    /// A packet to an address of a pool: mapped for somebody else, or not at all.
-    fn unsolicited(&self, key: &FlowKey<A>) -> Refusal {
-        match self.mappings.find_outside(key.destination, key.destination_port, key.protocol) {
-            Some(_) => Refusal::Filtered,
-            None => Refusal::NoSession,
-        }
-    }
-
-    fn check_limits(&self, source: A, policy: &Policy) -> Result<(), Refusal> {
-        if self.sessions.is_full() {
-            return Err(Refusal::TableFull);
-        }
-        if self.sources.sessions(source) >= policy.limits.sessions_per_source {
+    /// Room in the table, and for the inside host.
+    fn check_limits<R, H: NextHops>(
+        &mut self,
+        inside: A,
+        admission: &mut Admission<'_, R, H>,
+    ) -> Result<(), Refusal> {
+        let limits = &admission.policy.limits;
+        // To end another one is a deviation from RFC 6888 REQ-11 D that the configuration asks for.
+        let expendable = match limits.on_full {
+            _ if !self.sessions.is_full() => None,
+            OnFull::Refuse => return Err(Refusal::TableFull),
+            OnFull::EvictTransitory => Some(self.sessions.expendable().ok_or(Refusal::TableFull)?),
+        };
+        if self.sources.sessions(inside) >= limits.sessions_per_source {
             return Err(Refusal::SourceLimit);
         }
-        Ok(())
-    }
-
-    /// The mapping of an inside end in `pool`, with one user more: the one it has (RFC 4787 REQ-1),
-    /// or a new one.
-    fn map<R: Rng, H>(
-        &mut self,
-        key: &FlowKey<A>,
-        pool: PoolId,
-        admission: &mut Admission<'_, R, H>,
-    ) -> Result<(MappingIndex, Mapping<A>), Refusal> {
-        let index = match self.mappings.find_inside(&inside_end(key, pool)) {
-            Some(index) => index,
-            None => {
-                let mapping = self.lease(key, pool, admission)?;
-                self.mappings.insert(mapping).ok_or_else(|| {
-                    self.ports.release(mapping.outside, mapping.protocol, mapping.outside_port);
-                    Refusal::TableFull
-                })?
-            }
-        };
-        self.mappings.acquire(index);
-        Ok((index, *self.mappings.mapping(index)))
-    }
-
-    /// Leases an outside end for an inside end.
-    fn lease<R: Rng, H>(
-        &mut self,
-        key: &FlowKey<A>,
-        id: PoolId,
-        admission: &mut Admission<'_, R, H>,
-    ) -> Result<Mapping<A>, Refusal> {
-        if !PortLedger::<A>::serves(key.protocol) {
-            return Err(Refusal::UnsupportedProtocol);
+        if let Some(index) = expendable {
+            self.end(index, admission.hops);
+            self.evicted += 1;
         }
-        let pool = admission.policy.pool(id);
-        // RFC 4787 REQ-2, "paired": all mappings of an inside host use the same outside address.
-        let nth = self.pairing.spread(key.source, pool.address_count());
-        let outside = pool.nth_address(nth).and_then(A::from_ip).ok_or(Refusal::PoolEmpty)?;
-        let range = lease_range(key.protocol, &pool.ports);
-        let outside_port = self
-            .ports
-            .lease(outside, key.protocol, &range, admission.random)
-            .ok_or(Refusal::PortsExhausted)?;
-        Ok(Mapping {
-            inside: key.source,
-            outside,
-            inside_port: key.source_port,
-            outside_port,
-            vrf: key.vrf,
-            pool: id.0,
-            protocol: key.protocol,
-        })
+        Ok(())
     }
 
     /// Inserts the session under both keys.
     fn begin<R, H: NextHops>(
         &mut self,
-        key: &FlowKey<A>,
-        end: &Outside<A>,
-        [hop, back]: [Hop; 2],
+        plan: &Plan<A>,
+        outside: &Outside<A>,
         admission: &mut Admission<'_, R, H>,
-    ) -> Result<SessionRef, Refusal> {
+    ) -> Result<SessionIndex, Refusal> {
+        let forward = &plan.forward;
+        // What translation cannot write (the ports of SCTP, whose checksum covers all of the packet)
+        // has to stay.
+        if outside.port != forward.source_port && Shape::of(forward.protocol).is_none() {
+            return Err(Refusal::UnsupportedProtocol);
+        }
         let now = admission.now;
-        let forward_hop = admission.hops.acquire(hop, now).ok_or(Refusal::NeighborTableFull)?;
-        let Some(reverse_hop) = admission.hops.acquire(back, now) else {
-            admission.hops.release(forward_hop);
-            return Err(Refusal::NeighborTableFull);
-        };
+        let hops = plan.acquire(admission.hops, now).ok_or(Refusal::NeighborTableFull)?;
         let admitted = Admitted {
-            outside: end.address,
-            outside_port: end.port,
-            l4_delta: l4_delta(key, end.address, end.port),
-            forward_hop,
-            reverse_hop,
-            ingress: [back.interface.0, hop.interface.0],
-            rule: end.rule,
+            outside: outside.address,
+            outside_port: outside.port,
+            l4_delta: l4_delta(forward, outside.address, outside.port),
+            forward_hop: hops[0],
+            reverse_hop: hops[1],
+            ingress: plan.ingress(),
+            rule: plan.rule(),
             generation: admission.generation.0,
+            began: plan.began,
         };
-        let inserted = self.sessions.insert(Session::new(key, admitted), end.mapping, now);
+        let drains = admission.policy.rule(plan.rule).drain;
+        let held = Held { mapping: outside.mapping, began: plan.began, drains };
+        let inserted = self.sessions.insert(Session::new(forward, admitted), held, now);
         let index = inserted.map_err(|error| {
-            admission.hops.release(forward_hop);
-            admission.hops.release(reverse_hop);
+            hops.into_iter().for_each(|hop| release(admission.hops, hop));
             match error {
                 InsertError::Full => Refusal::TableFull,
-                // Only untranslated (`bypass`) flows can meet a translated one here.
+                // Where the outside end is not leased: two flows would look alike.
                 InsertError::KeyTaken => Refusal::PortsExhausted,
             }
         })?;
-        self.sources.add(key.source);
-        Ok(SessionRef { index, direction: Direction::Forward })
+        self.created += 1;
+        self.sources.add(forward.source);
+        if let Some(mapping) = outside.mapping {
+            self.contacts.add(Contact { mapping, remote: forward.destination });
+        }
+        Ok(index)
     }
 }
 
-/// What a session has outside, and by which rule.
-struct Outside<A> {
-    rule: u16,
-    mapping: Option<MappingIndex>,
-    address: A,
-    port: u16,
-}
-
-/// Routes the packet and asks the rules: which one admits it, the pool that it is translated to
-/// (`None`: it stays as it is), and where it goes.
-fn decide<A: Address>(
-    arrival: &Arrival<A>,
-    policy: &Policy,
-) -> Result<(u16, Option<PoolId>, Hop), Refusal> {
-    let key = &arrival.key;
-    let hop = policy.route(key.destination.into()).ok_or(Refusal::NoRoute)?;
-    let question = Question {
-        ingress: arrival.ingress,
-        egress: hop.interface,
-        source: key.source.into(),
-        destination: key.destination.into(),
-        protocol: key.protocol,
-        source_port: key.source_port,
-        destination_port: key.destination_port,
-    };
-    let rule = policy.decide(&question).ok_or(Refusal::NoRule)?;
-    match policy.rule(rule).action {
-        Action::SourceNat(pool) => Ok((rule.0, Some(pool), hop)),
-        Action::Bypass => Ok((rule.0, None, hop)),
-        Action::Drop => Err(Refusal::RuleDrop),
-        // Not translated by this version yet: never forwarded as it is.
-        Action::Static(_) | Action::PortForward(_) => Err(Refusal::NoRule),
+impl<A: Address> Plan<A> {
+    /// One user more for both next hops, forward and reverse. `None`, and nothing taken, when the
+    /// table of neighbours is full.
+    pub(crate) fn acquire(&self, hops: &mut impl NextHops, now: Tick) -> Option<[NextHopIndex; 2]> {
+        let forward = match self.out {
+            Some(hop) => hops.acquire(hop, now)?,
+            None => NextHopIndex::HAIRPIN,
+        };
+        let Some(reverse) = hops.acquire(self.back, now) else {
+            release(hops, forward);
+            return None;
+        };
+        Some([forward, reverse])
     }
 }
 
-/// The route back to the source. It must lead to where the packet came from and not be ours: else
-/// the source is forged (RFC 2827, RFC 3704 §2.2 strict reverse path).
-fn way_back<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Hop, Refusal> {
-    let source = arrival.key.source.into();
-    let back = policy.route(source).ok_or(Refusal::NoRoute)?;
-    if back.interface != arrival.ingress || policy.ownership(source).is_some() {
-        return Err(Refusal::SpoofedSource);
+/// One user less for a next hop, if it is one.
+pub(crate) fn release(hops: &mut impl NextHops, hop: NextHopIndex) {
+    if hop != NextHopIndex::HAIRPIN {
+        hops.release(hop);
     }
-    Ok(back)
 }
 
 /// A TCP session begins with SYN alone and an ICMP session with a query: a reply carries its
@@ -263,26 +202,6 @@ fn may_begin<A>(arrival: &Arrival<A>) -> bool {
             flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
         }
         (_, None) => true,
-    }
-}
-
-/// The inside end of the flow's mapping in `pool`.
-fn inside_end<A: Copy>(key: &FlowKey<A>, pool: PoolId) -> InsideEnd<A> {
-    InsideEnd {
-        address: key.source,
-        port: key.source_port,
-        vrf: key.vrf,
-        pool: pool.0,
-        protocol: key.protocol,
-    }
-}
-
-/// The pool's ports, but any identifier for ICMP: its space is not that of the ports. Without 0,
-/// which would make a query from outside look like the reply to ours (see [`FlowKey`]).
-fn lease_range(protocol: Protocol, ports: &RangeInclusive<u16>) -> RangeInclusive<u16> {
-    match protocol {
-        Protocol::ICMP | Protocol::ICMPV6 => 1..=u16::MAX,
-        _ => ports.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ use mooring_wire::tcp::Flags;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::{Admission, Arrival, Nat, NextHops, Refusal};
+use crate::{Admission, Arrival, Nat, NextHops, Refusal, Share};
 
 /// A worker's translation and all that admission asks.
 pub(crate) struct World {
@@ -50,7 +50,8 @@ impl World {
     /// The same with another draw of random numbers and of the hash.
     pub(crate) fn seeded(config: &str, seed: u64) -> Self {
         let policy = policy(config);
-        let nat = Nat::new(&policy, KeyedHash::new([seed, 2, 3, 4].map(|n| n ^ SECRET)));
+        let nat =
+            Nat::new(&policy, Share::ALL, KeyedHash::new([seed, 2, 3, 4].map(|n| n ^ SECRET)));
         Self {
             policy,
             nat,

@@ -25,7 +25,8 @@ fn rewrite_quoted_l4<A>(l4: &mut [u8], session: &Session<A>, direction: Directio
         Direction::Reverse => (shape.source, session.inside_port, session.l4_delta.inverse()),
         Direction::Forward => (shape.destination, session.outside_port, session.l4_delta),
     };
-    let of_port = edit_word(l4, at, |_| port);
+    let stays = session.inside_port == session.outside_port;
+    let of_port = if stays { Delta::ZERO } else { edit_word(l4, at, |_| port) };
     let of_checksum = edit_word(l4, shape.checksum, |old| apply_l4(session.protocol, old, delta));
     of_port.plus(of_checksum)
 }

@@ -4,7 +4,7 @@
 //! reads the policy but does not hold it, so that ports stay owned across a reload. It knows no
 //! Ethernet, no interface but by number, and no clock: next hops, time and randomness are arguments.
 //!
-//! Read [`admit`] for the way in, [`rewrite`] for what every packet goes through, [`icmp_error`] for
+//! Read [`admit`] for the way in, [`reload`] for what another policy does to sessions, [`rewrite`] for what every packet goes through, [`icmp_error`] for
 //! the packets about other packets, [`ports`] for who owns what.
 #![forbid(unsafe_code)]
 
@@ -12,13 +12,20 @@ pub mod admit;
 #[cfg(test)]
 mod fixture;
 pub mod icmp_error;
+mod lease;
+mod plan;
 pub mod ports;
 pub mod refusal;
+pub mod reload;
 pub mod rewrite;
+pub mod share;
 pub mod translator;
 
 pub use admit::{Admission, Arrival, NextHops};
+pub use plan::HAIRPIN_INTERFACE;
 pub use ports::PortLedger;
 pub use refusal::Refusal;
+pub use reload::Rechecked;
 pub use rewrite::Place;
+pub use share::{Share, owner_of_port};
 pub use translator::Nat;

@@ -10,17 +10,20 @@ use mooring_session::Address;
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
+use crate::Share;
+
 /// The port leases of all outside addresses of one family.
 pub struct PortLedger<A> {
     addresses: HashMap<A, Box<AddressPorts>>,
     leased: usize,
+    share: Share,
 }
 
 impl<A: Address> PortLedger<A> {
-    /// A ledger without addresses.
+    /// A ledger without addresses, for the ports of one worker.
     #[must_use]
-    pub fn new() -> Self {
-        Self { addresses: HashMap::new(), leased: 0 }
+    pub fn new(share: Share) -> Self {
+        Self { addresses: HashMap::new(), leased: 0, share }
     }
 
     /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
@@ -30,19 +33,22 @@ impl<A: Address> PortLedger<A> {
 
     /// Leases a random free port of `range` (RFC 6056 §3.3.1, without its predictable successor:
     /// the search goes on from the random port to the next free one, so it finds the last one too).
+    ///
+    /// `claimed` says up to which port a rule has `port` and those after it for itself.
     pub fn lease(
         &mut self,
         address: A,
         protocol: Protocol,
         range: &RangeInclusive<u16>,
+        claimed: impl Fn(u16) -> Option<u16>,
         random: &mut impl Rng,
     ) -> Option<u16> {
+        let share = self.share;
         let ports = self.addresses.get_mut(&address)?.of(protocol)?;
         let (first, last) = (*range.start(), *range.end());
-        let size = u32::from(last.checked_sub(first)?) + 1;
-        // Multiply and shift: the bias of 2^-16 at most is below notice.
-        let start = first + ((u64::from(random.next_u32()) * u64::from(size)) >> 32) as u16;
-        let port = ports.first_free(start, last).or_else(|| ports.first_free(first, start))?;
+        let start = random_port(range, random)?;
+        let free = |from, to| ports.first_unclaimed(from, to, share, &claimed);
+        let port = free(start, last).or_else(|| free(first, start))?;
         ports.set(port, true);
         self.leased += 1;
         Some(port)
@@ -57,6 +63,13 @@ impl<A: Address> PortLedger<A> {
         ports.set(port, false);
         self.leased -= usize::from(was_leased);
         was_leased
+    }
+
+    /// Whether a port is leased now.
+    #[must_use]
+    pub fn is_leased(&self, address: A, protocol: Protocol, port: u16) -> bool {
+        let ports = self.addresses.get(&address).and_then(|all| all.read(protocol));
+        ports.is_some_and(|ports| ports.is_set(port))
     }
 
     /// Ports leased now, of all addresses and protocols.
@@ -74,8 +87,15 @@ impl<A: Address> PortLedger<A> {
 
 impl<A: Address> Default for PortLedger<A> {
     fn default() -> Self {
-        Self::new()
+        Self::new(Share::ALL)
     }
+}
+
+/// A port of `range`, each as likely as the others. `None` if the range is empty.
+pub(crate) fn random_port(range: &RangeInclusive<u16>, random: &mut impl Rng) -> Option<u16> {
+    let size = u32::from(range.end().checked_sub(*range.start())?) + 1;
+    // Multiply and shift: the bias of 2^-16 at most is below notice.
+    Some(range.start() + ((u64::from(random.next_u32()) * u64::from(size)) >> 32) as u16)
 }
 
 #[derive(Default)]
@@ -94,20 +114,47 @@ impl AddressPorts {
             _ => None,
         }
     }
+
+    fn read(&self, protocol: Protocol) -> Option<&Bitmap> {
+        match protocol {
+            Protocol::TCP => Some(&self.tcp),
+            Protocol::UDP => Some(&self.udp),
+            Protocol::ICMP | Protocol::ICMPV6 => Some(&self.icmp),
+            _ => None,
+        }
+    }
 }
 
 /// A bit for each of 65,536 ports; set when leased.
 struct Bitmap([u64; 1024]);
 
 impl Bitmap {
-    /// The first free port from `from` to `last`.
-    fn first_free(&self, from: u16, last: u16) -> Option<u16> {
+    /// The first free port from `from` to `last` that no rule has for itself.
+    fn first_unclaimed(
+        &self,
+        mut from: u16,
+        last: u16,
+        share: Share,
+        claimed: &impl Fn(u16) -> Option<u16>,
+    ) -> Option<u16> {
+        while from <= last {
+            let port = self.first_free(from, last, share)?;
+            match claimed(port) {
+                None => return Some(port),
+                Some(until) => from = until.max(port).checked_add(1)?,
+            }
+        }
+        None
+    }
+
+    /// The first free port from `from` to `last` in the share.
+    fn first_free(&self, from: u16, last: u16, share: Share) -> Option<u16> {
         let (first_word, last_word) = (usize::from(from) / 64, usize::from(last) / 64);
         let before_from = (1u64 << (from % 64)) - 1;
-        let mut taken_or_before = self.0[first_word] | before_from;
+        let mut taken_or_before = self.0[first_word] | !share.mask(first_word) | before_from;
         for word in first_word..=last_word {
             if word > first_word {
-                taken_or_before = self.0[word];
+                taken_or_before = self.0[word] | !share.mask(word);
             }
             if taken_or_before != u64::MAX {
                 let port = word as u32 * 64 + taken_or_before.trailing_ones();
@@ -146,11 +193,12 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::PortLedger;
+    use crate::Share;
 
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
     fn ledger() -> PortLedger<Ipv4Addr> {
-        let mut ledger = PortLedger::new();
+        let mut ledger = PortLedger::new(Share::ALL);
         ledger.open(ADDRESS);
         ledger
     }
@@ -162,7 +210,7 @@ mod tests {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut ledger = ledger();
             let mut seen = HashSet::new();
-            while let Some(port) = ledger.lease(ADDRESS, Protocol::UDP, &range, &mut random) {
+            while let Some(port) = ledger.lease(ADDRESS, Protocol::UDP, &range, |_| None, &mut random) {
                 prop_assert!(range.contains(&port) && seen.insert(port));
             }
             prop_assert_eq!(seen.len(), range.len());
@@ -181,7 +229,8 @@ mod tests {
         let other = Ipv4Addr::new(203, 0, 113, 11);
         ledger.open(other);
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let mut lease = |address, protocol| ledger.lease(address, protocol, &(7..=7), &mut random);
+        let mut lease =
+            |address, protocol| ledger.lease(address, protocol, &(7..=7), |_| None, &mut random);
         assert_eq!(lease(ADDRESS, Protocol::TCP), Some(7));
         assert_eq!(lease(ADDRESS, Protocol::TCP), None);
         assert_eq!(lease(ADDRESS, Protocol::UDP), Some(7));
@@ -194,16 +243,36 @@ mod tests {
     fn opening_an_address_again_keeps_its_leases() {
         let mut ledger = ledger();
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), &mut random).is_some());
+        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), |_| None, &mut random).is_some());
         ledger.open(ADDRESS);
-        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), &mut random).is_none());
+        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), |_| None, &mut random).is_none());
+    }
+
+    /// Ports of a rule are never leased, nor are those of other workers.
+    #[test]
+    fn leases_what_is_its_own_and_nobody_claims() {
+        let claimed = |port: u16| (4010..=4019).contains(&port).then_some(4019);
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut all = HashSet::new();
+        for worker in 0..3 {
+            let mut ledger = PortLedger::new(Share::new(worker, 3).expect("one of three"));
+            ledger.open(ADDRESS);
+            let mut lease =
+                || ledger.lease(ADDRESS, Protocol::TCP, &(4000..=4039), claimed, &mut random);
+            while let Some(port) = lease() {
+                assert!(port % 3 == u16::from(worker) && claimed(port).is_none());
+                assert!(all.insert(port), "port {port} twice");
+            }
+        }
+        assert_eq!(all.len(), 30);
     }
 
     #[test]
     fn ports_do_not_follow_each_other() {
         let mut ledger = ledger();
         let mut random = ChaCha8Rng::seed_from_u64(42);
-        let mut lease = || ledger.lease(ADDRESS, Protocol::UDP, &(1024..=65535), &mut random);
+        let mut lease =
+            || ledger.lease(ADDRESS, Protocol::UDP, &(1024..=65535), |_| None, &mut random);
         let ports: Vec<u16> = std::iter::from_fn(&mut lease).take(100).collect();
         let successors = ports.windows(2).filter(|pair| pair[1] == pair[0].wrapping_add(1)).count();
         assert!(successors < 3, "{ports:?}");

@@ -179,7 +179,10 @@ fn rewrite_l4<A>(
         Direction::Forward => (shape.source, session.outside_port, session.l4_delta),
         Direction::Reverse => (shape.destination, session.inside_port, session.l4_delta.inverse()),
     };
-    l4[at..at + 2].copy_from_slice(&port.to_be_bytes());
+    // An ICMP identifier that stays may be the remote end's: a query from outside (see `FlowKey`).
+    if session.inside_port != session.outside_port {
+        l4[at..at + 2].copy_from_slice(&port.to_be_bytes());
+    }
     let field = &mut l4[shape.checksum..shape.checksum + 2];
     let old = u16::from_be_bytes([field[0], field[1]]);
     let new = match partial {

@@ -1,12 +1,13 @@
 //! The state of translation of one address family in one worker.
 
-use mooring_policy::Policy;
+use mooring_policy::{Filtering, Mapping, Policy, Pool};
 use mooring_session::{
-    Address, KeyedHash, MappingIndex, MappingTable, Session, SessionTable, SourceTable, Tick,
-    Timeouts,
+    Address, Contact, CountTable, Held, KeyedHash, MappingIndex, MappingTable, Session,
+    SessionIndex, SessionTable, Tick, Timeouts,
 };
 
-use crate::{NextHops, PortLedger};
+use crate::admit::release;
+use crate::{NextHops, PortLedger, Share};
 
 /// Sessions, mappings, leases, and how many sessions each source has.
 pub struct Nat<A> {
@@ -15,27 +16,43 @@ pub struct Nat<A> {
     /// The endpoint-independent mappings.
     pub mappings: MappingTable<A>,
     pub(crate) ports: PortLedger<A>,
-    pub(crate) sources: SourceTable<A>,
+    pub(crate) sources: CountTable<A>,
+    /// Which remote addresses each mapping talks to, where filtering asks for it.
+    pub(crate) contacts: CountTable<Contact<A>>,
+    /// Sessions that began since the start.
+    pub created: u64,
+    /// Sessions that were ended to make room since the start.
+    pub evicted: u64,
+    pub(crate) share: Share,
+    /// The record that a sweep after a reload looks at next; `None`: it is done.
+    pub(crate) swept: Option<u32>,
+    hash: KeyedHash,
     /// Chooses the address of a pool for an inside host. Its choice is seen outside, so its secret is
     /// not that of the tables.
     pub(crate) pairing: KeyedHash,
 }
 
 impl<A: Address> Nat<A> {
-    /// Tables of the size that the policy's limits say, and room for the leases of its pools. `hash`
-    /// is drawn at random for each start.
+    /// Tables of the size that the policy's limits say, or of this worker's part of it, and room for
+    /// the leases of its pools. `hash` is drawn at random for each start.
     #[must_use]
-    pub fn new(policy: &Policy, hash: KeyedHash) -> Self {
-        let capacity = policy.limits.sessions as usize;
+    pub fn new(policy: &Policy, share: Share, hash: KeyedHash) -> Self {
+        let capacity = share.part(policy.limits.sessions);
         let timeouts = timeouts(policy);
         let mut nat = Self {
             sessions: SessionTable::new(capacity, hash.clone(), timeouts),
-            mappings: MappingTable::new(capacity, hash.clone()),
-            ports: PortLedger::new(),
+            mappings: MappingTable::new(0, hash.clone()),
+            ports: PortLedger::new(share),
             pairing: hash.derived(),
-            sources: SourceTable::new(capacity, hash),
+            sources: CountTable::new(capacity, hash.clone()),
+            contacts: CountTable::new(0, hash.clone()),
+            created: 0,
+            evicted: 0,
+            share,
+            swept: None,
+            hash,
         };
-        nat.open_pools(policy);
+        nat.make_room(policy);
         nat
     }
 
@@ -47,9 +64,16 @@ impl<A: Address> Nat<A> {
         budget: &mut u32,
         hops: &mut impl NextHops,
     ) -> Option<Session<A>> {
-        let (session, mapping) = self.sessions.expire(now, budget)?;
-        self.settle(&session, mapping, hops);
+        let (session, held) = self.sessions.expire(now, budget)?;
+        self.settle(&session, held, hops);
         Some(session)
+    }
+
+    /// Ends a live session and gives back what it held.
+    pub fn end(&mut self, index: SessionIndex, hops: &mut impl NextHops) -> Session<A> {
+        let (session, held) = self.sessions.remove(index);
+        self.settle(&session, held, hops);
+        session
     }
 
     /// Ports leased now: as many as there are mappings, or a lease was lost.
@@ -61,19 +85,17 @@ impl<A: Address> Nat<A> {
     /// Bytes allocated for the tables that grow with the limit of sessions.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        self.sessions.allocated() + self.mappings.allocated() + self.sources.allocated()
+        let tables = [self.sessions.allocated(), self.mappings.allocated()];
+        let counts = [self.sources.allocated(), self.contacts.allocated()];
+        tables.into_iter().chain(counts).sum()
     }
 
     /// Takes back what a session that is no longer in the table held.
-    fn settle(
-        &mut self,
-        session: &Session<A>,
-        mapping: Option<MappingIndex>,
-        hops: &mut impl NextHops,
-    ) {
-        hops.release(session.forward_hop);
-        hops.release(session.reverse_hop);
-        if let Some(mapping) = mapping {
+    fn settle(&mut self, session: &Session<A>, held: Held, hops: &mut impl NextHops) {
+        release(hops, session.forward_hop);
+        release(hops, session.reverse_hop);
+        if let Some(mapping) = held.mapping {
+            self.contacts.remove(Contact { mapping, remote: session.remote });
             self.release_mapping(mapping);
         }
         self.sources.remove(session.inside);
@@ -87,8 +109,9 @@ impl<A: Address> Nat<A> {
         }
     }
 
-    /// Makes room for leases on every address of this family that a pool names.
-    fn open_pools(&mut self, policy: &Policy) {
+    /// Makes room for what the pools of this family need: leases on their addresses, mappings, and
+    /// what mappings talk to. Done at the start and at a reload, never for a packet.
+    pub(crate) fn make_room(&mut self, policy: &Policy) {
         for pool in &policy.pools {
             for n in 0..pool.address_count() {
                 if let Some(address) = pool.nth_address(n).and_then(A::from_ip) {
@@ -96,11 +119,22 @@ impl<A: Address> Nat<A> {
                 }
             }
         }
+        let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
+        let any = |wanted: fn(&Pool) -> bool| policy.pools.iter().filter(ours).any(wanted);
+        let capacity = self.sessions.capacity();
+        let mapped = any(|pool| pool.mapping == Mapping::EndpointIndependent);
+        if mapped && self.mappings.capacity() == 0 {
+            self.mappings = MappingTable::new(capacity, self.hash.clone());
+        }
+        let filtered = any(|pool| pool.filtering == Filtering::AddressDependent);
+        if filtered && self.contacts.capacity() == 0 {
+            self.contacts = CountTable::new(capacity, self.hash.clone());
+        }
     }
 }
 
 /// The policy's timeouts, in the milliseconds of the table.
-fn timeouts(policy: &Policy) -> Timeouts {
+pub(crate) fn timeouts(policy: &Policy) -> Timeouts {
     let millis = |seconds: u32| seconds.saturating_mul(1000);
     let configured = &policy.timeouts;
     Timeouts {
@@ -113,24 +147,53 @@ fn timeouts(policy: &Policy) -> Timeouts {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use mooring_session::{KeyedHash, Timeouts};
 
     use super::{Nat, timeouts};
+    use crate::Share;
     use crate::fixture::policy;
 
-    /// 192 bytes a session, with endpoint-independent mappings: all tables that the limit of sessions
-    /// sizes, divided by it.
+    const HASH: [u64; 4] = [1, 2, 3, 4];
+
+    /// Bytes of all tables that the limit of sessions sizes, divided by it: IPv4 and IPv6.
+    fn bytes_per_session(mapping: &str, sessions: u32) -> [f64; 2] {
+        let policy = policy(&format!(
+            r#"limits = {{ sessions = {sessions} }}
+            pool = [
+                {{ name = "v4", addresses = ["203.0.113.10"], mapping = "{mapping}" }},
+                {{ name = "v6", addresses = ["2001:db8:7::10"], mapping = "{mapping}" }},
+            ]
+            rule = [
+                {{ name = "v4", kind = "source-nat", pool = "v4" }},
+                {{ name = "v6", kind = "source-nat", pool = "v6" }},
+            ]"#
+        ));
+        let hash = || KeyedHash::new(HASH);
+        let v4 = Nat::<Ipv4Addr>::new(&policy, Share::ALL, hash()).allocated();
+        let v6 = Nat::<Ipv6Addr>::new(&policy, Share::ALL, hash()).allocated();
+        [v4, v6].map(|bytes| bytes as f64 / f64::from(sessions))
+    }
+
+    /// 128 and 208 bytes a session without mappings, 192 and 288 with them.
     #[test]
     fn keeps_within_the_memory_budget() {
         // The default, that of the measurements, and a small one.
         for sessions in [1_000_000, 1_032_192, 65_536] {
-            let policy = policy(&format!("limits = {{ sessions = {sessions} }}"));
-            let nat: Nat<Ipv4Addr> = Nat::new(&policy, KeyedHash::new([1, 2, 3, 4]));
-            let bytes = nat.allocated() as f64 / f64::from(sessions);
-            assert!(bytes <= 192.0, "{bytes} bytes a session with room for {sessions}");
+            let [v4, v6] = bytes_per_session("endpoint-dependent", sessions);
+            assert!(v4 <= 128.0 && v6 <= 208.0, "{v4} and {v6} bytes of {sessions}");
+            let [v4, v6] = bytes_per_session("endpoint-independent", sessions);
+            assert!(v4 <= 192.0 && v6 <= 288.0, "{v4} and {v6} bytes of {sessions}");
         }
+    }
+
+    #[test]
+    fn a_worker_of_four_has_a_quarter_of_the_tables() {
+        let policy = policy("limits = { sessions = 100000 }");
+        let share = Share::new(3, 4).expect("one of four");
+        let nat: Nat<Ipv4Addr> = Nat::new(&policy, share, KeyedHash::new(HASH));
+        assert_eq!(nat.sessions.capacity(), 25_000);
     }
 
     #[test]

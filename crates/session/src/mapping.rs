@@ -75,7 +75,7 @@ impl<A: Address> MappingTable<A> {
     /// sessions is enough.
     #[must_use]
     pub fn new(capacity: usize, hash: KeyedHash) -> Self {
-        let capacity = capacity.min(1 << 30);
+        let capacity = capacity.min(1 << 28);
         Self {
             index: Index::new(2 * capacity),
             records: Vec::with_capacity(capacity),
@@ -85,10 +85,17 @@ impl<A: Address> MappingTable<A> {
         }
     }
 
-    /// The mapping of an inside end in a pool.
+    /// The mapping of an inside end in a pool that `fits`: after a reload there may be one that no
+    /// longer does, and one beside it that does.
     #[must_use]
-    pub fn find_inside(&self, end: &InsideEnd<A>) -> Option<MappingIndex> {
-        self.find(self.hash_inside(end), INSIDE, |mapping| mapping.inside_end() == *end)
+    pub fn find_inside(
+        &self,
+        end: &InsideEnd<A>,
+        fits: impl Fn(&Mapping<A>) -> bool,
+    ) -> Option<MappingIndex> {
+        self.find(self.hash_inside(end), INSIDE, |mapping| {
+            mapping.inside_end() == *end && fits(mapping)
+        })
     }
 
     /// The mapping that an outside end stands for.
@@ -163,6 +170,12 @@ impl<A: Address> MappingTable<A> {
         (live, (end < self.records.len()).then_some(end as u32))
     }
 
+    /// Mappings that there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Live mappings.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -210,6 +223,19 @@ impl<A: Address> MappingTable<A> {
 }
 
 impl MappingIndex {
+    /// 0 for none; at most 29 bits.
+    pub(crate) fn bits(index: Option<Self>) -> u32 {
+        index.map_or(0, |index| index.0.get())
+    }
+
+    /// What [`Self::bits`] made.
+    pub(crate) const fn from_bits(bits: u32) -> Option<Self> {
+        match NonZeroU32::new(bits) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
     const fn new(at: u32) -> Self {
         Self(NonZeroU32::MIN.saturating_add(at))
     }
@@ -258,12 +284,14 @@ mod tests {
         table.acquire(index);
         table.acquire(index);
         let m = mapping(5);
-        assert_eq!(table.find_inside(&m.inside_end()), Some(index));
-        assert_eq!(table.find_inside(&mapping(6).inside_end()), None);
+        let any = |_: &Mapping<Ipv4Addr>| true;
+        assert_eq!(table.find_inside(&m.inside_end(), any), Some(index));
+        assert_eq!(table.find_inside(&m.inside_end(), |_| false), None);
+        assert_eq!(table.find_inside(&mapping(6).inside_end(), any), None);
         let (other_pool, other_protocol) =
             (Mapping { pool: 1, ..m }, Mapping { protocol: Protocol::TCP, ..m });
-        assert_eq!(table.find_inside(&other_pool.inside_end()), None);
-        assert_eq!(table.find_inside(&other_protocol.inside_end()), None);
+        assert_eq!(table.find_inside(&other_pool.inside_end(), any), None);
+        assert_eq!(table.find_inside(&other_protocol.inside_end(), any), None);
         assert_eq!(table.find_outside(m.outside, 1005, Protocol::UDP), Some(index));
         assert_eq!(table.find_outside(m.inside, 5, Protocol::UDP), None);
         assert_eq!(table.release(index), None);

@@ -4,3 +4,8 @@
 /// Index of an entry in the engine's neighbour table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NextHopIndex(pub u16);
+
+impl NextHopIndex {
+    /// No entry of the table: the packet goes on into the other half of a hairpin.
+    pub const HAIRPIN: Self = Self(u16::MAX);
+}

@@ -75,12 +75,15 @@ pub struct Admitted<A> {
     pub rule: u16,
     /// Generation of the policy that the rule stands in.
     pub generation: u32,
+    /// Which way the first packet goes.
+    pub began: Direction,
 }
 
 impl<A: Address> Session<A> {
-    /// The session that begins with a packet of the flow `first`, in its initial state.
+    /// A session in its initial state; `forward` is the flow of the packets that go forward.
     #[must_use]
-    pub fn new(first: &FlowKey<A>, admitted: Admitted<A>) -> Self {
+    pub fn new(forward: &FlowKey<A>, admitted: Admitted<A>) -> Self {
+        let first = forward;
         Self {
             inside: first.source,
             outside: admitted.outside,
@@ -91,7 +94,7 @@ impl<A: Address> Session<A> {
             vrf: first.vrf,
             tag: first.tag,
             protocol: first.protocol,
-            state: State::initial(first.protocol),
+            state: State::initial(first.protocol, admitted.began),
             address_delta: first.source.delta_to(admitted.outside),
             l4_delta: admitted.l4_delta,
             forward_hop: admitted.forward_hop,
@@ -138,6 +141,14 @@ impl<A: Address> Session<A> {
         self.ingress(direction.opposite())
     }
 
+    /// Whether packets of `direction` go on into the other half of a hairpin, instead of leaving: it
+    /// is found by the flow that they have then.
+    #[inline]
+    #[must_use]
+    pub const fn is_hairpin(&self, direction: Direction) -> bool {
+        self.egress(direction) == HAIRPIN
+    }
+
     /// Where packets of `direction` go.
     #[inline]
     #[must_use]
@@ -149,19 +160,73 @@ impl<A: Address> Session<A> {
     }
 }
 
-/// What a session keeps beside the line that packets touch.
+/// What a session keeps beside the line that packets touch: 28 bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Cold {
-    /// When the session began.
-    pub(crate) created: Tick,
     /// Its place in the timing wheel, or in the list of free records.
     pub(crate) link: Link,
-    /// The mapping that it uses, if its rule makes mappings.
-    pub(crate) mapping: Option<MappingIndex>,
+    /// When the session began, in units of [`CREATED_MILLIS`]: right for two years of uptime.
+    created: u32,
+    /// The mapping that it uses, if its rule makes mappings; and what is known of it beside.
+    mapping_and_flags: u32,
     /// What has carried out of the 32-bit counters, forward then reverse.
-    pub(crate) packets_carry: [u32; 2],
     pub(crate) bytes_carry: [u32; 2],
-    pub(crate) live: bool,
+    pub(crate) packets_carry: [u16; 2],
+}
+
+impl Cold {
+    /// Of a live session.
+    pub(crate) fn new(held: Held, now: Tick) -> Self {
+        let flag = |flag, on: bool| if on { flag } else { 0 };
+        let flags = flag(LIVE, true)
+            | flag(DRAINS, held.drains)
+            | flag(REVERSE, held.began == Direction::Reverse);
+        Self {
+            link: Link::NONE,
+            created: (now.as_millis() / CREATED_MILLIS) as u32,
+            mapping_and_flags: MappingIndex::bits(held.mapping) | flags,
+            bytes_carry: [0; 2],
+            packets_carry: [0; 2],
+        }
+    }
+
+    pub(crate) const fn created(&self) -> Tick {
+        Tick::from_millis(self.created as u64 * CREATED_MILLIS)
+    }
+
+    pub(crate) const fn is_live(&self) -> bool {
+        self.mapping_and_flags & LIVE != 0
+    }
+
+    pub(crate) const fn held(&self) -> Held {
+        let reverse = self.mapping_and_flags & REVERSE != 0;
+        Held {
+            mapping: MappingIndex::from_bits(self.mapping_and_flags & !(LIVE | DRAINS | REVERSE)),
+            began: if reverse { Direction::Reverse } else { Direction::Forward },
+            drains: self.mapping_and_flags & DRAINS != 0,
+        }
+    }
+
+    pub(crate) const fn free(&mut self, next: Option<u32>) {
+        self.mapping_and_flags &= !LIVE;
+        self.link = Link::free(next);
+    }
+}
+
+/// What a session has beside the record that packets touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The mapping that it uses, if its rule makes mappings.
+    pub mapping: Option<MappingIndex>,
+    /// Which way its first packet went.
+    pub began: Direction,
+    /// It outlives its rule, up to its timeout.
+    pub drains: bool,
+}
+
+impl Held {
+    /// Of a session that begins forward, without a mapping, and ends with its rule.
+    pub const NOTHING: Self = Self { mapping: None, began: Direction::Forward, drains: false };
 }
 
 /// Packets and bytes of one direction.
@@ -173,5 +238,21 @@ pub struct Counts {
     pub bytes: u64,
 }
 
+/// The number that stands for an interface where packets do not leave, but go on into the other half
+/// of a hairpin.
+pub const HAIRPIN: u8 = 0xff;
+
+/// In place of a rule: that of the session is gone, and it lives on until its timeout.
+pub const NO_RULE: u16 = u16::MAX;
+
+/// Milliseconds of a unit of `Cold::created`.
+const CREATED_MILLIS: u64 = 16;
+
+/// Bits beside the number of a mapping, which has at most 29.
+const LIVE: u32 = 1 << 31;
+const DRAINS: u32 = 1 << 30;
+const REVERSE: u32 = 1 << 29;
+
+const _: () = assert!(size_of::<Cold>() == 28);
 const _: () = assert!(size_of::<Session<std::net::Ipv4Addr>>() == 64);
 const _: () = assert!(size_of::<Session<std::net::Ipv6Addr>>() == 128);

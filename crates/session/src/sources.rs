@@ -1,56 +1,75 @@
-//! How many sessions each inside host has, so that one cannot take the table from the others
-//! (RFC 6888 REQ-4).
+//! Bounded sets that count: how many sessions each inside host has, so that one cannot take the
+//! table from the others (RFC 6888 REQ-4), and which remote addresses a mapping talks to.
 //!
-//! A bounded table of its own: a general hash map would move a million entries at once, or allocate,
-//! in the middle of a packet.
+//! Tables of their own: a general hash map would move a million entries at once, or allocate, in the
+//! middle of a packet.
 
 use mooring_wire::Protocol;
 
 use crate::index::Index;
-use crate::{Address, KeyedHash};
+use crate::{Address, KeyedHash, MappingIndex};
 
-/// The number of sessions of each source that has any.
-pub struct SourceTable<A> {
+/// The number of sessions of each source, or of each [`Contact`], that has any.
+pub struct CountTable<K> {
     index: Index,
-    records: Vec<Record<A>>,
-    free: Vec<u32>,
+    records: Vec<Record<K>>,
+    free: Option<u32>,
+    live: usize,
     capacity: usize,
     hash: KeyedHash,
 }
 
-impl<A: Address> SourceTable<A> {
-    /// A table for at most `capacity` sources; a source has a session at least, so the limit of
-    /// sessions is enough.
+/// What sessions are counted by.
+pub trait Counted: Copy + Eq {
+    /// The hash of this key.
+    fn hash(self, hash: &KeyedHash) -> u64;
+}
+
+/// A mapping and the address of a remote end that it has sessions with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact<A> {
+    /// The mapping.
+    pub mapping: MappingIndex,
+    /// The address of the remote end.
+    pub remote: A,
+}
+
+impl<K: Counted> CountTable<K> {
+    /// A table for at most `capacity` keys; a key has a session at least, so the limit of sessions
+    /// is enough.
     #[must_use]
     pub fn new(capacity: usize, hash: KeyedHash) -> Self {
         let capacity = capacity.min(1 << 30);
         Self {
             index: Index::new(capacity),
             records: Vec::with_capacity(capacity),
-            free: Vec::with_capacity(capacity),
+            free: None,
+            live: 0,
             capacity,
             hash,
         }
     }
 
-    /// Sessions of `source`.
+    /// Sessions of `key`.
     #[must_use]
-    pub fn sessions(&self, source: A) -> u32 {
-        self.find(source).map_or(0, |at| self.records[at as usize].sessions)
+    pub fn sessions(&self, key: K) -> u32 {
+        self.find(key).map_or(0, |at| self.records[at as usize].sessions)
     }
 
     /// One session more. Does nothing when the table is full, which the limit of sessions prevents.
-    pub fn add(&mut self, source: A) {
-        if let Some(at) = self.find(source) {
+    pub fn add(&mut self, key: K) {
+        if let Some(at) = self.find(key) {
             self.records[at as usize].sessions += 1;
             return;
         }
-        if self.len() == self.capacity {
+        if self.live == self.capacity {
             return;
         }
-        let record = Record { source, sessions: 1 };
-        let at = match self.free.pop() {
+        let record = Record { key, sessions: 1 };
+        let at = match self.free {
             Some(at) => {
+                let next = self.records[at as usize].sessions;
+                self.free = (next != NIL).then_some(next);
                 self.records[at as usize] = record;
                 at
             }
@@ -59,51 +78,73 @@ impl<A: Address> SourceTable<A> {
                 self.records.len() as u32 - 1
             }
         };
-        self.index.insert(self.hash_of(source), at);
+        self.live += 1;
+        self.index.insert(key.hash(&self.hash), at);
     }
 
-    /// One session less; a source without sessions is forgotten.
-    pub fn remove(&mut self, source: A) {
-        let Some(at) = self.find(source) else { return };
+    /// One session less; a key without sessions is forgotten.
+    pub fn remove(&mut self, key: K) {
+        let Some(at) = self.find(key) else { return };
         let record = &mut self.records[at as usize];
         record.sessions -= 1;
         if record.sessions == 0 {
-            self.index.remove(self.hash_of(source), at);
-            self.free.push(at);
+            record.sessions = self.free.unwrap_or(NIL);
+            self.free = Some(at);
+            self.live -= 1;
+            self.index.remove(key.hash(&self.hash), at);
         }
     }
 
-    /// Sources that have sessions.
+    /// Keys that have sessions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.len() - self.free.len()
+        self.live
     }
 
-    /// True when no source has a session.
+    /// True when no key has a session.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.live == 0
+    }
+
+    /// Keys that there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Bytes allocated for this table.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        self.index.allocated() + self.capacity * (size_of::<Record<A>>() + size_of::<u32>())
+        self.index.allocated() + self.capacity * size_of::<Record<K>>()
     }
 
-    fn find(&self, source: A) -> Option<u32> {
-        self.index.find(self.hash_of(source), |at| self.records[at as usize].source == source)
-    }
-
-    fn hash_of(&self, source: A) -> u64 {
-        self.hash.end(source, 0, Protocol(0), 0)
+    fn find(&self, key: K) -> Option<u32> {
+        self.index.find(key.hash(&self.hash), |at| self.records[at as usize].key == key)
     }
 }
 
-struct Record<A> {
-    source: A,
+impl<A: Address> Counted for A {
+    fn hash(self, hash: &KeyedHash) -> u64 {
+        hash.end(self, 0, Protocol(0), 0)
+    }
+}
+
+impl<A: Address> Counted for Contact<A> {
+    fn hash(self, hash: &KeyedHash) -> u64 {
+        hash.end(self.remote, 0, Protocol(0), MappingIndex::bits(Some(self.mapping)))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Record<K> {
+    key: K,
+    /// Sessions of it; in a free record the number of the next free one, or [`NIL`].
     sessions: u32,
 }
+
+/// No record.
+const NIL: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -112,13 +153,13 @@ mod tests {
 
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
-    use super::SourceTable;
+    use super::CountTable;
     use crate::KeyedHash;
 
     proptest! {
         #[test]
         fn counts_as_a_hash_map_does(steps in prop::collection::vec((0u32..12, any::<bool>()), 0..200)) {
-            let mut table = SourceTable::new(8, KeyedHash::new([1, 2, 3, 4]));
+            let mut table = CountTable::new(8, KeyedHash::new([1, 2, 3, 4]));
             let mut model: HashMap<Ipv4Addr, u32> = HashMap::new();
             for (host, more) in steps {
                 let host = Ipv4Addr::from_bits(host);

@@ -10,6 +10,9 @@
 //!   UDP, ICMP queries and what is left:  New ── a packet ← ──▶ Established
 //! ```
 //!
+//! A session that the remote end begins (`static`, `port-forward`, open filtering) starts in
+//! [`State::HalfOpenReverse`] or [`State::NewReverse`], and the arrows into Established turn round.
+//!
 //! The transitions follow RFC 6146 §3.5.2 and RFC 7857 §2: a connection is established when both
 //! ends have sent SYN, keeps its long timeout until both have sent FIN, and a RST shortens its life
 //! but does not end it at once, for the RST may be forged.
@@ -37,23 +40,33 @@ pub enum State {
     Closing,
     /// TCP; an end has sent RST.
     Transitory,
+    /// Not TCP; only the remote end has spoken.
+    NewReverse,
+    /// TCP; only the remote end has sent SYN.
+    HalfOpenReverse,
 }
 
 impl State {
-    /// The state of a session whose first packet went [`Direction::Forward`].
+    /// The state of a session whose first packet went `direction`.
     #[inline]
     #[must_use]
-    pub const fn initial(protocol: Protocol) -> Self {
-        if protocol.0 == Protocol::TCP.0 { Self::HalfOpen } else { Self::New }
+    pub const fn initial(protocol: Protocol, direction: Direction) -> Self {
+        match (protocol, direction) {
+            (Protocol::TCP, Direction::Forward) => Self::HalfOpen,
+            (Protocol::TCP, Direction::Reverse) => Self::HalfOpenReverse,
+            (_, Direction::Forward) => Self::New,
+            (_, Direction::Reverse) => Self::NewReverse,
+        }
     }
 
     /// The state after a packet of a protocol without connections.
     #[inline]
     #[must_use]
     pub const fn after_datagram(self, direction: Direction) -> Self {
-        match direction {
-            Direction::Forward => self,
-            Direction::Reverse => Self::Established,
+        match (self, direction) {
+            (Self::NewReverse, Direction::Forward) => Self::Established,
+            (_, Direction::Forward) | (Self::NewReverse, _) => self,
+            (_, Direction::Reverse) => Self::Established,
         }
     }
 
@@ -66,19 +79,23 @@ impl State {
         match self {
             // A RST changes nothing here: the timeout is the short one already.
             Self::HalfOpen if syn && direction == Reverse => Self::Established,
-            Self::HalfOpen => Self::HalfOpen,
+            Self::HalfOpenReverse if syn && direction == Forward => Self::Established,
+            Self::HalfOpen | Self::HalfOpenReverse => self,
             // RFC 7857 §2.2: a RST moves the session to the short timeout.
             _ if flags.contains(Flags::RST) => Self::Transitory,
-            Self::Established | Self::New if fin => match direction {
+            Self::Established | Self::New | Self::NewReverse if fin => match direction {
                 Forward => Self::FinForward,
                 Reverse => Self::FinReverse,
             },
-            Self::Established | Self::New => Self::Established,
+            Self::Established | Self::New | Self::NewReverse => Self::Established,
             Self::FinForward if fin && direction == Reverse => Self::Closing,
             Self::FinReverse if fin && direction == Forward => Self::Closing,
             Self::FinForward | Self::FinReverse => self,
             // The 5-tuple is used again: the session starts over.
             Self::Closing | Self::Transitory if syn && direction == Forward => Self::HalfOpen,
+            Self::Closing | Self::Transitory if syn && !flags.contains(Flags::ACK) => {
+                Self::HalfOpenReverse
+            }
             Self::Closing => Self::Closing,
             // RFC 6146 §3.5.2.2: any other packet shows that the RST was not obeyed.
             Self::Transitory => Self::Established,
@@ -89,7 +106,14 @@ impl State {
     #[inline]
     #[must_use]
     pub const fn is_transitory(self) -> bool {
-        matches!(self, Self::HalfOpen | Self::Closing | Self::Transitory)
+        matches!(self, Self::HalfOpen | Self::HalfOpenReverse | Self::Closing | Self::Transitory)
+    }
+
+    /// What may be ended to make room, if the configuration says so: no conversation goes on in it.
+    #[inline]
+    #[must_use]
+    pub const fn is_expendable(self) -> bool {
+        self.is_transitory() || matches!(self, Self::New | Self::NewReverse)
     }
 
     /// Which timeout counts in this state.
@@ -98,10 +122,14 @@ impl State {
     pub const fn timeout_class(self, protocol: Protocol) -> TimeoutClass {
         match protocol {
             Protocol::TCP => match self {
-                Self::Established | Self::FinForward | Self::FinReverse | Self::New => {
-                    TimeoutClass::TcpEstablished
+                Self::Established
+                | Self::FinForward
+                | Self::FinReverse
+                | Self::New
+                | Self::NewReverse => TimeoutClass::TcpEstablished,
+                Self::HalfOpen | Self::HalfOpenReverse | Self::Closing | Self::Transitory => {
+                    TimeoutClass::TcpTransitory
                 }
-                Self::HalfOpen | Self::Closing | Self::Transitory => TimeoutClass::TcpTransitory,
             },
             Protocol::ICMP | Protocol::ICMPV6 => TimeoutClass::Icmp,
             _ => TimeoutClass::Udp,
@@ -112,9 +140,9 @@ impl State {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::New => "new",
+            Self::New | Self::NewReverse => "new",
             Self::Established => "established",
-            Self::HalfOpen => "half_open",
+            Self::HalfOpen | Self::HalfOpenReverse => "half_open",
             Self::FinForward | Self::FinReverse | Self::Closing => "closing",
             Self::Transitory => "transitory",
         }
@@ -176,7 +204,10 @@ mod tests {
     use crate::Direction::{self, Forward, Reverse};
 
     fn walk(segments: &[(Direction, Flags)]) -> Vec<State> {
-        let mut state = State::initial(Protocol::TCP);
+        walk_from(State::initial(Protocol::TCP, Forward), segments)
+    }
+
+    fn walk_from(mut state: State, segments: &[(Direction, Flags)]) -> Vec<State> {
         segments
             .iter()
             .map(|&(direction, flags)| {
@@ -237,6 +268,26 @@ mod tests {
     fn a_refused_connection_cannot_be_pinned_from_outside() {
         let seen = walk(&[(Forward, Flags::SYN), (Reverse, Flags::RST), (Reverse, Flags::ACK)]);
         assert_eq!(seen, [State::HalfOpen; 3]);
+    }
+
+    #[test]
+    fn a_connection_that_the_remote_end_begins() {
+        let first = State::initial(Protocol::TCP, Reverse);
+        let (syn, ack) = (Flags::SYN, Flags::ACK);
+        let seen = walk_from(first, &[(Reverse, syn), (Reverse, ack), (Forward, syn | ack)]);
+        assert_eq!(seen, [first, first, State::Established], "the answer opens it, nothing else");
+        let again = walk_from(State::Closing, &[(Reverse, syn), (Forward, syn | ack)]);
+        assert_eq!(again, [State::HalfOpenReverse, State::Established]);
+    }
+
+    #[test]
+    fn a_datagram_is_answered_by_the_other_end() {
+        let first = State::initial(Protocol::UDP, Reverse);
+        assert_eq!(first.after_datagram(Reverse), first);
+        assert_eq!(first.after_datagram(Forward), State::Established);
+        let first = State::initial(Protocol::UDP, Forward);
+        assert_eq!(first.after_datagram(Forward), first);
+        assert_eq!(first.after_datagram(Reverse), State::Established);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::memory::prefetch;
 use crate::record::Cold;
 use crate::wheel::{Link, Links, Wheel};
 use crate::{
-    Address, Counts, Direction, FlowKey, KeyedHash, MappingIndex, Session, State, Tick, Timeouts,
+    Address, Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, Session, State, Tick,
+    Timeouts,
 };
 
 /// A bounded table of sessions of one address family.
@@ -46,6 +47,19 @@ pub enum InsertError {
     Full,
     /// Another session has one of the keys.
     KeyTaken,
+}
+
+/// What a policy says anew about a session that goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewed {
+    /// The rule that decides it now, or [`NO_RULE`](crate::record::NO_RULE).
+    pub rule: u16,
+    /// Generation of that rule's policy.
+    pub generation: u32,
+    /// Where forward and reverse packets go.
+    pub hops: [NextHopIndex; 2],
+    /// Interfaces that forward and reverse packets come in by.
+    pub ingress: [u8; 2],
 }
 
 impl<A: Address> SessionTable<A> {
@@ -136,22 +150,37 @@ impl<A: Address> SessionTable<A> {
             session.last_seen = now.stamp();
         }
         if packets_carry || bytes_carry {
-            self.cold[at].packets_carry[way] += u32::from(packets_carry);
-            self.cold[at].bytes_carry[way] += u32::from(bytes_carry);
+            let cold = &mut self.cold[at];
+            let carried = cold.packets_carry[way].wrapping_add(u16::from(packets_carry));
+            cold.packets_carry[way] = carried;
+            cold.bytes_carry[way] += u32::from(bytes_carry);
         }
         if before != after {
             self.rearm(found.index, before, now);
         }
     }
 
-    /// Adds a session that begins at `now` and uses `mapping`. The counters start at zero.
+    /// The timeouts of another policy. A session that lives is held to them once it is renewed, or
+    /// when its old one ends.
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.timeouts = timeouts;
+    }
+
+    /// The first live session from record `at` on that lies before record `end`.
+    #[must_use]
+    pub fn first_live(&self, at: u32, end: u32) -> Option<SessionIndex> {
+        let end = end.min(self.hot.len() as u32);
+        (at..end).find(|&at| self.cold[at as usize].is_live()).map(SessionIndex)
+    }
+
+    /// Adds a session that begins at `now` and has `held`. The counters start at zero.
     ///
     /// # Errors
     /// [`InsertError`]; nothing has changed then.
     pub fn insert(
         &mut self,
         session: Session<A>,
-        mapping: Option<MappingIndex>,
+        held: Held,
         now: Tick,
     ) -> Result<SessionIndex, InsertError> {
         if self.live == self.capacity {
@@ -163,7 +192,7 @@ impl<A: Address> SessionTable<A> {
             return Err(InsertError::KeyTaken);
         }
         let timeout = self.timeout(&session);
-        let index = self.place(session, mapping, now);
+        let index = self.place(session, held, now);
         for (way, hash) in hashes.into_iter().enumerate() {
             self.index.insert(hash, index.0 << 1 | way as u32);
         }
@@ -176,19 +205,40 @@ impl<A: Address> SessionTable<A> {
         Ok(index)
     }
 
-    /// Takes a live session out, with the mapping that it used.
-    pub fn remove(&mut self, index: SessionIndex) -> (Session<A>, Option<MappingIndex>) {
+    /// Lets a live session go on under another policy: its rule, and where its packets go now.
+    ///
+    /// Its timeout is that of [`Self::set_timeouts`] from now on.
+    pub fn renew(&mut self, index: SessionIndex, renewed: Renewed, now: Tick) {
+        let timeout = self.timeout(self.session(index));
+        let session = &mut self.hot[index.at()];
+        session.rule = renewed.rule;
+        session.generation = renewed.generation;
+        [session.forward_hop, session.reverse_hop] = renewed.hops;
+        session.ingress = renewed.ingress;
+        let left = timeout.saturating_sub(u64::from(session.last_seen.age(now)));
+        let mut links = ColdLinks(&mut self.cold);
+        self.wheel.disarm(index.0, &mut links);
+        self.wheel.arm(index.0, Tick::from_millis(now.as_millis() + left), &mut links);
+    }
+
+    /// Of the sessions in which no conversation goes on, one that would end soon: what to end when
+    /// there is no room ([`State::is_expendable`]). Looks at a bounded number of records.
+    #[must_use]
+    pub fn expendable(&self) -> Option<SessionIndex> {
+        let link = |at: u32| &self.cold[at as usize].link;
+        let expendable = |at: u32| self.hot[at as usize].state.is_expendable();
+        self.wheel.soonest(EXPENDABLE_LOOKS, link, expendable).map(SessionIndex)
+    }
+
+    /// Takes a live session out, with what it held.
+    pub fn remove(&mut self, index: SessionIndex) -> (Session<A>, Held) {
         self.wheel.disarm(index.0, &mut ColdLinks(&mut self.cold));
         self.forget(index)
     }
 
-    /// A session that has been silent for its timeout at `now`, taken out with its mapping. Looks at
+    /// A session that has been silent for its timeout at `now`, taken out with what it held. Looks at
     /// no more than `budget` records and takes what it looked at from it.
-    pub fn expire(
-        &mut self,
-        now: Tick,
-        budget: &mut u32,
-    ) -> Option<(Session<A>, Option<MappingIndex>)> {
+    pub fn expire(&mut self, now: Tick, budget: &mut u32) -> Option<(Session<A>, Held)> {
         while let Some(at) = self.wheel.due(now, budget, &mut ColdLinks(&mut self.cold)) {
             let session = &self.hot[at as usize];
             let silent = u64::from(session.last_seen.age(now));
@@ -206,6 +256,18 @@ impl<A: Address> SessionTable<A> {
     #[must_use]
     pub fn len(&self) -> usize {
         self.live
+    }
+
+    /// Records, live or free: their numbers lie below this one.
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        self.hot.len() as u32
+    }
+
+    /// Sessions that there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// True when the next session would be refused.
@@ -228,7 +290,7 @@ impl<A: Address> SessionTable<A> {
         records: u32,
     ) -> (impl Iterator<Item = SessionIndex> + '_, Option<u32>) {
         let end = start.saturating_add(records).min(self.hot.len() as u32);
-        let live = (start..end).filter(|&at| self.cold[at as usize].live).map(SessionIndex);
+        let live = (start..end).filter(|&at| self.cold[at as usize].is_live()).map(SessionIndex);
         (live, (end < self.hot.len() as u32).then_some(end))
     }
 
@@ -242,10 +304,16 @@ impl<A: Address> SessionTable<A> {
         })
     }
 
-    /// When a live session began.
+    /// When a live session began, to 16 ms.
     #[must_use]
     pub fn created(&self, index: SessionIndex) -> Tick {
-        self.cold[index.at()].created
+        self.cold[index.at()].created()
+    }
+
+    /// What a live session has beside its record.
+    #[must_use]
+    pub fn held(&self, index: SessionIndex) -> Held {
+        self.cold[index.at()].held()
     }
 
     /// How long a session may be silent in its state, in milliseconds.
@@ -280,23 +348,11 @@ impl<A: Address> SessionTable<A> {
     }
 
     /// Writes a session into a free record.
-    fn place(
-        &mut self,
-        mut session: Session<A>,
-        mapping: Option<MappingIndex>,
-        now: Tick,
-    ) -> SessionIndex {
+    fn place(&mut self, mut session: Session<A>, held: Held, now: Tick) -> SessionIndex {
         session.last_seen = now.stamp();
         session.packets = [0; 2];
         session.bytes = [0; 2];
-        let cold = Cold {
-            created: now,
-            link: Link::NONE,
-            mapping,
-            packets_carry: [0; 2],
-            bytes_carry: [0; 2],
-            live: true,
-        };
+        let cold = Cold::new(held, now);
         if let Some(at) = self.free {
             self.free = self.cold[at as usize].link.next_free();
             self.hot[at as usize] = session;
@@ -309,7 +365,7 @@ impl<A: Address> SessionTable<A> {
     }
 
     /// Frees a record that is no longer in the wheel.
-    fn forget(&mut self, index: SessionIndex) -> (Session<A>, Option<MappingIndex>) {
+    fn forget(&mut self, index: SessionIndex) -> (Session<A>, Held) {
         let session = self.hot[index.at()].clone();
         for way in [Direction::Forward, Direction::Reverse] {
             let removed =
@@ -317,15 +373,21 @@ impl<A: Address> SessionTable<A> {
             debug_assert!(removed, "a live session is in the index under both keys");
         }
         let cold = &mut self.cold[index.at()];
-        cold.live = false;
-        cold.link = Link::free(self.free);
+        let held = cold.held();
+        cold.free(self.free);
         self.free = Some(index.0);
         self.live -= 1;
-        (session, cold.mapping)
+        (session, held)
     }
 }
 
 impl SessionIndex {
+    /// The number of its record.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
     #[inline]
     const fn at(self) -> usize {
         self.0 as usize
@@ -348,6 +410,9 @@ impl Links for ColdLinks<'_> {
         &mut self.0[index as usize].link
     }
 }
+
+/// Records that are looked at for one that may be ended.
+const EXPENDABLE_LOOKS: u32 = 64;
 
 #[cfg(test)]
 mod tests;

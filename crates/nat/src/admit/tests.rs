@@ -66,7 +66,7 @@ fn a_new_flow_gets_a_session_that_both_directions_find() {
         assert_eq!(found.direction, Direction::Forward);
         assert_eq!(session.key(Direction::Forward), key);
         assert_eq!(session.outside, Ipv4Addr::new(203, 0, 113, 10));
-        assert_eq!(session.state, State::initial(protocol));
+        assert_eq!(session.state, State::initial(protocol, Direction::Forward));
         assert_eq!((session.rule, session.generation), (1, 7));
         let reply = session.key(Direction::Reverse);
         assert_eq!((reply.source, reply.destination), (key.destination, session.outside));

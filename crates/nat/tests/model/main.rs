@@ -6,7 +6,7 @@ mod reference;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use mooring_nat::{Admission, Arrival, Nat, NextHops, Refusal};
+use mooring_nat::{Admission, Arrival, Nat, NextHops, Refusal, Share};
 use mooring_policy::{Generation, Hop, InterfaceId, Policy, load};
 use mooring_session::{Direction, FlowKey, KeyedHash, NextHopIndex, SessionRef, Tick};
 use mooring_wire::Protocol;
@@ -138,7 +138,11 @@ impl Duel {
     fn new(policy: &Policy, seed: u64) -> Self {
         Self {
             policy: policy.clone(),
-            nat: Nat::new(policy, KeyedHash::new([seed, !seed, seed.rotate_left(21), 0x1234_5678])),
+            nat: Nat::new(
+                policy,
+                Share::ALL,
+                KeyedHash::new([seed, !seed, seed.rotate_left(21), 0x1234_5678]),
+            ),
             random: ChaCha8Rng::seed_from_u64(seed),
             hops: CountedHops::default(),
             reference: Reference::default(),

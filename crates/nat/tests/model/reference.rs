@@ -119,7 +119,16 @@ impl Reference {
 
     fn judge_new(&self, packet: &Packet) -> Result<Outcome, Refusal> {
         let key = &packet.key;
+        if is_ours(key.destination) && packet.from_inside {
+            // A hairpin, but the rules that translate are for other destinations.
+            let mail =
+                matches!(key.protocol, Protocol::TCP | Protocol::UDP) && key.destination_port == 25;
+            return Err(if mail { Refusal::RuleDrop } else { Refusal::NoRule });
+        }
         if is_ours(key.destination) {
+            if matches!(key.protocol, Protocol::TCP | Protocol::UDP) && key.destination_port == 25 {
+                return Err(Refusal::RuleDrop);
+            }
             let end = (key.destination, key.destination_port);
             let mapped =
                 self.mappings.iter().any(|(inside, o)| inside.1 == key.protocol && *o == end);
@@ -137,15 +146,15 @@ impl Reference {
             _ => Some(1),
         };
         assert!(!to_inside, "no rule lets packets in");
-        match key.protocol {
-            Protocol::TCP if !packet.syn => return Err(Refusal::NoSession),
-            Protocol::ICMP if key.destination_port != 0 => return Err(Refusal::NoSession),
-            _ => {}
-        }
         match leads_inside(key.source) {
             None => return Err(Refusal::NoRoute),
             Some(true) if !is_ours(key.source) => {}
             Some(_) => return Err(Refusal::SpoofedSource),
+        }
+        match key.protocol {
+            Protocol::TCP if !packet.syn => return Err(Refusal::NoSession),
+            Protocol::ICMP if key.destination_port != 0 => return Err(Refusal::NoSession),
+            _ => {}
         }
         if self.sessions.len() == 10 {
             return Err(Refusal::TableFull);

@@ -9,9 +9,10 @@ use mooring_wire::checksum::Delta;
 use mooring_wire::tcp::Flags;
 use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::{InsertError, SessionTable};
+use super::{InsertError, Renewed, SessionRef, SessionTable};
 use crate::{
-    Counts, Direction, FlowKey, KeyedHash, NextHopIndex, Session, Stamp, State, Tick, Timeouts,
+    Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, Session, Stamp, State, Tick,
+    Timeouts,
 };
 
 const HASH: [u64; 4] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 7];
@@ -31,7 +32,7 @@ fn session(protocol: Protocol, port: u16, outside_port: u16) -> Session<Ipv4Addr
         vrf: 0,
         tag: 0,
         protocol,
-        state: State::initial(protocol),
+        state: State::initial(protocol, Direction::Forward),
         address_delta: Delta::default(),
         l4_delta: Delta::default(),
         forward_hop: NextHopIndex(0),
@@ -53,7 +54,8 @@ fn expired(table: &mut SessionTable<Ipv4Addr>, now: Tick) -> Vec<u16> {
 #[test]
 fn both_directions_find_the_session() {
     let mut table = table(4);
-    let index = table.insert(session(Protocol::UDP, 5000, 6000), None, Tick::ZERO).expect("room");
+    let index =
+        table.insert(session(Protocol::UDP, 5000, 6000), Held::NOTHING, Tick::ZERO).expect("room");
     let forward = session(Protocol::UDP, 5000, 6000).key(Direction::Forward);
     let reverse = FlowKey {
         source: Ipv4Addr::new(192, 0, 2, 2),
@@ -72,12 +74,12 @@ fn both_directions_find_the_session() {
 #[test]
 fn a_full_table_and_a_taken_key_are_refused() {
     let mut table = table(2);
-    assert!(table.insert(session(Protocol::UDP, 1, 1), None, Tick::ZERO).is_ok());
+    assert!(table.insert(session(Protocol::UDP, 1, 1), Held::NOTHING, Tick::ZERO).is_ok());
     let same_outside = session(Protocol::UDP, 2, 1);
-    assert_eq!(table.insert(same_outside, None, Tick::ZERO), Err(InsertError::KeyTaken));
-    assert!(table.insert(session(Protocol::UDP, 2, 2), None, Tick::ZERO).is_ok());
+    assert_eq!(table.insert(same_outside, Held::NOTHING, Tick::ZERO), Err(InsertError::KeyTaken));
+    assert!(table.insert(session(Protocol::UDP, 2, 2), Held::NOTHING, Tick::ZERO).is_ok());
     assert_eq!(
-        table.insert(session(Protocol::UDP, 3, 3), None, Tick::ZERO),
+        table.insert(session(Protocol::UDP, 3, 3), Held::NOTHING, Tick::ZERO),
         Err(InsertError::Full)
     );
     assert_eq!(table.len(), 2);
@@ -86,8 +88,9 @@ fn a_full_table_and_a_taken_key_are_refused() {
 #[test]
 fn counters_carry_past_32_bits() {
     let mut table = table(1);
-    let index = table.insert(session(Protocol::UDP, 1, 1), None, Tick::ZERO).expect("room");
-    let found = super::SessionRef { index, direction: Direction::Reverse };
+    let index =
+        table.insert(session(Protocol::UDP, 1, 1), Held::NOTHING, Tick::ZERO).expect("room");
+    let found = SessionRef { index, direction: Direction::Reverse };
     for _ in 0..70_000 {
         table.touch(found, Tick::ZERO, 65_536, None);
     }
@@ -101,10 +104,10 @@ fn a_session_ends_within_two_seconds_of_its_timeout() {
     for start in [0, 777, 1_023, 123_456] {
         let mut table = table(1);
         let index = table
-            .insert(session(Protocol::ICMP, 1, 1), None, Tick::from_millis(start))
+            .insert(session(Protocol::ICMP, 1, 1), Held::NOTHING, Tick::from_millis(start))
             .expect("room");
         let last = Tick::from_millis(start) + Duration::from_secs(45);
-        table.touch(super::SessionRef { index, direction: Direction::Forward }, last, 60, None);
+        table.touch(SessionRef { index, direction: Direction::Forward }, last, 60, None);
         let mut now = last;
         while expired(&mut table, now).is_empty() {
             now = now + Duration::from_millis(10);
@@ -117,9 +120,10 @@ fn a_session_ends_within_two_seconds_of_its_timeout() {
 #[test]
 fn closing_shortens_the_life() {
     let mut table = table(1);
-    let index = table.insert(session(Protocol::TCP, 1, 1), None, Tick::ZERO).expect("room");
+    let index =
+        table.insert(session(Protocol::TCP, 1, 1), Held::NOTHING, Tick::ZERO).expect("room");
     let mut pass = |direction, flags| {
-        table.touch(super::SessionRef { index, direction }, Tick::ZERO, 60, Some(flags));
+        table.touch(SessionRef { index, direction }, Tick::ZERO, 60, Some(flags));
     };
     pass(Direction::Reverse, Flags::SYN);
     pass(Direction::Forward, Flags::ACK);
@@ -136,11 +140,12 @@ fn a_dead_connection_is_not_kept_alive_from_outside() {
     let refused: &[_] = &[];
     for segments in [refused, &[opened, closed].concat()] {
         let mut table = table(1);
-        let index = table.insert(session(Protocol::TCP, 1, 1), None, Tick::ZERO).expect("room");
+        let index =
+            table.insert(session(Protocol::TCP, 1, 1), Held::NOTHING, Tick::ZERO).expect("room");
         for &(direction, flags) in segments {
-            table.touch(super::SessionRef { index, direction }, Tick::ZERO, 60, Some(flags));
+            table.touch(SessionRef { index, direction }, Tick::ZERO, 60, Some(flags));
         }
-        let again = super::SessionRef { index, direction: Direction::Reverse };
+        let again = SessionRef { index, direction: Direction::Reverse };
         for (seconds, flags) in [(100, Flags::RST), (200, Flags::ACK)] {
             let now = Tick::ZERO + Duration::from_secs(seconds);
             if segments.is_empty() || flags == Flags::ACK {
@@ -165,7 +170,9 @@ fn keeps_within_the_memory_budget() {
 fn pages_cover_every_session_once() {
     let mut table = table(100);
     for port in 0..50 {
-        let _ = table.insert(session(Protocol::UDP, port, port), None, Tick::ZERO).expect("room");
+        let _ = table
+            .insert(session(Protocol::UDP, port, port), Held::NOTHING, Tick::ZERO)
+            .expect("room");
     }
     let (mut at, mut seen) = (Some(0), 0);
     while let Some(start) = at {
@@ -216,7 +223,7 @@ proptest! {
                         model.insert((tcp, port), (outside, now));
                         Ok(())
                     };
-                    let result = table.insert(session(protocol, port, outside), None, tick).map(|_| ());
+                    let result = table.insert(session(protocol, port, outside), Held::NOTHING, tick).map(|_| ());
                     prop_assert_eq!(result, expected);
                 }
                 Step::Touch(port, reverse) => {
@@ -256,4 +263,42 @@ proptest! {
             prop_assert_eq!(table.len(), model.len());
         }
     }
+}
+
+/// What ends soonest of the sessions in which no conversation goes on.
+#[test]
+fn only_what_no_conversation_goes_on_in_is_expendable() {
+    let mut table = table(4);
+    let mut add = |protocol, port| {
+        table.insert(session(protocol, port, port), Held::NOTHING, Tick::ZERO).expect("room")
+    };
+    let (open, half_open, unanswered) =
+        (add(Protocol::TCP, 1), add(Protocol::TCP, 2), add(Protocol::UDP, 3));
+    let reverse = SessionRef { index: open, direction: Direction::Reverse };
+    table.touch(reverse, Tick::ZERO, 60, Some(Flags::SYN | Flags::ACK));
+    assert_eq!(table.expendable(), Some(half_open), "240 s come before 300 s");
+    table.remove(half_open);
+    assert_eq!(table.expendable(), Some(unanswered));
+    table.remove(unanswered);
+    assert_eq!(table.expendable(), None, "an established one never");
+}
+
+#[test]
+fn a_renewed_session_keeps_its_keys_and_what_it_holds() {
+    let mut table = table(1);
+    let held = Held { drains: true, began: Direction::Reverse, ..Held::NOTHING };
+    let index =
+        table.insert(session(Protocol::UDP, 1, 2), held, Tick::from_millis(1600)).expect("room");
+    let key = table.session(index).key(Direction::Reverse);
+    let hops = [NextHopIndex(7), NextHopIndex::HAIRPIN];
+    table.renew(
+        index,
+        Renewed { rule: 9, generation: 5, hops, ingress: [3, 4] },
+        Tick::from_millis(1600),
+    );
+    assert_eq!(table.find_key(&key).map(|found| found.index), Some(index));
+    let renewed = table.session(index);
+    assert_eq!((renewed.rule, renewed.generation, renewed.ingress), (9, 5, [3, 4]));
+    assert_eq!((renewed.forward_hop, renewed.reverse_hop), (hops[0], hops[1]));
+    assert_eq!((table.held(index), table.created(index)), (held, Tick::from_millis(1600)));
 }

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::fixture::{CountedHops, INSIDE, OUTSIDE, World, flow};
-use crate::{Admission, Arrival, Nat, Refusal};
+use crate::{Admission, Arrival, Nat, Refusal, Share};
 
 /// Three ports, four sessions, of which a source may have two.
 const SMALL: &str = r#"
@@ -92,7 +92,8 @@ fn mapped_but_not_for_this_remote() {
     let other_host = FlowKey { source: Ipv4Addr::new(198, 51, 100, 2), ..reply };
     refuses(&mut world, OUTSIDE, other_host, None, Refusal::Filtered);
     let from_inside = FlowKey { source: Ipv4Addr::new(10, 0, 0, 3), ..reply };
-    refuses(&mut world, INSIDE, from_inside, None, Refusal::Filtered);
+    // A hairpin, if a rule said so.
+    refuses(&mut world, INSIDE, from_inside, None, Refusal::NoRule);
     assert!(world.arrive(OUTSIDE, reply, None).is_ok());
 }
 
@@ -264,7 +265,7 @@ fn a_pool_without_an_address() {
         addresses = ["2001:db8:1::1/64"]
     "#;
     let policy = load(text).expect("a valid configuration").policy;
-    let mut nat: Nat<Ipv6Addr> = Nat::new(&policy, KeyedHash::new([1, 2, 3, 4]));
+    let mut nat: Nat<Ipv6Addr> = Nat::new(&policy, Share::ALL, KeyedHash::new([1, 2, 3, 4]));
     let key = FlowKey {
         source: "fd00:10::2".parse().expect("an address"),
         destination: "2001:db8:1::2".parse().expect("an address"),

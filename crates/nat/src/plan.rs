@@ -1,0 +1,266 @@
+//! What the policy makes of a new flow: who is inside, what stands for it outside, and where its
+//! packets go. Nothing is taken and nothing changes here; a reload asks again for sessions that live.
+//!
+//! Four ways: *through* (the destination is somebody else's), *inbound* (it is ours, and the packet
+//! comes from its outside), *hairpin* (it is ours, and the packet comes from inside), and the second
+//! half of a hairpin, which is inbound from the first one.
+
+use mooring_policy::{
+    Action, Filtering, Hop, InterfaceId, Mapping, Policy, PoolId, Question, Rule, RuleId,
+};
+use mooring_session::{Address, Contact, Direction, FlowKey, HAIRPIN, MappingIndex, NO_RULE};
+use mooring_wire::Protocol;
+
+use crate::lease::lease_range;
+use crate::{Arrival, Nat, Refusal};
+
+/// In place of an interface: the packet comes from the first half of a hairpin, or goes on into the
+/// second one.
+pub const HAIRPIN_INTERFACE: InterfaceId = InterfaceId(HAIRPIN);
+
+/// How a flow is to be translated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<A> {
+    /// The rule that says so.
+    pub(crate) rule: RuleId,
+    /// Which way the packet travels that the plan was made for.
+    pub(crate) began: Direction,
+    /// The flow of forward packets: from the inside host to the remote one.
+    pub(crate) forward: FlowKey<A>,
+    /// What stands for the inside host.
+    pub(crate) end: End<A>,
+    /// Where forward packets go; `None`: on into the other half of a hairpin.
+    pub(crate) out: Option<Hop>,
+    /// Where reverse packets go.
+    pub(crate) back: Hop,
+}
+
+/// What stands for an inside host outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End<A> {
+    /// Something of this pool.
+    Lease(PoolId),
+    /// This address and port; whether another flow has them is for the table to say.
+    Fixed(A, u16),
+    /// The outside end of a mapping.
+    Shared(MappingIndex),
+}
+
+impl<A> Plan<A> {
+    /// Interfaces that forward and reverse packets come in by.
+    pub(crate) fn ingress(&self) -> [u8; 2] {
+        [self.back.interface.0, self.out.map_or(HAIRPIN, |hop| hop.interface.0)]
+    }
+
+    /// The rule's number, or that of no rule.
+    pub(crate) fn rule(&self) -> u16 {
+        debug_assert!(self.rule.0 != NO_RULE, "a policy has at most 10,000 rules");
+        self.rule.0
+    }
+}
+
+impl<A: Address> Nat<A> {
+    /// What the policy makes of a flow that begins.
+    ///
+    /// # Errors
+    /// Why it makes nothing of it.
+    pub(crate) fn plan(&self, arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
+        let destination = arrival.key.destination.into();
+        if policy.ownership(destination).is_none() {
+            return through(arrival, policy);
+        }
+        let outside = policy.outside_of(destination);
+        let Some(lowest) = outside.lowest() else {
+            return Err(self.unsolicited(&arrival.key));
+        };
+        if arrival.ingress == HAIRPIN_INTERFACE {
+            self.inbound(&Arrival { ingress: lowest, ..*arrival }, policy)
+        } else if outside.contains(arrival.ingress) {
+            let plan = self.inbound(arrival, policy)?;
+            Ok(Plan { out: Some(way_back(arrival, policy)?), ..plan })
+        } else {
+            hairpin(arrival, lowest, policy)
+        }
+    }
+
+    /// A packet to an address of ours from its outside: what a rule makes of it, else what a mapping
+    /// lets in (RFC 4787 §5). Where forward packets go is left open.
+    fn inbound(&self, arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
+        let key = &arrival.key;
+        let Some(rule) = policy.inbound(&question(arrival, arrival.ingress)) else {
+            return self.to_mapping(key, policy);
+        };
+        let (address, port) = match &policy.rule(rule).action {
+            Action::Static(map) => {
+                let inside = map.inward(key.destination.into()).and_then(A::from_ip);
+                (inside, key.destination_port)
+            }
+            Action::PortForward(forward) => match forward.target(key.destination_port) {
+                Some((target, port)) => (A::from_ip(target), port),
+                None => (None, 0),
+            },
+            Action::Drop => return Err(Refusal::RuleDrop),
+            Action::SourceNat(_) | Action::Bypass => (None, 0),
+        };
+        let address = address.ok_or(Refusal::NoRule)?;
+        let back = policy.route(address.into()).ok_or(Refusal::NoRoute)?;
+        Ok(Plan {
+            rule,
+            began: Direction::Reverse,
+            forward: FlowKey { source: address, source_port: port, ..key.exchanged() },
+            end: End::Fixed(key.destination, key.destination_port),
+            out: None,
+            back,
+        })
+    }
+
+    /// A packet to an outside end that may be mapped: the filtering of its pool decides.
+    fn to_mapping(&self, key: &FlowKey<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
+        let (address, port) = (key.destination, key.destination_port);
+        let index = self.mappings.find_outside(address, port, key.protocol);
+        let index = index.ok_or(Refusal::NoSession)?;
+        let rule = rule_of_port(policy, address, port, key.protocol).ok_or(Refusal::Filtered)?;
+        let Action::SourceNat(pool) = policy.rule(rule).action else {
+            return Err(Refusal::Filtered);
+        };
+        let contact = Contact { mapping: index, remote: key.source };
+        let passes = match policy.pool(pool).filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => self.contacts.sessions(contact) > 0,
+            Filtering::AddressAndPortDependent => false,
+        };
+        if !passes {
+            return Err(Refusal::Filtered);
+        }
+        let mapping = self.mappings.mapping(index);
+        let back = policy.route(mapping.inside.into()).ok_or(Refusal::NoRoute)?;
+        let (source, source_port) = (mapping.inside, mapping.inside_port);
+        Ok(Plan {
+            rule,
+            began: Direction::Reverse,
+            forward: FlowKey { source, source_port, ..key.exchanged() },
+            end: End::Shared(index),
+            out: None,
+            back,
+        })
+    }
+
+    /// A packet to an address of ours that nothing wants: mapped for somebody else, or not at all.
+    fn unsolicited(&self, key: &FlowKey<A>) -> Refusal {
+        match self.mappings.find_outside(key.destination, key.destination_port, key.protocol) {
+            Some(_) => Refusal::Filtered,
+            None => Refusal::NoSession,
+        }
+    }
+}
+
+/// A packet to somebody else: routed, then asked for.
+fn through<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
+    let hop = policy.route(arrival.key.destination.into()).ok_or(Refusal::NoRoute)?;
+    let (rule, end) = decide(arrival, hop.interface, policy)?;
+    let back = way_back(arrival, policy)?;
+    let began = Direction::Forward;
+    Ok(Plan { rule, began, forward: arrival.key, end, out: Some(hop), back })
+}
+
+/// A packet from inside to an address of ours that is outside of it: it is translated as if it went
+/// out there, and comes back as a packet from outside would (RFC 4787 REQ-9, "External source IP
+/// address and port").
+fn hairpin<A: Address>(
+    arrival: &Arrival<A>,
+    outside: InterfaceId,
+    policy: &Policy,
+) -> Result<Plan<A>, Refusal> {
+    let (rule, end) = decide(arrival, outside, policy)?;
+    let allowed = match policy.rule(rule).action {
+        Action::SourceNat(pool) => policy.pool(pool).hairpin,
+        Action::Static(_) => true,
+        Action::PortForward(_) | Action::Bypass | Action::Drop => false,
+    };
+    if !allowed {
+        return Err(Refusal::NoRule);
+    }
+    let back = way_back(arrival, policy)?;
+    Ok(Plan { rule, began: Direction::Forward, forward: arrival.key, end, out: None, back })
+}
+
+/// Asks the rules about a flow that its sender begins.
+fn decide<A: Address>(
+    arrival: &Arrival<A>,
+    egress: InterfaceId,
+    policy: &Policy,
+) -> Result<(RuleId, End<A>), Refusal> {
+    let key = &arrival.key;
+    let rule = policy.decide(&question(arrival, egress)).ok_or(Refusal::NoRule)?;
+    let end = match &policy.rule(rule).action {
+        Action::SourceNat(pool) => End::Lease(*pool),
+        Action::Static(map) => {
+            let outside = map.outward(key.source.into()).and_then(A::from_ip);
+            End::Fixed(outside.ok_or(Refusal::NoRule)?, key.source_port)
+        }
+        Action::Bypass => End::Fixed(key.source, key.source_port),
+        Action::Drop => return Err(Refusal::RuleDrop),
+        Action::PortForward(_) => return Err(Refusal::NoRule),
+    };
+    Ok((rule, end))
+}
+
+fn question<A: Address>(arrival: &Arrival<A>, egress: InterfaceId) -> Question {
+    let key = &arrival.key;
+    Question {
+        ingress: arrival.ingress,
+        egress,
+        source: key.source.into(),
+        destination: key.destination.into(),
+        protocol: key.protocol,
+        source_port: key.source_port,
+        destination_port: key.destination_port,
+    }
+}
+
+/// The route back to the source. It must lead to where the packet came from, and the address must
+/// not be ours: else the source is forged (RFC 2827, RFC 3704 §2.2 strict reverse path). Ours, but
+/// delivered to the processes behind that interface, it may be.
+fn way_back<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Hop, Refusal> {
+    let source = arrival.key.source.into();
+    let back = policy.route(source).ok_or(Refusal::NoRoute)?;
+    let delivered = || policy.delivered().any(|to| to == (arrival.ingress, source));
+    let forged = policy.ownership(source).is_some() && !delivered();
+    if back.interface != arrival.ingress || forged {
+        return Err(Refusal::SpoofedSource);
+    }
+    Ok(back)
+}
+
+/// The first rule that translates to the endpoint-independent pool that has this address and port,
+/// unless another rule or a service has taken them.
+pub(crate) fn rule_of_port<A: Address>(
+    policy: &Policy,
+    address: A,
+    port: u16,
+    protocol: Protocol,
+) -> Option<RuleId> {
+    let uses = |rule: &Rule| match rule.action {
+        Action::SourceNat(id) => {
+            policy.pool(id).mapping == Mapping::EndpointIndependent
+                && pool_has(policy, id, address, port, protocol)
+        }
+        _ => false,
+    };
+    policy.rules.iter().position(uses).map(|at| RuleId(at as u16))
+}
+
+/// Whether sessions may use this outside end by that pool.
+pub(crate) fn pool_has<A: Address>(
+    policy: &Policy,
+    pool: PoolId,
+    address: A,
+    port: u16,
+    protocol: Protocol,
+) -> bool {
+    let pool = policy.pool(pool);
+    let address = address.into();
+    pool.contains(address)
+        && lease_range(protocol, &pool.ports).contains(&port)
+        && !policy.claims_of(address).any(|(of, ports)| of == protocol && ports.contains(&port))
+}

@@ -1,0 +1,131 @@
+//! A new policy for sessions that live: each goes on if it would be translated the same way, and
+//! ends if not.
+//!
+//! Nothing is done to all sessions at once. A session is checked when its next packet finds that its
+//! generation is an old one, and a sweep finds those without packets. Ports stay owned throughout.
+
+use mooring_policy::{InterfaceId, Mapping, Policy};
+use mooring_session::{Address, Direction, NO_RULE, Renewed, Session, SessionIndex};
+use rand_core::Rng;
+
+use crate::admit::release;
+use crate::plan::{End, Plan, pool_has};
+use crate::translator::timeouts;
+use crate::{Admission, Arrival, Nat, NextHops};
+
+/// What became of a session under a new policy.
+#[derive(Clone, Debug)]
+pub enum Rechecked<A> {
+    /// It goes on; where its packets go may have changed.
+    Kept,
+    /// It has ended, and what it held is given back.
+    Ended(Session<A>),
+}
+
+impl<A: Address> Nat<A> {
+    /// Makes ready for another policy and begins a sweep. The tables keep their size, and sessions
+    /// that live their timeouts until they are checked.
+    pub fn adopt(&mut self, policy: &Policy) {
+        self.make_room(policy);
+        self.sessions.set_timeouts(timeouts(policy));
+        self.swept = Some(0);
+    }
+
+    /// Checks a live session against the policy of `admission`: does nothing if it was admitted or
+    /// checked under that one.
+    ///
+    /// It goes on if the policy would give a packet of it the same ends, outside and inside; its next
+    /// hops are those of the new routes. If not it ends, unless its rule said `drain`: then it goes on
+    /// as it is until its timeout.
+    pub fn recheck<R: Rng, H: NextHops>(
+        &mut self,
+        index: SessionIndex,
+        admission: &mut Admission<'_, R, H>,
+    ) -> Rechecked<A> {
+        let session = self.sessions.session(index);
+        let generation = admission.generation.0;
+        if session.generation == generation {
+            return Rechecked::Kept;
+        }
+        let old = [session.forward_hop, session.reverse_hop];
+        let plan = self.plan_again(index, admission.policy);
+        let hops = plan.as_ref().and_then(|plan| plan.acquire(admission.hops, admission.now));
+        if let (Some(plan), Some(hops)) = (plan, hops) {
+            let (rule, ingress) = (plan.rule(), plan.ingress());
+            self.sessions.renew(index, Renewed { rule, generation, hops, ingress }, admission.now);
+            old.into_iter().for_each(|hop| release(admission.hops, hop));
+            return Rechecked::Kept;
+        }
+        if !self.sessions.held(index).drains {
+            return Rechecked::Ended(self.end(index, admission.hops));
+        }
+        let session = self.sessions.session(index);
+        let ingress = [session.ingress(Direction::Forward), session.ingress(Direction::Reverse)];
+        let renewed = Renewed { rule: NO_RULE, generation, hops: old, ingress };
+        self.sessions.renew(index, renewed, admission.now);
+        Rechecked::Kept
+    }
+
+    /// Goes on with the sweep that [`Nat::adopt`] began: the next session that has ended. Looks at no
+    /// more than `budget` records and takes what it looked at from it; `None` when the budget is
+    /// spent or all are checked.
+    pub fn sweep<R: Rng, H: NextHops>(
+        &mut self,
+        admission: &mut Admission<'_, R, H>,
+        budget: &mut u32,
+    ) -> Option<Session<A>> {
+        let mut at = self.swept?;
+        loop {
+            let end = at.saturating_add(*budget);
+            let Some(index) = self.sessions.first_live(at, end) else {
+                let done = end >= self.sessions.records();
+                self.swept = (!done).then_some(end);
+                *budget = 0;
+                return None;
+            };
+            let next = index.number() + 1;
+            *budget -= next - at;
+            at = next;
+            self.swept = Some(at);
+            if let Rechecked::Ended(session) = self.recheck(index, admission) {
+                return Some(session);
+            }
+        }
+    }
+
+    /// Whether a sweep is not done yet.
+    #[must_use]
+    pub fn is_sweeping(&self) -> bool {
+        self.swept.is_some()
+    }
+
+    /// What the policy makes of a packet like the session's first one, if that leaves the session's
+    /// ends as they are.
+    fn plan_again(&self, index: SessionIndex, policy: &Policy) -> Option<Plan<A>> {
+        let session = self.sessions.session(index);
+        let held = self.sessions.held(index);
+        let arrival = Arrival {
+            ingress: InterfaceId(session.ingress(held.began)),
+            key: session.key(held.began),
+            hash: 0,
+            flags: None,
+            ttl: u8::MAX,
+        };
+        let plan = self.plan(&arrival, policy).ok()?;
+        let outside = (session.outside, session.outside_port);
+        let same_end = match plan.end {
+            End::Lease(pool) => {
+                let mapped = policy.pool(pool).mapping == Mapping::EndpointIndependent;
+                mapped == held.mapping.is_some()
+                    && pool_has(policy, pool, outside.0, outside.1, session.protocol)
+            }
+            End::Fixed(address, port) => held.mapping.is_none() && (address, port) == outside,
+            End::Shared(mapping) => held.mapping == Some(mapping),
+        };
+        let same = plan.began == held.began && plan.forward == session.key(Direction::Forward);
+        (same && same_end).then_some(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests;
