@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mooring_policy::{Generation, Problems, load};
+use mooring_policy::{Generation, KernelFacts, Loaded, Problems, load, load_with};
 use thiserror::Error;
 
 use crate::DesiredState;
@@ -24,11 +24,27 @@ impl FileSource {
         Self { path: path.to_owned(), generation: Generation::default() }
     }
 
-    /// Reads the file and makes the next state of it.
+    /// Reads the file and makes the next state of it, without what the kernel says: an interface
+    /// with `addresses = "kernel"` has none. Enough to check a file, not to run it.
     ///
     /// # Errors
     /// [`LoadError`]; the generation does not change then.
     pub fn load(&mut self) -> Result<DesiredState, LoadError> {
+        self.compile(load)
+    }
+
+    /// The same with the addresses and routes of the kernel's devices, where the file asks for them.
+    ///
+    /// # Errors
+    /// [`LoadError`]; the generation does not change then.
+    pub fn load_with(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
+        self.compile(|text| load_with(text, kernel))
+    }
+
+    fn compile(
+        &mut self,
+        load: impl FnOnce(&str) -> Result<Loaded, Problems>,
+    ) -> Result<DesiredState, LoadError> {
         let file = self.path.display().to_string();
         let text = fs::read_to_string(&self.path)
             .map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;

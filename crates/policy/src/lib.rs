@@ -15,6 +15,7 @@
 mod claims;
 mod classifier;
 mod kernel;
+mod keys;
 mod model;
 mod policy;
 mod pool;
@@ -22,6 +23,7 @@ mod problem;
 mod read;
 mod report;
 mod rule;
+mod schema;
 mod service;
 mod settings;
 mod side;
@@ -35,6 +37,7 @@ pub use policy::{
 pub use pool::{Filtering, Mapping, Pool, PoolId};
 pub use problem::{Problem, Problems, Severity};
 pub use rule::{Action, PortForward, Question, Rule, RuleId, StaticMap};
+pub use schema::schema;
 pub use service::{Service, ServiceId, ServiceKind};
 pub use settings::Settings;
 pub use side::InterfaceSet;

@@ -201,3 +201,4 @@ fn places_count_characters_and_quotes_cannot_break_lines() {
 
 mod claims;
 mod kernel;
+mod reference;

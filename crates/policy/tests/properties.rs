@@ -269,7 +269,13 @@ proptest! {
         edits in vec((any::<usize>(), any::<usize>(), any::<u8>()), 1..12),
     ) {
         let mut text = include_str!("bad/unsupported.toml").to_owned();
-        text.push_str(include_str!("../../../configs/egress.toml"));
+        let example = if edits.len() % 2 == 0 {
+            include_str!("../../../configs/egress.toml")
+        } else {
+            text.clear();
+            include_str!("../../../configs/everything.toml")
+        };
+        text.push_str(example);
         for (at, from, how) in edits {
             text = mutate(&text, at, from, how);
             let _ = load(&text);

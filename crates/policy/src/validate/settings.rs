@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::values;
+use crate::keys::{MAX_FRAGMENTS, MAX_SESSIONS, MAX_TIMEOUT, MAX_WORKERS};
 use crate::model::{self, Element};
 use crate::policy::{Limits, Timeouts};
 use crate::report::Report;
@@ -116,16 +117,5 @@ pub(super) fn limits(element: &Element<model::Limits>, report: &mut Report<'_>) 
     }
 }
 
-const MAX_WORKERS: u32 = 64;
-
 /// `sun_path` of `struct sockaddr_un` holds 108 bytes, the last one zero.
 const MAX_SOCKET_PATH: usize = 107;
-
-/// 46 days, in seconds: sessions count the milliseconds of their silence in 32 bits.
-const MAX_TIMEOUT: u32 = 4_000_000;
-
-/// 2^28: some 50 GB of table.
-const MAX_SESSIONS: u32 = 268_435_456;
-
-/// The memory for fragments is allocated at start.
-const MAX_FRAGMENTS: u32 = 65_536;
