@@ -55,6 +55,12 @@ impl Connection {
         taken
     }
 
+    /// How many bytes [`receive`](Self::receive) would take.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.closing { usize::MAX } else { HEAD_LIMIT - self.input.len() }
+    }
+
     /// Answers the next request by `respond`, if one is complete and the answer before it has left.
     /// True if an answer was written.
     pub fn answer(&mut self, now_ms: u64, respond: impl FnOnce(Request<'_>) -> Response) -> bool {

@@ -6,8 +6,13 @@
 //! [`query`] is what crosses to the worker and back, [`report`] and [`rows`] the JSON of the contract,
 //! [`table`] the same for human eyes, [`socket`] how `show` reaches the appliance. A list is asked for,
 //! written and read in pages and rows: nobody holds all of it.
+//!
+//! [`metrics`] and [`health`] are what monitors and probes read, by the [`http_server`].
 #![forbid(unsafe_code)]
 
+pub mod health;
+pub mod http_server;
+pub mod metrics;
 pub mod query;
 pub mod report;
 pub mod rows;
