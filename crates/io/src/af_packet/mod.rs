@@ -2,18 +2,21 @@
 //! 64 KB and partial checksums arrive whole and leave whole (PACKET_VNET_HDR).
 //!
 //! One socket receives, another sends; the sending one is bound to no protocol, so that nothing
-//! queues up in it. A frame keeps its place in the receiver's memory until the next receive call;
-//! nothing is allocated after [`open`].
+//! queues up in it. A frame keeps its place in the kernel's ring until the next receive call; nothing
+//! is allocated after [`open`].
 //!
 //! The frames reach the kernel's own stack as well: see [`crate::kernel_forwarding`].
 
 mod receive;
+mod ring;
 mod send;
 mod socket;
 
 use std::io;
+use std::num::NonZeroU8;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::Arc;
 
 use mooring_packet::Abilities;
 use thiserror::Error;
@@ -31,15 +34,52 @@ pub use send::Sender;
 /// # Errors
 /// [`OpenError`]; nothing stays open then.
 pub fn open(device: &str) -> Result<(Receiver, Sender, Link), OpenError> {
-    let link = Link::find(device)?.require_up()?;
-    let failed = |source: io::Error| match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => OpenError::NotPermitted { device: device.to_owned() },
-        _ => OpenError::Socket { device: device.to_owned(), source },
-    };
-    let claim = claim(&link)?;
-    let sender = Sender::open(link.index).map_err(failed)?;
-    let receiver = Receiver::open(link.index, claim).map_err(failed)?;
+    let (mut halves, link) = open_group(device, NonZeroU8::MIN)?;
+    let (receiver, sender) = halves.pop().expect("one worker has one port");
     Ok((receiver, sender, link))
+}
+
+/// Opens a port on `device` for each of `workers`; each frame arrives at one of them, chosen by the
+/// kernel's hash of its flow. The device is theirs alone until the last [`Receiver`] is dropped.
+///
+/// # Errors
+/// [`OpenError`]; nothing stays open then.
+pub fn open_group(
+    device: &str,
+    workers: NonZeroU8,
+) -> Result<(Vec<(Receiver, Sender)>, Link), OpenError> {
+    let link = Link::find(device)?.require_up()?;
+    let claim = Arc::new(claim(&link)?);
+    let halves =
+        open_halves(link.index, workers, &claim).map_err(|source| match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => {
+                OpenError::NotPermitted { device: device.to_owned() }
+            }
+            _ => OpenError::Socket { device: device.to_owned(), source },
+        })?;
+    Ok((halves, link))
+}
+
+/// Until the last socket has joined the group each would get every frame: so none gets any.
+fn open_halves(
+    device: u32,
+    workers: NonZeroU8,
+    claim: &Arc<UnixListener>,
+) -> io::Result<Vec<(Receiver, Sender)>> {
+    let mut halves = Vec::new();
+    let mut group = None;
+    for _ in 0..workers.get() {
+        let sender = Sender::open(device)?;
+        let receiver = Receiver::open(device, Arc::clone(claim))?;
+        if workers.get() > 1 {
+            group = Some(receiver.fan_out(group)?);
+        }
+        halves.push((receiver, sender));
+    }
+    for (receiver, _) in &halves {
+        receiver.begin()?;
+    }
+    Ok(halves)
 }
 
 /// Keeps other instances off the device: two would each translate and send every packet.
@@ -56,7 +96,8 @@ fn claim(link: &Link) -> Result<UnixListener, OpenError> {
         })
 }
 
-/// What packet sockets carry: whatever the kernel can express in a `virtio_net_hdr`.
+/// What packet sockets carry: whatever the kernel can express in a `virtio_net_hdr`. The same for
+/// every device: what the device cannot do, the kernel does on its way out (`validate_xmit_skb`).
 pub const ABILITIES: Abilities =
     Abilities { partial_checksum: true, tcp_segmentation: true, udp_segmentation: true };
 

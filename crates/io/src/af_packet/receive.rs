@@ -1,8 +1,13 @@
-//! The receiving half: one recvmmsg a call into frames made at start.
+//! The receiving half: ordinary frames in place in the [`Ring`], without a system call; frames that are
+//! longer than a slot (super-packets) are fetched whole, by one recvmmsg a call.
+//!
+//! The kernel queues such a frame before it shows the slot with its beginning, both in one order. So
+//! slots give the order of all frames, and a slot that says "copied" stands for the next of the queue.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
 use mooring_packet::owned::LARGE_BUFFER;
 use mooring_packet::{Batch, HEADROOM, Packet, Receive, Received};
@@ -12,50 +17,62 @@ use rustix::net::sockopt::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::ring::{Ring, Slot};
 use super::socket::{Messages, Metadata, PacketSocket};
 
 /// Receives all Ethernet frames that arrive at a device.
 ///
 /// A device that goes down is "nothing is waiting" until it is up again; one that is deleted breaks
-/// the port (ENODEV).
+/// the port (ENODEV), at the latest after [`EMPTY_CALLS`] calls that bring nothing.
 pub struct Receiver {
+    /// Before the socket, whose memory it maps.
+    ring: Option<Ring>,
     socket: PacketSocket,
     device: u32,
     /// Keeps other instances off the device as long as it is open.
-    _claim: UnixListener,
+    _claim: Arc<UnixListener>,
     messages: Messages,
     metadata: Box<[Metadata]>,
-    /// [`FRAMES`] times [`STRIDE`] bytes.
-    frames: Box<[CacheLine]>,
+    /// For frames that do not fit in a slot: [`COPIES`] times [`STRIDE`] bytes.
+    copies: Box<[CacheLine]>,
     lost: u64,
-    tagged: u64,
-    down: bool,
+    /// Calls in a row that brought nothing.
+    empty: u32,
 }
 
 impl Receiver {
-    pub(super) fn open(device: u32, claim: UnixListener) -> io::Result<Self> {
+    /// A receiver that is bound to the device but refuses every frame until [`Self::begin`].
+    pub(super) fn open(device: u32, claim: Arc<UnixListener>) -> io::Result<Self> {
         let socket = PacketSocket::open()?;
         socket.ignore_outgoing()?;
-        socket.request_auxiliary_data()?;
         // More than net.core.rmem_max needs CAP_NET_ADMIN; without it take what is allowed.
         set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| set_socket_recv_buffer_size(&socket, BUFFER))?;
+        socket.prepare_ring()?;
+        let ring = Ring::new(&socket)?;
         socket.drop_all()?;
         socket.bind(device, libc::ETH_P_ALL as u16)?;
-        let mut receiver = Self {
+        Ok(Self {
+            ring: Some(ring),
             socket,
             device,
             _claim: claim,
-            messages: Messages::new(FRAMES),
-            metadata: vec![Metadata::default(); FRAMES].into(),
-            frames: vec![CacheLine::UNTOUCHED; FRAMES * STRIDE / CACHE_LINE].into(),
+            messages: Messages::new(COPIES),
+            metadata: vec![Metadata::default(); COPIES].into(),
+            copies: vec![CacheLine::UNTOUCHED; COPIES * STRIDE / CACHE_LINE].into(),
             lost: 0,
-            tagged: 0,
-            down: false,
-        };
-        while receiver.fill(FRAMES)? > 0 {}
-        receiver.socket.accept_all()?;
-        Ok(receiver)
+            empty: 0,
+        })
+    }
+
+    /// Shares the device's frames with the other members of `group`, or of a new group; returns it.
+    pub(super) fn fan_out(&self, group: Option<u16>) -> io::Result<u16> {
+        self.socket.fan_out(group)
+    }
+
+    /// Takes frames from now on.
+    pub(super) fn begin(&self) -> io::Result<()> {
+        self.socket.accept_all()
     }
 
     /// Receives frames of a multicast group (such as [`Mac::solicited_node`]) as long as the port is
@@ -67,8 +84,8 @@ impl Receiver {
         self.socket.join(self.device, group)
     }
 
-    /// Bytes that the kernel may hold for this socket, its bookkeeping included: about 770 a small
-    /// packet, 70,000 a super-packet. Small (about 400 KB) without CAP_NET_ADMIN unless
+    /// Bytes that the kernel may hold for this socket in frames that are longer than a slot, its
+    /// bookkeeping included: about 70,000 a super-packet. Small (about 400 KB) without CAP_NET_ADMIN unless
     /// `net.core.rmem_max` was raised.
     ///
     /// # Errors
@@ -78,66 +95,84 @@ impl Receiver {
         Ok(socket_recv_buffer_size(&self.socket)?)
     }
 
-    /// Frames dropped since the start because they had a VLAN tag, which this backend does not carry
-    /// yet. They are in [`Received::truncated`] as well, so that no frame goes unseen.
-    #[must_use]
-    pub const fn tagged(&self) -> u64 {
-        self.tagged
-    }
-
-    /// Fills at most `limit` frames.
-    fn fill(&mut self, limit: usize) -> io::Result<usize> {
-        let frames = self.frames.as_mut_bytes().chunks_exact_mut(STRIDE);
-        let frames = frames.map(|frame| &mut frame[FRAME_START..]);
-        let limit = limit.min(FRAMES);
-        match self.socket.receive(&mut self.messages, frames, &mut self.metadata[..limit]) {
-            Ok(filled) => {
-                self.down = false;
-                Ok(filled)
-            }
-            Err(error) => self.nothing_or(error),
-        }
-    }
-
-    /// Zero frames when `error` is a state of the device or of the queue, else the error itself.
-    fn nothing_or(&mut self, error: io::Error) -> io::Result<usize> {
-        match error.raw_os_error() {
-            // Said once; frames come again when the device is up.
-            Some(libc::ENETDOWN) => self.down = true,
-            Some(libc::EAGAIN | libc::EINTR) => {}
-            _ => return Err(error),
-        }
-        if self.down && !self.socket.has_device() {
+    /// Looks after the port when it has brought nothing for a while: is the device still there, and
+    /// does the ring still turn?
+    ///
+    /// Linux (to 6.18 at least) never frees the slot of a super-packet that a `virtio_net_hdr` cannot
+    /// say (of SCTP): from then on every frame is lost. Frames lost while the ring was empty all the
+    /// time show that; a new ring heals it.
+    fn look_after(&mut self) -> io::Result<()> {
+        if !self.socket.has_device() {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));
         }
-        Ok(0)
+        let lost = self.socket.take_drops().unwrap_or(0);
+        self.lost += lost;
+        if lost > 0 && self.empty > EMPTY_CALLS {
+            self.renew_ring()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the ring anew; what waits in it is lost.
+    fn renew_ring(&mut self) -> io::Result<()> {
+        self.ring = None;
+        self.socket.set_ring(&NO_RING)?;
+        self.ring = Some(Ring::new(&self.socket)?);
+        self.empty = 0;
+        Ok(())
+    }
+
+    /// Fetches the whole of `count` frames that did not fit in their slots.
+    fn fetch_copies(&mut self, count: usize) -> io::Result<()> {
+        let mut error = None;
+        for _ in 0..ATTEMPTS {
+            let frames = self.copies.as_mut_bytes().chunks_exact_mut(STRIDE);
+            let frames = frames.map(|frame| &mut frame[FRAME_START..]);
+            match self.socket.receive(&mut self.messages, frames, &mut self.metadata[..count]) {
+                Ok(fetched) if fetched == count => return Ok(()),
+                Ok(_) => break,
+                // An interruption, or a change of the device, which is said once.
+                Err(said) => error = Some(said),
+            }
+        }
+        Err(error.unwrap_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof)))
     }
 }
 
 impl Receive for Receiver {
     fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
         let mut received = Received::default();
-        let filled = match self.fill(batch.room()) {
-            // The frame that the kernel just dropped is a super-packet of a kind that a
-            // virtio_net_hdr cannot say (of a tunnel, or of SCTP).
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                received.truncated = 1;
-                0
-            }
-            filled => filled?,
+        let Some(ring) = &mut self.ring else {
+            // The last attempt to make one has failed.
+            return self.renew_ring().map(|()| received);
         };
-        let frames = self.frames.as_mut_bytes().chunks_exact_mut(STRIDE);
-        for (frame, metadata) in frames.zip(&self.metadata[..filled]) {
-            if metadata.truncated || metadata.tagged {
-                self.tagged += u64::from(metadata.tagged);
+        ring.give_back();
+        let ready = ring.ready(batch.room(), COPIES);
+        if ready.frames == 0 {
+            self.empty = self.empty.saturating_add(1);
+            if self.empty.is_multiple_of(EMPTY_CALLS) {
+                self.look_after()?;
+            }
+            return Ok(received);
+        }
+        self.empty = 0;
+        if ready.copies > 0 && self.fetch_copies(ready.copies).is_err() {
+            // Slots and queue no longer agree: begin with both empty.
+            received.truncated = ready.frames as u64;
+            return self.renew_ring().map(|()| received);
+        }
+        let mut copies =
+            self.copies.as_mut_bytes().chunks_exact_mut(STRIDE).zip(&self.metadata[..ready.copies]);
+        let ring = self.ring.as_mut().expect("it was there above");
+        for slot in ring.lend(ready.frames) {
+            let copy = if slot.copied { copies.next() } else { None };
+            let Some(packet) = packet(slot, copy) else {
                 received.truncated += 1;
                 continue;
-            }
-            batch
-                .push(Packet::new(frame, FRAME_START, metadata.len, metadata.offload))
-                .expect("no more frames were filled than the batch has room for");
+            };
             received.packets += 1;
-            received.bytes += metadata.len as u64;
+            received.bytes += packet.len() as u64;
+            batch.push(packet).expect("no more frames are lent than the batch has room for");
         }
         Ok(received)
     }
@@ -147,6 +182,29 @@ impl Receive for Receiver {
         self.lost += self.socket.take_drops().unwrap_or(0);
         self.lost
     }
+}
+
+/// The packet of a slot, or of its whole copy; `None` when neither holds all of it.
+fn packet<'b>(slot: Slot<'b>, copy: Option<(&'b mut [u8], &Metadata)>) -> Option<Packet<'b>> {
+    let (memory, mut start, mut len, mut offload) = match copy {
+        Some((memory, copy)) if !copy.truncated && copy.len == slot.len => {
+            (memory, FRAME_START, copy.len, copy.offload)
+        }
+        None if slot.captured == slot.len => (slot.memory, slot.start, slot.captured, slot.offload),
+        _ => return None,
+    };
+    if let Some(tag) = slot.tag {
+        // Back to where it was on the wire, behind the two Ethernet addresses.
+        if len < ADDRESSES {
+            return None;
+        }
+        start -= tag.len();
+        len += tag.len();
+        memory.copy_within(start + tag.len()..start + tag.len() + ADDRESSES, start);
+        memory[start + ADDRESSES..][..tag.len()].copy_from_slice(&tag);
+        offload = offload.shifted(tag.len() as i16);
+    }
+    Some(Packet::new(memory, start, len, offload))
 }
 
 impl AsFd for Receiver {
@@ -173,9 +231,21 @@ impl CacheLine {
 
 const CACHE_LINE: usize = 64;
 
-/// Most frames of one call. More save nothing (the kernel's work a packet is the same), and an empty
-/// call of 256 takes microseconds to prepare.
-const FRAMES: usize = 64;
+/// Most frames of one call that do not fit in a slot. More save nothing: a copy of 64 KB takes longer
+/// than a system call.
+const COPIES: usize = 64;
+
+/// Calls without a frame after which the port is looked after: a few system calls.
+const EMPTY_CALLS: u32 = 64;
+
+/// Times that a fetch is tried.
+const ATTEMPTS: u32 = 4;
+
+/// The two Ethernet addresses.
+const ADDRESSES: usize = 12;
+
+const NO_RING: libc::tpacket_req =
+    libc::tpacket_req { tp_block_size: 0, tp_block_nr: 0, tp_frame_size: 0, tp_frame_nr: 0 };
 
 /// Bytes from frame to frame: a 64 KB super-packet with room in front, and an odd number of cache
 /// lines, so that the headers of the frames do not compete for the same sets of the cache.
@@ -185,12 +255,12 @@ const STRIDE: usize = LARGE_BUFFER;
 /// its TCP checksum, are one line.
 const FRAME_START: usize = 64;
 
-/// Bytes asked of the kernel, which doubles them for its bookkeeping: 21,000 small packets (50 ms at
-/// 0.4 Mpps) or 240 super-packets (12 ms at 10 Gb/s).
+/// Bytes asked of the kernel, which doubles them for its bookkeeping: 240 super-packets (12 ms at
+/// 10 Gb/s). Frames in slots do not count.
 const BUFFER: usize = 8 << 20;
 
 const _: () = {
-    assert!(FRAME_START >= HEADROOM);
+    assert!(FRAME_START >= HEADROOM + 4);
     assert!(STRIDE >= FRAME_START + 14 + 65_535, "an Ethernet header and the longest IP packet");
     assert!(STRIDE.is_multiple_of(CACHE_LINE) && !STRIDE.is_multiple_of(2 * CACHE_LINE));
 };

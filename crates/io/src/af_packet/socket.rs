@@ -14,7 +14,7 @@ use std::ptr;
 use mooring_packet::{Offload, Packet};
 use mooring_wire::Mac;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A raw packet socket that never blocks and carries an [`Offload`] in front of every frame.
 #[derive(Debug)]
@@ -37,9 +37,29 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
     }
 
-    /// Has the kernel say of every frame whether it was tagged ([`Metadata::tagged`]).
-    pub(super) fn request_auxiliary_data(&self) -> io::Result<()> {
-        self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1)
+    /// Asks for slots of TPACKET_V2, and for frames that do not fit in one to be queued whole.
+    pub(super) fn prepare_ring(&self) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_VERSION, &libc::tpacket_versions::TPACKET_V2)?;
+        self.set(libc::SOL_PACKET, libc::PACKET_COPY_THRESH, &1)
+    }
+
+    /// Makes the receive ring, or takes it away when `request` asks for no blocks; what waits is lost.
+    pub(super) fn set_ring(&self, request: &libc::tpacket_req) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
+    }
+
+    /// Joins the fan-out group `group`, or a new one: of the sockets in a group one, chosen by the hash
+    /// of the flow, gets a frame. The socket must be bound. Returns the group.
+    ///
+    /// Fragments are not rebuilt (no PACKET_FANOUT_FLAG_DEFRAG).
+    pub(super) fn fan_out(&self, group: Option<u16>) -> io::Result<u16> {
+        let unique = if group.is_none() { PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
+        let mode = (libc::PACKET_FANOUT_HASH | unique) << 16;
+        let request = u32::from(group.unwrap_or(0)) | mode;
+        self.set(libc::SOL_PACKET, libc::PACKET_FANOUT, &request)?;
+        let mut joined = 0_u32;
+        self.read(libc::PACKET_FANOUT, &mut joined)?;
+        Ok(joined as u16)
     }
 
     /// Hands frames to the driver directly: no queueing discipline, no capture on this device.
@@ -97,20 +117,9 @@ impl PacketSocket {
 
     /// Frames lost for want of buffer since the last time this was asked.
     pub(super) fn take_drops(&self) -> io::Result<u64> {
-        let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-        let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes, and `statistics` has as many; both outlive
-        // the call and are read only after it.
-        let status = unsafe {
-            libc::getsockopt(
-                self.raw(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                (&raw mut statistics).cast(),
-                &raw mut len,
-            )
-        };
-        check(status).map(|()| u64::from(statistics.tp_drops))
+        let mut statistics = Statistics::default();
+        self.read(libc::PACKET_STATISTICS, &mut statistics)?;
+        Ok(u64::from(statistics.drops))
     }
 
     /// Fills `frames`, as many as have metadata and messages, with what is waiting; says how many.
@@ -126,14 +135,11 @@ impl PacketSocket {
             vectors[0] = vector(metadata.offload.as_mut_bytes());
             vectors[1] = vector(frame);
             header.msg_hdr.msg_iov = vectors.as_mut_ptr();
-            metadata.control = Control::default();
-            header.msg_hdr.msg_control = (&raw mut metadata.control).cast();
-            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
             count += 1;
         }
-        // SAFETY: `count` headers are set up above. Each points to its two vectors and its control
-        // buffer, those to memory of the lengths they say, all of it borrowed mutably until this
-        // function returns; the name is null and no time limit is given.
+        // SAFETY: `count` headers are set up above. Each points to its two vectors, those to
+        // memory of the lengths they say, borrowed mutably until this function returns; name and
+        // control are null and no time limit is given.
         let filled = unsafe {
             libc::recvmmsg(self.raw(), messages.headers.as_mut_ptr(), count, 0, ptr::null_mut())
         };
@@ -141,7 +147,6 @@ impl PacketSocket {
         for (header, metadata) in messages.headers.iter().zip(metadata).take(filled) {
             metadata.len = (header.msg_len as usize).saturating_sub(size_of::<Offload>());
             metadata.truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            metadata.tagged = metadata.control.is_tagged();
         }
         Ok(filled)
     }
@@ -166,6 +171,17 @@ impl PacketSocket {
         // Name and control are null.
         let sent = unsafe { libc::sendmmsg(self.raw(), messages.headers.as_mut_ptr(), count, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Reads an option of the packet level, made of plain numbers, into `value`.
+    fn read<T: FromBytes + IntoBytes>(&self, name: libc::c_int, value: &mut T) -> io::Result<()> {
+        let mut len = size_of::<T>() as libc::socklen_t;
+        let into = value.as_mut_bytes().as_mut_ptr().cast();
+        // SAFETY: the kernel writes at most `len` bytes, and `value` has as many, for which any bytes
+        // are a value; both outlive the call and are read only after it.
+        let status =
+            unsafe { libc::getsockopt(self.raw(), libc::SOL_PACKET, name, into, &raw mut len) };
+        check(status)
     }
 
     /// Sets a socket option to a plain C value.
@@ -219,34 +235,14 @@ pub(super) struct Metadata {
     pub(super) len: usize,
     /// True when the frame was longer than its buffer.
     pub(super) truncated: bool,
-    /// True when the frame had a VLAN tag, which is no longer in it.
-    pub(super) tagged: bool,
-    control: Control,
 }
 
-/// A control message of type PACKET_AUXDATA: `struct cmsghdr`, then `struct tpacket_auxdata`.
-#[derive(Clone, Default)]
+/// `struct tpacket_stats`.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes)]
 #[repr(C)]
-struct Control {
-    len: usize,
-    level: libc::c_int,
-    kind: libc::c_int,
-    status: u32,
-    packet_len: u32,
-    captured_len: u32,
-    link_offset: u16,
-    network_offset: u16,
-    vlan_tag: u16,
-    vlan_protocol: u16,
-}
-
-impl Control {
-    /// Whether the kernel says that it took a VLAN tag off.
-    fn is_tagged(&self) -> bool {
-        self.len >= mem::offset_of!(Self, packet_len)
-            && (self.level, self.kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA)
-            && self.status & libc::TP_STATUS_VLAN_VALID != 0
-    }
+struct Statistics {
+    packets: u32,
+    drops: u32,
 }
 
 /// A place for the kernel to write to.
@@ -276,23 +272,5 @@ fn check(status: libc::c_int) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Control;
-
-    #[test]
-    fn a_tag_is_seen_only_in_whole_auxiliary_data() {
-        let tagged = Control {
-            len: 36,
-            level: libc::SOL_PACKET,
-            kind: libc::PACKET_AUXDATA,
-            status: libc::TP_STATUS_VLAN_VALID | 1,
-            ..Control::default()
-        };
-        assert!(tagged.is_tagged());
-        assert!(!Control::default().is_tagged(), "the kernel wrote nothing");
-        assert!(!Control { len: 16, ..tagged.clone() }.is_tagged());
-        assert!(!Control { status: 1, ..tagged.clone() }.is_tagged());
-        assert!(!Control { kind: libc::PACKET_STATISTICS, ..tagged }.is_tagged());
-    }
-}
+/// Has the kernel choose a group that nobody uses (include/uapi/linux/if_packet.h).
+const PACKET_FANOUT_FLAG_UNIQUEID: u32 = 0x2000;

@@ -5,3 +5,4 @@
 mod forwarding;
 mod lab;
 mod port;
+mod routing;

@@ -1,0 +1,245 @@
+//! The receive ring: memory that the kernel fills with frames, a slot each (TPACKET_V2).
+//!
+//! Invariant: at every moment a slot is the kernel's or ours, and its status word says whose. Ours it
+//! becomes when the kernel stores `TP_STATUS_USER` there; we read the word as an atomic and touch the
+//! rest of the slot only after that. It goes back in [`Ring::give_back`], which cannot be called while
+//! anybody borrows a slot. No reference ever covers a status word.
+//!
+//! TPACKET_V2 and not V3: V3 hands over blocks of packets, when full or by a timer, which costs
+//! milliseconds. See docs/decisions/0005-receive-ring.md for the size of a slot.
+#![allow(unsafe_code, reason = "the one file of the ring's memory")]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mooring_packet::{HEADROOM, Offload};
+use zerocopy::FromBytes;
+
+use super::socket::PacketSocket;
+
+/// The mapped slots of one socket, used in a circle.
+#[derive(Debug)]
+pub(super) struct Ring {
+    memory: NonNull<u8>,
+    /// The oldest slot that is not given back, or the one that the kernel fills next.
+    oldest: usize,
+    /// Slots from `oldest` on that are lent.
+    lent: usize,
+}
+
+impl Ring {
+    /// Makes the ring of `socket` and maps it.
+    ///
+    /// # Errors
+    /// The operating system's, when it has not so much memory.
+    pub(super) fn new(socket: &PacketSocket) -> io::Result<Self> {
+        socket.set_ring(&REQUEST)?;
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let memory = unsafe { libc::mmap(ptr::null_mut(), BYTES, protection, flags, fd, 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { memory, oldest: 0, lent: 0 })
+    }
+
+    /// Gives all lent slots back to the kernel.
+    pub(super) fn give_back(&mut self) {
+        for _ in 0..self.lent {
+            // What was written to the slot comes before, so that it cannot land in the next frame.
+            self.status(self.oldest).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            self.oldest = after(self.oldest);
+        }
+        self.lent = 0;
+    }
+
+    /// How many frames wait, at most `limit`, and how many of them do not fit in a slot, at most
+    /// `copies`: in front of one more the count ends.
+    pub(super) fn ready(&self, limit: usize, copies: usize) -> Ready {
+        let mut ready = Ready { frames: 0, copies: 0 };
+        let mut slot = self.oldest;
+        while ready.frames < limit {
+            let status = self.status(slot).load(Ordering::Acquire);
+            let copy = status & libc::TP_STATUS_COPY != 0;
+            if status & libc::TP_STATUS_USER == 0 || (copy && ready.copies == copies) {
+                break;
+            }
+            ready.copies += usize::from(copy);
+            ready.frames += 1;
+            slot = after(slot);
+        }
+        ready
+    }
+
+    /// Lends the `frames` oldest slots, which [`Self::ready`] has counted, in order of arrival. Those
+    /// of an earlier call must have been given back.
+    pub(super) fn lend(&mut self, frames: usize) -> impl Iterator<Item = Slot<'_>> {
+        assert!(self.lent == 0 && frames <= SLOTS, "slots are lent once");
+        self.lent = frames;
+        let ring = &*self;
+        (0..frames).map(move |nth| {
+            let at = (ring.oldest + nth) % SLOTS;
+            assert!(
+                ring.status(at).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0,
+                "only waiting frames are lent"
+            );
+            // SAFETY: the slot is ours (just asked) until `give_back`, which needs this ring back;
+            // each is lent once, `lent` being zero before, and they do not overlap.
+            unsafe { Slot::read(ring.slot(at)) }
+        })
+    }
+
+    fn slot(&self, at: usize) -> NonNull<u8> {
+        // SAFETY: a slot number is below SLOTS, so its bytes lie in the mapping.
+        unsafe { self.memory.add(at / BLOCK_SLOTS * BLOCK_BYTES + at % BLOCK_SLOTS * SLOT_BYTES) }
+    }
+
+    fn status(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: a slot begins with its status word, aligned as the slot is (to 64 bytes), mapped as
+        // long as `self` lives; whoever touches it, here and in the kernel, does so atomically.
+        unsafe { AtomicU32::from_ptr(self.slot(at).as_ptr().cast()) }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this address and length; nobody borrows from it.
+        let _ = unsafe { libc::munmap(self.memory.as_ptr().cast(), BYTES) };
+    }
+}
+
+// SAFETY: the mapping is this value's alone and belongs to no thread.
+unsafe impl Send for Ring {}
+
+/// What waits in a ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    /// Frames.
+    pub(super) frames: usize,
+    /// Those among them that the socket's queue has whole, in the same order.
+    pub(super) copies: usize,
+}
+
+/// A received frame in its slot.
+#[derive(Debug)]
+pub(super) struct Slot<'r> {
+    /// The slot's memory, the header of the kernel excepted.
+    pub(super) memory: &'r mut [u8],
+    /// Where the frame begins in it.
+    pub(super) start: usize,
+    /// How many bytes of the frame are in it.
+    pub(super) captured: usize,
+    /// How many bytes the frame had.
+    pub(super) len: usize,
+    /// Checksum and super-packet metadata.
+    pub(super) offload: Offload,
+    /// The VLAN tag that the kernel took off: type and tag, as on the wire.
+    pub(super) tag: Option<[u8; 4]>,
+    /// True when the whole frame waits in the socket's queue.
+    pub(super) copied: bool,
+}
+
+impl Slot<'_> {
+    /// The frame in the slot at `memory`.
+    ///
+    /// # Safety
+    /// The slot is the caller's, and nobody else's, for the lifetime that is returned.
+    unsafe fn read(memory: NonNull<u8>) -> Self {
+        // SAFETY: the slot begins with this header, which the kernel has written and left.
+        let header = unsafe { memory.cast::<libc::tpacket2_hdr>().read() };
+        // SAFETY: the rest of the slot, mapped and the caller's alone.
+        let memory = unsafe {
+            slice::from_raw_parts_mut(memory.as_ptr().add(HEADER_BYTES), SLOT_BYTES - HEADER_BYTES)
+        };
+        let frame = usize::from(header.tp_mac).max(FRAME_AT) - HEADER_BYTES;
+        let captured = (header.tp_snaplen as usize).min(memory.len().saturating_sub(frame));
+        let offload = Offload::read_from_prefix(&memory[frame - size_of::<Offload>()..]);
+        Self {
+            start: frame,
+            captured,
+            len: header.tp_len as usize,
+            offload: offload.map_or(Offload::NONE, |(offload, _)| offload),
+            tag: tag(&header),
+            copied: header.tp_status & libc::TP_STATUS_COPY != 0,
+            memory,
+        }
+    }
+}
+
+/// The tag that the kernel took off a frame.
+fn tag(header: &libc::tpacket2_hdr) -> Option<[u8; 4]> {
+    if header.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let told = header.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+    let kind = if told { header.tp_vlan_tpid } else { IEEE_802_1Q };
+    let ([a, b], [c, d]) = (kind.to_be_bytes(), header.tp_vlan_tci.to_be_bytes());
+    Some([a, b, c, d])
+}
+
+const fn after(slot: usize) -> usize {
+    (slot + 1) % SLOTS
+}
+
+/// What is asked of the kernel.
+const REQUEST: libc::tpacket_req = libc::tpacket_req {
+    tp_block_size: BLOCK_BYTES as u32,
+    tp_block_nr: BLOCKS as u32,
+    tp_frame_size: SLOT_BYTES as u32,
+    tp_frame_nr: SLOTS as u32,
+};
+
+/// Bytes of a slot: a frame of 1,500 bytes with its tag and what stands in front of it. An odd number
+/// of cache lines, so that the headers of neighbouring slots use different sets of the cache.
+const SLOT_BYTES: usize = 27 * 64;
+
+/// Bytes that are contiguous in the kernel's memory, too.
+const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_SLOTS: usize = BLOCK_BYTES / SLOT_BYTES;
+const BLOCKS: usize = 55;
+
+/// 20 ms of small packets at 0.4 Mpps.
+const SLOTS: usize = BLOCKS * BLOCK_SLOTS;
+const BYTES: usize = BLOCKS * BLOCK_BYTES;
+
+/// `struct tpacket2_hdr`. The link-layer address behind it is not read: it is headroom.
+const HEADER_BYTES: usize = size_of::<libc::tpacket2_hdr>();
+
+/// Where the kernel puts a frame: `TPACKET2_HDRLEN` and 16 bytes of header to come, rounded up to 16,
+/// and the [`Offload`], less the Ethernet header. So the second cache line of a slot holds offload,
+/// Ethernet, IPv4 and ports, up to the TCP checksum.
+const FRAME_AT: usize = 76;
+
+const IEEE_802_1Q: u16 = 0x8100;
+
+const _: () = {
+    assert!(offset_of!(libc::tpacket2_hdr, tp_status) == 0);
+    assert!(FRAME_AT - HEADER_BYTES >= HEADROOM + 4, "a tag put back leaves the headroom");
+    assert!(SLOT_BYTES >= FRAME_AT + 14 + 1_500);
+    assert!(!(SLOT_BYTES / 64).is_multiple_of(2));
+    assert!(SLOTS >= 8_192);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{IEEE_802_1Q, tag};
+
+    #[test]
+    fn a_tag_is_read_as_on_the_wire() {
+        // SAFETY: numbers only, for which zero is a value.
+        let mut header: libc::tpacket2_hdr = unsafe { std::mem::zeroed() };
+        assert_eq!(tag(&header), None);
+        header.tp_status = libc::TP_STATUS_USER | libc::TP_STATUS_VLAN_VALID;
+        header.tp_vlan_tci = 0xa005;
+        header.tp_vlan_tpid = 0x88a8;
+        assert_eq!(tag(&header), Some([0x81, 0, 0xa0, 5]), "its type is {IEEE_802_1Q:#x}");
+        header.tp_status |= libc::TP_STATUS_VLAN_TPID_VALID;
+        assert_eq!(tag(&header), Some([0x88, 0xa8, 0xa0, 5]));
+    }
+}
