@@ -5,6 +5,7 @@
 //! - [`memory`]: ports made of memory, for tests.
 //! - [`pcap`]: capture files.
 //! - [`link`]: what the kernel says of a device.
+//! - [`routing`]: what it says of addresses and routes.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
 //! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`), and nowhere else.
@@ -17,3 +18,4 @@ pub mod link;
 pub mod memory;
 mod netlink;
 pub mod pcap;
+pub mod routing;

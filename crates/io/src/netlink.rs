@@ -5,7 +5,7 @@
 //! Knows no message type beyond the control ones of `include/uapi/linux/netlink.h`.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
@@ -31,6 +31,18 @@ impl NetlinkSocket {
     pub(crate) fn port(&self) -> io::Result<u32> {
         bind(&self.fd, &SocketAddrNetlink::new(0, 0))?;
         Ok(SocketAddrNetlink::try_from(getsockname(&self.fd)?)?.pid())
+    }
+
+    /// Has the kernel tell of changes: `groups` are bits of `RTMGRP_*`. Reads no longer block then.
+    pub(crate) fn join_groups(&self, groups: u32) -> io::Result<()> {
+        bind(&self.fd, &SocketAddrNetlink::new(0, groups))?;
+        Ok(rustix::io::ioctl_fionbio(&self.fd, true)?)
+    }
+
+    /// Takes one datagram and looks at nothing of it.
+    pub(crate) fn discard(&self) -> io::Result<()> {
+        recv(&self.fd, &mut [0; 64][..], RecvFlags::empty())?;
+        Ok(())
     }
 
     /// Sends messages as one datagram.
@@ -75,6 +87,12 @@ impl NetlinkSocket {
         let mut buffer = vec![0; RECEIVE_BUFFER];
         let (len, _) = recv(&self.fd, &mut buffer[..], RecvFlags::empty())?;
         Ok(replies(&buffer[..len]))
+    }
+}
+
+impl AsRawFd for NetlinkSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 
