@@ -1,62 +1,70 @@
 //! Hop 2: what a packet is. Each packet is parsed once, into the places of its headers and the key of
 //! its flow; nothing is looked up and nothing is changed.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mooring_nat::Place;
 use mooring_nat::rewrite::min_l4_len;
 use mooring_packet::Packet;
 use mooring_session::FlowKey;
-use mooring_wire::ethernet::{EtherType, Ethernet, HEADER_LEN};
-use mooring_wire::icmpv4::{self, Icmpv4};
-use mooring_wire::icmpv6;
-use mooring_wire::ipv4::Ipv4;
-use mooring_wire::ipv6::Ipv6;
+use mooring_wire::ethernet::{EtherType, Ethernet};
 use mooring_wire::tcp::{Flags, Tcp};
 use mooring_wire::udp::Udp;
 use mooring_wire::{Mac, ParseError, Protocol};
 
+use self::v4::classify_v4;
+use self::v6::classify_v6;
 use crate::DropReason;
 
+mod v4;
+mod v6;
+
 /// What a packet is.
+///
+/// A flow of IPv6 lies beside the class, so that it costs the packets of IPv4 no room.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Class {
     /// A packet of a flow, which a session may know.
-    Flow(Flow),
+    Flow(Flow<Ipv4Addr>),
+    /// The same of IPv6.
+    FlowV6,
     /// An ICMP error about a packet that we have translated.
-    QuotedError(Flow),
+    QuotedError(Flow<Ipv4Addr>),
+    /// The same of IPv6.
+    QuotedErrorV6,
     /// ARP.
     Arp,
     /// A neighbor solicitation or advertisement.
     Ndp,
-    /// An ICMPv6 echo request.
-    EchoV6,
     /// Nothing that we carry.
     Drop(DropReason),
 }
 
 /// A packet's flow, and where its headers are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Flow {
-    pub(crate) key: FlowKey<Ipv4Addr>,
+pub(crate) struct Flow<A> {
+    pub(crate) key: FlowKey<A>,
     /// Of `key`; the lookup fills it in.
     pub(crate) hash: u64,
     pub(crate) place: Place,
     /// Flags of a TCP segment.
     pub(crate) flags: Option<Flags>,
+    /// TTL or hop limit.
     pub(crate) ttl: u8,
     /// Type of an ICMP message, 0 for every other protocol.
     pub(crate) icmp_kind: u8,
+    /// Routers may not cut it; always so in IPv6.
     pub(crate) dont_fragment: bool,
     /// Bytes of the IP packet; the frame may be longer.
-    pub(crate) ip_len: u16,
+    pub(crate) ip_len: u32,
     /// Bytes of all headers, from the start of the frame.
     pub(crate) headers_len: u16,
 }
 
-/// Parses a packet that arrived on a link where our address is `own`.
+/// Parses a packet that arrived on a link where our address is `own`; a flow of IPv6 is written to
+/// `flow_v6`.
 #[inline]
-pub(crate) fn classify(packet: &Packet<'_>, own: Mac) -> Class {
+pub(crate) fn classify(packet: &Packet<'_>, own: Mac, flow_v6: &mut Flow<Ipv6Addr>) -> Class {
     let Ok(frame) = Ethernet::parse(packet.bytes()) else {
         return Class::Drop(DropReason::Malformed);
     };
@@ -68,69 +76,37 @@ pub(crate) fn classify(packet: &Packet<'_>, own: Mac) -> Class {
         }
         EtherType::ARP if to_us || frame.destination().is_group() => Class::Arp,
         EtherType::IPV6 if to_us || frame.destination().is_group() => {
-            classify_v6(frame.into_payload(), to_us).unwrap_or_else(Class::Drop)
+            classify_v6(packet, frame.into_payload(), to_us, flow_v6).unwrap_or_else(Class::Drop)
         }
         _ => Class::Drop(DropReason::NotForUs),
     }
 }
 
-#[inline]
-fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, DropReason> {
-    let ip = Ipv4::parse(bytes).map_err(reason)?;
-    if !ip.checksum_is_valid() {
-        return Err(DropReason::BadChecksum);
-    }
-    if ip.is_fragment() {
-        return Err(DropReason::FragmentUntranslated);
-    }
-    if !ip.options().is_empty() && options_show_or_choose_the_way(ip.options()) {
-        return Err(DropReason::IpOption);
-    }
-    let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + ip.header_len()) as u16 };
-    check_offload(packet, place, ip.protocol())?;
-    let l4 = ip.payload();
-    if l4.len() < min_l4_len(ip.protocol()) {
-        return Err(DropReason::Malformed);
-    }
-    let ports = Ports::of(ip.protocol(), l4)?;
-    let flow = Flow {
+impl Flow<Ipv6Addr> {
+    /// The place of a flow.
+    pub(crate) const NONE: Self = Self {
         key: FlowKey {
-            source: ip.source(),
-            destination: ip.destination(),
-            source_port: ports.source,
-            destination_port: ports.destination,
+            source: Ipv6Addr::UNSPECIFIED,
+            destination: Ipv6Addr::UNSPECIFIED,
+            source_port: 0,
+            destination_port: 0,
             vrf: 0,
-            protocol: ip.protocol(),
+            protocol: Protocol::NO_NEXT_HEADER,
             tag: 0,
         },
         hash: 0,
-        place,
-        flags: ports.flags,
-        ttl: ip.ttl(),
-        icmp_kind: ports.icmp_kind,
-        dont_fragment: ip.dont_fragment(),
-        ip_len: ip.total_len(),
-        headers_len: place.l4 + ports.header_len,
+        place: Place { l3: 0, l4: 0 },
+        flags: None,
+        ttl: 0,
+        icmp_kind: 0,
+        dont_fragment: true,
+        ip_len: 0,
+        headers_len: 0,
     };
-    Ok(if ports.is_error { Class::QuotedError(flow) } else { Class::Flow(flow) })
-}
-
-/// IPv6 is carried by this version as far as our own addresses need it.
-#[inline]
-fn classify_v6(bytes: &[u8], to_us: bool) -> Result<Class, DropReason> {
-    let ip = Ipv6::parse(bytes).map_err(reason)?;
-    if ip.next_header() != Protocol::ICMPV6 {
-        return Err(if to_us { DropReason::UnsupportedProtocol } else { DropReason::NotForUs });
-    }
-    match *ip.payload().first().ok_or(DropReason::Malformed)? {
-        icmpv6::NEIGHBOR_SOLICITATION | icmpv6::NEIGHBOR_ADVERTISEMENT => Ok(Class::Ndp),
-        icmpv6::ECHO_REQUEST if to_us => Ok(Class::EchoV6),
-        _ if to_us => Err(DropReason::UnsupportedProtocol),
-        _ => Err(DropReason::NotForUs),
-    }
 }
 
 /// What the L4 header adds to the key.
+#[derive(Clone, Copy)]
 struct Ports {
     source: u16,
     destination: u16,
@@ -142,17 +118,24 @@ struct Ports {
 }
 
 impl Ports {
-    /// Reads the ports, or the ICMP identifier in the place that a query or its answer gives it.
+    /// Of a protocol without ports.
     #[inline]
-    fn of(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
-        let plain = Self {
+    const fn none(protocol: Protocol) -> Self {
+        Self {
             source: 0,
             destination: 0,
             flags: None,
             icmp_kind: 0,
             is_error: false,
             header_len: min_l4_len(protocol) as u16,
-        };
+        }
+    }
+
+    /// Reads the ports of a protocol that is not ICMP. `l4` has at least the bytes of
+    /// [`min_l4_len`].
+    #[inline]
+    fn of(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
+        let plain = Self::none(protocol);
         match protocol {
             Protocol::TCP => {
                 let tcp = Tcp::parse(l4).map_err(reason)?;
@@ -165,51 +148,29 @@ impl Ports {
                 let (source, destination) = (udp.source_port(), udp.destination_port());
                 Ok(Self { source, destination, ..plain })
             }
-            Protocol::ICMP => {
-                let icmp = Icmpv4::parse(l4).map_err(reason)?;
-                let (icmp_kind, identifier) = (icmp.kind(), icmp.identifier());
-                match icmp_kind {
-                    icmpv4::ECHO_REQUEST => Ok(Self { source: identifier, icmp_kind, ..plain }),
-                    icmpv4::ECHO_REPLY => Ok(Self { destination: identifier, icmp_kind, ..plain }),
-                    // A redirect names a router of the other side (RFC 5508 REQ-11 leaves it out), a
-                    // source quench has no meaning any more (RFC 6633).
-                    icmpv4::REDIRECT | icmpv4::SOURCE_QUENCH => {
-                        Err(DropReason::UnsupportedProtocol)
-                    }
-                    _ if icmp.is_error() => Ok(Self { icmp_kind, is_error: true, ..plain }),
-                    _ => Err(DropReason::UnsupportedProtocol),
-                }
-            }
             Protocol::SCTP => {
                 let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
                 Ok(Self { source: port(0), destination: port(2), ..plain })
             }
-            // Of IPv6 alone (RFC 4443 §2.1): as a flow it would be leased an identifier here.
-            Protocol::ICMPV6 => Err(DropReason::UnsupportedProtocol),
+            // Each belongs to one family alone (RFC 792, RFC 4443 §2.1): as a flow of the other one it
+            // would be leased an identifier.
+            Protocol::ICMP | Protocol::ICMPV6 => Err(DropReason::UnsupportedProtocol),
             _ => Ok(plain),
         }
     }
-}
 
-/// Whether there is an option that may carry an address, which would show the inside outside, or
-/// choose the way (RFC 7126 §4.3 to §4.5, §4.7). Only options that do neither are let through; what
-/// cannot be read is not one of them.
-#[cold]
-fn options_show_or_choose_the_way(mut options: &[u8]) -> bool {
-    while let Some((&kind, rest)) = options.split_first() {
-        match kind {
-            END_OF_OPTIONS => return false,
-            NO_OPERATION => options = rest,
-            BASIC_SECURITY | EXTENDED_SECURITY | COMMERCIAL_SECURITY | ROUTER_ALERT => {
-                match rest.first().and_then(|&len| options.get(usize::from(len.max(2))..)) {
-                    Some(next) => options = next,
-                    None => return true,
-                }
-            }
-            _ => return true,
-        }
+    /// An echo message: the identifier stands in the place that a query or its answer gives it.
+    #[inline]
+    const fn echo(protocol: Protocol, icmp_kind: u8, identifier: u16, is_reply: bool) -> Self {
+        let (source, destination) = if is_reply { (0, identifier) } else { (identifier, 0) };
+        Self { source, destination, icmp_kind, ..Self::none(protocol) }
     }
-    false
+
+    /// An ICMP error.
+    #[inline]
+    const fn error(protocol: Protocol, icmp_kind: u8) -> Self {
+        Self { icmp_kind, is_error: true, ..Self::none(protocol) }
+    }
 }
 
 /// Offload metadata may only speak of the L4 header that we translate: a device that completes or
@@ -238,13 +199,6 @@ fn reason(error: ParseError) -> DropReason {
         _ => DropReason::Malformed,
     }
 }
-
-const END_OF_OPTIONS: u8 = 0;
-const NO_OPERATION: u8 = 1;
-const BASIC_SECURITY: u8 = 130;
-const EXTENDED_SECURITY: u8 = 133;
-const COMMERCIAL_SECURITY: u8 = 134;
-const ROUTER_ALERT: u8 = 148;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub struct Counters {
     pub local: u64,
     /// Packets that had to wait for their neighbour.
     pub held: u64,
+    /// Packets cut into fragments.
+    pub cut: u64,
     /// Packets translated.
     pub translated: u64,
     /// Sessions begun.
@@ -62,6 +64,7 @@ impl Counters {
     pub fn count(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Tx(_) => {}
+            Verdict::Cut => self.cut += 1,
             Verdict::Local => self.local += 1,
             Verdict::Hold => self.held += 1,
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,

@@ -2,11 +2,11 @@
 
 use mooring_nat::Place;
 use mooring_wire::Mac;
-use mooring_wire::ethernet::{Ethernet, HEADER_LEN};
+use mooring_wire::ethernet::Ethernet;
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::icmpv6::{self, Icmpv6};
 use mooring_wire::ipv4::Ipv4;
-use mooring_wire::ipv6::Ipv6;
+use mooring_wire::ipv6::{self, Ipv6};
 
 use crate::DropReason;
 
@@ -36,14 +36,17 @@ pub(crate) fn reply_v4(frame: &mut [u8], place: Place, own: Mac) -> Result<(), D
 ///
 /// # Errors
 /// As for [`reply_v4`].
-pub(crate) fn reply_v6(frame: &mut [u8], own: Mac) -> Result<(), DropReason> {
+pub(crate) fn reply_v6(frame: &mut [u8], place: Place, own: Mac) -> Result<(), DropReason> {
     turn_round(frame, own)?;
-    let mut ip = Ipv6::parse(&mut frame[HEADER_LEN..]).map_err(|_| DropReason::Malformed)?;
+    let mut ip =
+        Ipv6::parse(&mut frame[usize::from(place.l3)..]).map_err(|_| DropReason::Malformed)?;
     let (source, destination) = (ip.source(), ip.destination());
     ip.set_source(destination);
     ip.set_destination(source);
     ip.set_hop_limit(OUR_TTL);
-    let mut icmp = Icmpv6::parse(ip.payload_mut()).map_err(|_| DropReason::Malformed)?;
+    let behind_extensions = usize::from(place.l4 - place.l3) - ipv6::HEADER_LEN;
+    let mut icmp = Icmpv6::parse(&mut ip.payload_mut()[behind_extensions..])
+        .map_err(|_| DropReason::Malformed)?;
     if !icmp.checksum_is_valid(source, destination) {
         return Err(DropReason::BadChecksum);
     }

@@ -1,9 +1,9 @@
 //! The engine of one worker: its state, and what the worker calls between batches.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use mooring_nat::{Nat, NextHops};
+use mooring_nat::{Nat, NextHops, Share};
 use mooring_packet::BATCH_CAPACITY;
 use mooring_policy::{Generation, Hop, InterfaceId, Policy};
 use mooring_session::{KeyedHash, NextHopIndex, Tick};
@@ -11,7 +11,8 @@ use mooring_wire::Mac;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::classify::Class;
+use crate::classify::{Class, Flow};
+use crate::family::{Family, Nats};
 use crate::limiter::Limiter;
 use crate::neighbours::{InterfaceLink, Neighbours, Polled};
 use crate::outbox::Outbox;
@@ -25,7 +26,7 @@ pub struct Engine {
     pub(crate) links: Box<[Link]>,
     /// In their order.
     kernel_addresses: Box<[IpAddr]>,
-    pub(crate) nat: Nat<Ipv4Addr>,
+    pub(crate) nats: Nats,
     pub(crate) neighbours: Neighbours,
     pub(crate) random: ChaCha8Rng,
     pub(crate) error_limit: Limiter,
@@ -34,6 +35,7 @@ pub struct Engine {
     pub(crate) echo_limit: Limiter,
     /// What the packets of the batch are; written by hop 2, read by hops 3 and 4.
     pub(crate) classes: Box<[Class; BATCH_CAPACITY]>,
+    pub(crate) flows_v6: Box<[Flow<Ipv6Addr>; BATCH_CAPACITY]>,
     /// What happened. The worker adds what its ports did.
     pub counters: Counters,
 }
@@ -78,19 +80,22 @@ impl Engine {
             generation,
             links: links.into(),
             kernel_addresses: Box::default(),
-            nat: Nat::new(&policy, hash),
+            nats: Nats {
+                v6: Nat::new(&policy, Share::ALL, hash.derived()),
+                v4: Nat::new(&policy, Share::ALL, hash),
+            },
             neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS),
             random,
             error_limit: Limiter::new(ERRORS_PER_SECOND),
             too_big_limit: Limiter::new(ERRORS_PER_SECOND),
             echo_limit: Limiter::new(ECHOES_PER_SECOND),
             classes: Box::new([Class::Drop(DropReason::Malformed); BATCH_CAPACITY]),
+            flows_v6: Box::new([Flow::NONE; BATCH_CAPACITY]),
             counters: Counters::new(links.len()),
             policy,
         };
-        for (interface, address) in engine.policy.announced() {
-            engine.neighbours.announce(interface, address, Tick::ZERO);
-        }
+        let mtus: Vec<u16> = links.iter().map(|link| link.mtu).collect();
+        engine.neighbours.take_up(&engine.policy, &mtus, Tick::ZERO);
         engine
     }
 
@@ -106,10 +111,12 @@ impl Engine {
     pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) -> bool {
         let Polled { dropped, .. } = self.neighbours.poll(now, outbox);
         self.counters.drops[DropReason::NeighborUnresolved as usize] += dropped;
-        let mut budget = RECORDS_PER_POLL;
-        while self.nat.expire(now, &mut budget, &mut Hops(&mut self.neighbours)).is_some() {
-            self.counters.sessions_expired += 1;
+        while let Some(waited) = self.neighbours.next_unreachable() {
+            outbox.discard(waited.packet);
         }
+        let mut budget = RECORDS_PER_POLL;
+        self.expire_sessions::<Ipv4Addr>(now, &mut budget);
+        self.expire_sessions::<Ipv6Addr>(now, &mut budget);
         budget == 0
     }
 
@@ -144,23 +151,30 @@ impl Engine {
         &self.links
     }
 
-    /// Live sessions, live mappings and leased ports; a lease without a mapping would be lost.
+    /// Live sessions, live mappings and leased ports of both families; a lease without a user would be
+    /// lost.
     #[must_use]
     pub fn occupancy(&self) -> Occupancy {
+        let Nats { v4, v6 } = &self.nats;
         Occupancy {
-            sessions: self.nat.sessions.len(),
-            mappings: self.nat.mappings.len(),
-            leased_ports: self.nat.leased_ports(),
+            sessions: self.nats.sessions(),
+            mappings: v4.mappings.len() + v6.mappings.len(),
+            leased_ports: v4.leased_ports() + v6.leased_ports(),
         }
     }
 
-    /// The first IPv4 address of ours on an interface: whose name our errors carry.
-    pub(crate) fn own_v4(&self, interface: InterfaceId) -> Option<Ipv4Addr> {
+    /// The first address of a family on an interface, in whose name our errors go out.
+    pub(crate) fn own_address<A: Family>(&self, interface: InterfaceId) -> Option<A> {
         let addresses = &self.policy.interface(interface).addresses;
-        addresses.iter().find_map(|net| match net.addr() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
+        addresses.iter().find_map(|net| A::from_ip(net.addr()))
+    }
+
+    /// Ends the sessions of a family whose time is over, as far as the budget goes.
+    fn expire_sessions<A: Family>(&mut self, now: Tick, budget: &mut u32) {
+        let nat = A::nat_mut(&mut self.nats);
+        while nat.expire(now, budget, &mut Hops(&mut self.neighbours)).is_some() {
+            self.counters.sessions_expired += 1;
+        }
     }
 }
 

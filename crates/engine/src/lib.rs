@@ -8,11 +8,15 @@
 
 mod classify;
 mod counters;
+mod cut;
 mod drop_reason;
 mod echo;
 mod engine;
+mod family;
 mod limiter;
+mod local;
 mod originate;
+mod quoted;
 #[cfg(test)]
 mod test_bench;
 mod verdict;

@@ -36,6 +36,12 @@ impl Outbox {
         true
     }
 
+    /// A buffer for a packet of `len` bytes that leaves in our stead, whatever was in it before. `None`
+    /// as for [`Self::copy`].
+    pub fn take(&mut self, len: usize) -> Option<OwnedPacket> {
+        if self.pool.free().0 <= self.reserve { None } else { self.pool.take(len) }
+    }
+
     /// Copies a packet that has to wait. `None` when no buffer is free, or only those that are kept
     /// for what we have to say: questions about neighbours must not wait behind the packets that wait
     /// for their answers.

@@ -16,6 +16,8 @@ pub enum Verdict {
     Local,
     /// It waits for its neighbour, as a copy; it leaves by the outbox or is dropped later.
     Hold,
+    /// It was too long for the next link; its pieces leave by the outbox, or wait.
+    Cut,
     /// It is gone.
     Drop(DropReason),
 }

@@ -1,11 +1,12 @@
 //! What `show` asks of a worker: plain copies of records, in pages of bounded size.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mooring_session::{Counts, Direction, SessionIndex, Tick};
 use mooring_wire::Protocol;
 
 use crate::Engine;
+use crate::family::Family;
 use crate::neighbours::Neighbours;
 
 /// A session as `show sessions` prints it.
@@ -52,10 +53,35 @@ pub struct MappingView {
 
 impl Engine {
     /// The mappings among at most [`PAGE`] records from number `start` on, and the number to go on
-    /// from; `None` after the last.
+    /// from; `None` after the last. Those of IPv4 come first.
     #[must_use]
     pub fn mappings(&self, start: u32) -> (Vec<MappingView>, Option<u32>) {
-        let (page, next) = self.nat.mappings.page(start, PAGE);
+        page_of_both(
+            start,
+            |start| self.mappings_of::<Ipv4Addr>(start),
+            |start| self.mappings_of::<Ipv6Addr>(start),
+        )
+    }
+
+    /// The neighbour table.
+    #[must_use]
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    /// The sessions among at most [`PAGE`] records from number `start` on, and the number to go on
+    /// from; `None` after the last. Those of IPv4 come first.
+    #[must_use]
+    pub fn sessions(&self, now: Tick, start: u32) -> (Vec<SessionView>, Option<u32>) {
+        page_of_both(
+            start,
+            |start| self.sessions_of::<Ipv4Addr>(now, start),
+            |start| self.sessions_of::<Ipv6Addr>(now, start),
+        )
+    }
+
+    fn mappings_of<A: Family>(&self, start: u32) -> (Vec<MappingView>, Option<u32>) {
+        let (page, next) = A::nat(&self.nats).mappings.page(start, PAGE);
         let views = page.map(|(mapping, sessions)| MappingView {
             protocol: mapping.protocol,
             inside: (mapping.inside.into(), mapping.inside_port),
@@ -66,22 +92,13 @@ impl Engine {
         (views.collect(), next)
     }
 
-    /// The neighbour table.
-    #[must_use]
-    pub fn neighbours(&self) -> &Neighbours {
-        &self.neighbours
+    fn sessions_of<A: Family>(&self, now: Tick, start: u32) -> (Vec<SessionView>, Option<u32>) {
+        let (page, next) = A::nat(&self.nats).sessions.page(start, PAGE);
+        (page.map(|index| self.session_view::<A>(now, index)).collect(), next)
     }
 
-    /// The sessions among at most [`PAGE`] records from number `start` on, and the number to go on
-    /// from; `None` after the last.
-    #[must_use]
-    pub fn sessions(&self, now: Tick, start: u32) -> (Vec<SessionView>, Option<u32>) {
-        let (page, next) = self.nat.sessions.page(start, PAGE);
-        (page.map(|index| self.session_view(now, index)).collect(), next)
-    }
-
-    fn session_view(&self, now: Tick, index: SessionIndex) -> SessionView {
-        let sessions = &self.nat.sessions;
+    fn session_view<A: Family>(&self, now: Tick, index: SessionIndex) -> SessionView {
+        let sessions = &A::nat(&self.nats).sessions;
         let session = sessions.session(index);
         let [forward, reverse] = sessions.counts(index);
         let idle = u64::from(session.last_seen.age(now));
@@ -109,6 +126,23 @@ impl Engine {
         self.policy.rules.get(usize::from(rule)).map_or_else(String::new, |rule| rule.name.clone())
     }
 }
+
+/// A page of the records of IPv4, then those of IPv6, whose numbers have the highest bit set.
+fn page_of_both<T>(
+    start: u32,
+    v4: impl FnOnce(u32) -> (Vec<T>, Option<u32>),
+    v6: impl FnOnce(u32) -> (Vec<T>, Option<u32>),
+) -> (Vec<T>, Option<u32>) {
+    if start & OF_IPV6 == 0 {
+        let (page, next) = v4(start);
+        return (page, Some(next.unwrap_or(OF_IPV6)));
+    }
+    let (page, next) = v6(start & !OF_IPV6);
+    (page, next.map(|next| next | OF_IPV6))
+}
+
+/// Marks a number of a record of IPv6; a table has at most 2^30 records.
+const OF_IPV6: u32 = 1 << 31;
 
 /// Records of a page: what a worker looks at between two batches.
 pub const PAGE: u32 = 1_024;

@@ -45,6 +45,12 @@ impl Offload {
         Self { gso_type: kind as u8, gso_size: size, header_len, ..self }
     }
 
+    /// The same super-packet, to be cut into segments of `size` payload bytes instead.
+    #[must_use]
+    pub const fn with_segments_of(self, size: u16) -> Self {
+        Self { gso_size: size, ..self }
+    }
+
     /// Where the next device must complete a checksum. The field then holds the uncomplemented sum
     /// of the pseudo-header, so only a change of addresses may touch it.
     #[inline]

@@ -320,6 +320,15 @@ impl Header {
         self.destination = address.octets();
     }
 
+    /// Makes it the header of a piece of its packet, `total_len` bytes long with the header, whose
+    /// payload begins at byte `offset` of the whole one; `more` pieces follow. Not the checksum.
+    #[inline]
+    pub fn become_piece(&mut self, total_len: u16, offset: u16, more: bool) {
+        self.total_len.set(total_len);
+        let more = if more { MORE_FRAGMENTS } else { 0 };
+        self.flags_and_offset.set(more | offset >> 3 & OFFSET_MASK);
+    }
+
     /// Takes one from the hops that are left, down to 0, and says what the header's sum changed by.
     #[inline]
     pub fn decrement_ttl(&mut self) -> Delta {

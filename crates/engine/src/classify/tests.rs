@@ -1,6 +1,6 @@
 //! Packets and what they are. The cases go by the reason that `classify` gives.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{EtherType, IcmpEchoHeader, Icmpv6Type, Ipv4Options};
 use mooring_packet::offload::GsoKind;
@@ -21,10 +21,10 @@ fn class(frame: &[u8]) -> Class {
 fn class_offloaded(frame: &[u8], offload: Offload) -> Class {
     let mut frame = frame.to_vec();
     let len = frame.len();
-    classify(&Packet::new(&mut frame, 0, len, offload), OUR_INSIDE)
+    classify(&Packet::new(&mut frame, 0, len, offload), OUR_INSIDE, &mut Flow::NONE.clone())
 }
 
-fn flow(frame: &[u8]) -> Flow {
+fn flow(frame: &[u8]) -> Flow<Ipv4Addr> {
     match class(frame) {
         Class::Flow(flow) => flow,
         other => panic!("not a flow: {other:?}"),
@@ -169,7 +169,7 @@ fn neither_ip_nor_arp_is_not_for_us() {
 }
 
 #[test]
-fn of_ipv6_only_what_our_own_addresses_need() {
+fn icmpv6_is_a_flow_or_speaks_of_the_link() {
     let (neighbour, own) = ("2001:db8:1::2", "2001:db8:1::1");
     let addresses: (Ipv6Addr, Ipv6Addr) = (neighbour.parse().unwrap(), own.parse().unwrap());
     let group = Mac([0x33, 0x33, 0xff, 0, 0, 1]);
@@ -179,10 +179,17 @@ fn of_ipv6_only_what_our_own_addresses_need() {
     };
     assert!(matches!(message(group, 135), Class::Ndp));
     assert!(matches!(message(OUR_INSIDE, 136), Class::Ndp));
-    assert!(matches!(message(OUR_INSIDE, 128), Class::EchoV6));
+    for echo in [128, 129] {
+        assert!(matches!(message(OUR_INSIDE, echo), Class::FlowV6));
+    }
+    for error in 1..=4 {
+        assert!(matches!(message(OUR_INSIDE, error), Class::QuotedErrorV6));
+    }
     for (to, kind, expected) in [
-        (OUR_INSIDE, 129, DropReason::UnsupportedProtocol),
-        (OUR_INSIDE, 134, DropReason::UnsupportedProtocol),
+        (OUR_INSIDE, 5, DropReason::UnsupportedProtocol),
+        (OUR_INSIDE, 139, DropReason::UnsupportedProtocol),
+        (OUR_INSIDE, 134, DropReason::NotForUs),
+        (group, 143, DropReason::NotForUs),
         (group, 128, DropReason::NotForUs),
         (group, 134, DropReason::NotForUs),
         (HOST_MAC, 128, DropReason::NotForUs),
@@ -198,7 +205,7 @@ fn other_ipv6_and_a_broken_header_of_it() {
     let echo = Icmpv6Type::EchoRequest(IcmpEchoHeader { id: 1, seq: 1 });
     let frame = |to| icmpv6(to, addresses, echo, b"");
     let udp = |to| with_byte(frame(to), 20, 17);
-    assert_eq!(dropped(&udp(OUR_INSIDE)), Some(DropReason::UnsupportedProtocol));
+    assert_eq!(dropped(&udp(OUR_INSIDE)), Some(DropReason::Malformed), "an echo is no datagram");
     assert_eq!(dropped(&udp(Mac::BROADCAST)), Some(DropReason::NotForUs));
     assert_eq!(dropped(&with_byte(frame(OUR_INSIDE), 14, 0x40)), Some(DropReason::Malformed));
     for len in 14..62 {

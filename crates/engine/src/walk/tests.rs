@@ -8,6 +8,7 @@ mod offloads;
 mod quoted;
 mod refused;
 mod translated;
+mod v6;
 mod waiting;
 
 use crate::test_bench::seen::{Seen, Transport};

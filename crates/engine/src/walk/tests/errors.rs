@@ -2,8 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use mooring_packet::BufferPool;
+use mooring_packet::offload::GsoKind;
+use mooring_packet::{BufferPool, Offload};
 use mooring_policy::InterfaceId;
+use mooring_wire::ipv4::Ipv4;
+use mooring_wire::{Protocol, checksum};
 
 use super::open_udp;
 use crate::test_bench::frames::{inside, outside};
@@ -12,7 +15,7 @@ use crate::test_bench::{
     Bench, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OTHER_HOST, OUR_INSIDE, OUR_INSIDE_IP, OUR_OUTSIDE,
     OUR_OUTSIDE_IP, OUTSIDE, POOL, SERVER, STRANGER, config_with,
 };
-use crate::{DropReason, Outbox};
+use crate::{DropReason, Outbox, Verdict};
 
 /// The one error that `sent` holds, which must have left by `interface`.
 fn only_error(sent: &[(InterfaceId, Vec<u8>)], interface: InterfaceId) -> Seen {
@@ -101,11 +104,47 @@ fn other_errors_do_not_use_up_those_about_length() {
     assert_eq!(told.len(), 1);
 }
 
+/// RFC 791 §3.2: header, options and identification are those of the whole; all but the last piece
+/// are a multiple of 8 bytes long.
 #[test]
-fn a_packet_that_may_be_cut_is_told_nothing() {
+fn a_packet_that_may_be_cut_leaves_in_pieces() {
     let mut bench = Bench::ready();
-    let too_long = inside(HOST, SERVER).fragmentable().udp(5000, 53, &[7; 1373]);
-    bench.ignore(INSIDE, &too_long, DropReason::TooBig);
+    let payload: Vec<u8> = (0..4_000).map(|n| n as u8).collect();
+    let too_long = inside(HOST, SERVER).fragmentable().udp(5000, 53, &payload);
+    for (completed, offload) in [(true, Offload::NONE), (false, Offload::partial_checksum(34, 6))] {
+        let mut frame = too_long.clone();
+        if !completed {
+            let sum = checksum::pseudo_v4(HOST, SERVER, Protocol::UDP, 4_008);
+            frame[40..42].copy_from_slice(&sum.to_be_bytes());
+        }
+        let (verdict, _) = bench.send_offloaded(INSIDE, &frame, offload);
+        assert_eq!(verdict, Verdict::Cut);
+        let pieces = bench.sent_by(OUTSIDE);
+        let mut whole = Vec::new();
+        for piece in &pieces {
+            let ip = Ipv4::parse(&piece[14..]).unwrap();
+            assert!(ip.checksum_is_valid() && ip.total_len() <= 1400 && ip.ttl() == 63);
+            assert_eq!(usize::from(ip.fragment_offset()), whole.len());
+            whole.extend(ip.payload());
+            assert_eq!(ip.more_fragments(), whole.len() < 4_008);
+        }
+        assert_eq!((pieces.len(), whole.len()), (3, 4_008));
+        let pseudo = checksum::pseudo_v4(POOL, SERVER, Protocol::UDP, 4_008);
+        assert_eq!(checksum::add(checksum::sum(&whole), pseudo), 0xffff);
+        assert_eq!(whole[8..], payload);
+    }
+    assert_eq!(bench.engine.counters.cut, 2);
+}
+
+/// The device that cuts a super-packet of TCP can as well cut it into shorter segments.
+#[test]
+fn a_super_packet_that_may_be_cut_gets_shorter_segments() {
+    let mut bench = Bench::ready();
+    bench.forward(INSIDE, &inside(HOST, SERVER).tcp(5000, 80, "S", b""));
+    let frame = inside(HOST, SERVER).fragmentable().tcp(5000, 80, "A", &[7; 4_000]);
+    let offload = Offload::partial_checksum(34, 16).with_gso(GsoKind::TcpV4, 1_460, 54);
+    let (verdict, _) = bench.send_offloaded(INSIDE, &frame, offload);
+    assert_eq!(verdict, Verdict::Tx(OUTSIDE));
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! What an IPv4 packet is.
+
+use mooring_nat::Place;
+use mooring_nat::rewrite::min_l4_len;
+use mooring_packet::Packet;
+use mooring_session::FlowKey;
+use mooring_wire::Protocol;
+use mooring_wire::ethernet::HEADER_LEN;
+use mooring_wire::icmpv4::{self, Icmpv4};
+use mooring_wire::ipv4::Ipv4;
+
+use super::{Class, Flow, Ports, check_offload, reason};
+use crate::DropReason;
+
+#[inline]
+pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, DropReason> {
+    let ip = Ipv4::parse(bytes).map_err(reason)?;
+    if !ip.checksum_is_valid() {
+        return Err(DropReason::BadChecksum);
+    }
+    if ip.is_fragment() {
+        return Err(DropReason::FragmentUntranslated);
+    }
+    if !ip.options().is_empty() && options_show_or_choose_the_way(ip.options()) {
+        return Err(DropReason::IpOption);
+    }
+    let protocol = ip.protocol();
+    let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + ip.header_len()) as u16 };
+    check_offload(packet, place, protocol)?;
+    let l4 = ip.payload();
+    if l4.len() < min_l4_len(protocol) {
+        return Err(DropReason::Malformed);
+    }
+    let ports = match protocol {
+        Protocol::ICMP => icmp(l4)?,
+        _ => Ports::of(protocol, l4)?,
+    };
+    let flow = Flow {
+        key: FlowKey {
+            source: ip.source(),
+            destination: ip.destination(),
+            source_port: ports.source,
+            destination_port: ports.destination,
+            vrf: 0,
+            protocol,
+            tag: 0,
+        },
+        hash: 0,
+        place,
+        flags: ports.flags,
+        ttl: ip.ttl(),
+        icmp_kind: ports.icmp_kind,
+        dont_fragment: ip.dont_fragment(),
+        ip_len: ip.total_len().into(),
+        headers_len: place.l4 + ports.header_len,
+    };
+    Ok(if ports.is_error { Class::QuotedError(flow) } else { Class::Flow(flow) })
+}
+
+fn icmp(l4: &[u8]) -> Result<Ports, DropReason> {
+    let icmp = Icmpv4::parse(l4).map_err(reason)?;
+    match icmp.kind() {
+        kind @ (icmpv4::ECHO_REQUEST | icmpv4::ECHO_REPLY) => {
+            let is_reply = kind == icmpv4::ECHO_REPLY;
+            Ok(Ports::echo(Protocol::ICMP, kind, icmp.identifier(), is_reply))
+        }
+        // A redirect names a router of the other side (RFC 5508 REQ-11 leaves it out), a source
+        // quench has no meaning any more (RFC 6633).
+        icmpv4::REDIRECT | icmpv4::SOURCE_QUENCH => Err(DropReason::UnsupportedProtocol),
+        kind if icmp.is_error() => Ok(Ports::error(Protocol::ICMP, kind)),
+        _ => Err(DropReason::UnsupportedProtocol),
+    }
+}
+
+/// Whether there is an option that may carry an address, which would show the inside outside, or
+/// choose the way (RFC 7126 §4.3 to §4.5, §4.7). Only options that do neither are let through; what
+/// cannot be read is not one of them.
+#[cold]
+fn options_show_or_choose_the_way(mut options: &[u8]) -> bool {
+    while let Some((&kind, rest)) = options.split_first() {
+        match kind {
+            END_OF_OPTIONS => return false,
+            NO_OPERATION => options = rest,
+            BASIC_SECURITY | EXTENDED_SECURITY | COMMERCIAL_SECURITY | ROUTER_ALERT => {
+                match rest.first().and_then(|&len| options.get(usize::from(len.max(2))..)) {
+                    Some(next) => options = next,
+                    None => return true,
+                }
+            }
+            _ => return true,
+        }
+    }
+    false
+}
+
+const END_OF_OPTIONS: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const BASIC_SECURITY: u8 = 130;
+const EXTENDED_SECURITY: u8 = 133;
+const COMMERCIAL_SECURITY: u8 = 134;
+const ROUTER_ALERT: u8 = 148;

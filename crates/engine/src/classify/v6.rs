@@ -1,0 +1,165 @@
+//! What an IPv6 packet is, behind its extension headers.
+
+use std::net::Ipv6Addr;
+
+use mooring_nat::Place;
+use mooring_nat::rewrite::min_l4_len;
+use mooring_packet::Packet;
+use mooring_session::FlowKey;
+use mooring_wire::Protocol;
+use mooring_wire::ethernet::HEADER_LEN;
+use mooring_wire::icmpv6::{self, Icmpv6};
+use mooring_wire::ipv6::{self, Ipv6};
+use mooring_wire::udp::Udp;
+
+use super::{Class, Flow, Ports, check_offload, reason};
+use crate::DropReason;
+use crate::neighbours::is_neighbour_message;
+
+/// A flow is written to `flow`.
+#[inline]
+pub(super) fn classify_v6(
+    packet: &Packet<'_>,
+    bytes: &[u8],
+    to_us: bool,
+    flow: &mut Flow<Ipv6Addr>,
+) -> Result<Class, DropReason> {
+    let ip = Ipv6::parse(bytes).map_err(reason)?;
+    let (protocol, l4_at) = ip.upper_layer().map_err(reason)?;
+    let l4 = &ip.payload()[l4_at - ipv6::HEADER_LEN..];
+    if let Some(class) = of_the_link(protocol, l4, to_us) {
+        return class;
+    }
+    if l4_at != ipv6::HEADER_LEN && extensions_show_or_choose_the_way(&ip) {
+        return Err(DropReason::IpOption);
+    }
+    if protocol == Protocol::FRAGMENT {
+        return Err(DropReason::FragmentUntranslated);
+    }
+    let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + l4_at) as u16 };
+    check_offload(packet, place, protocol)?;
+    if l4.len() < min_l4_len(protocol) {
+        return Err(DropReason::Malformed);
+    }
+    let ports = match protocol {
+        Protocol::ICMPV6 => icmp(l4)?,
+        _ => Ports::of(protocol, l4)?,
+    };
+    if protocol == Protocol::UDP && packet.offload.partial().is_none() && lacks_checksum(l4) {
+        return Err(DropReason::BadChecksum);
+    }
+    *flow = Flow {
+        key: FlowKey {
+            source: ip.source(),
+            destination: ip.destination(),
+            source_port: ports.source,
+            destination_port: ports.destination,
+            vrf: 0,
+            protocol,
+            tag: 0,
+        },
+        hash: 0,
+        place,
+        flags: ports.flags,
+        ttl: ip.hop_limit(),
+        icmp_kind: ports.icmp_kind,
+        dont_fragment: true,
+        ip_len: ipv6::HEADER_LEN as u32 + u32::from(ip.payload_len()),
+        headers_len: place.l4 + ports.header_len,
+    };
+    Ok(if ports.is_error { Class::QuotedErrorV6 } else { Class::FlowV6 })
+}
+
+/// What concerns the link alone, whatever its destination, and what is not for our link address.
+#[inline]
+fn of_the_link(protocol: Protocol, l4: &[u8], to_us: bool) -> Option<Result<Class, DropReason>> {
+    if protocol != Protocol::ICMPV6 {
+        return (!to_us).then_some(Err(DropReason::NotForUs));
+    }
+    match l4.first() {
+        None => Some(Err(DropReason::Malformed)),
+        Some(&kind) if is_neighbour_message(kind) => Some(Ok(Class::Ndp)),
+        Some(
+            &(icmpv6::ROUTER_ADVERTISEMENT | icmpv6::REDIRECT)
+            | &(MLD_REPORT | MLD_DONE | icmpv6::MLDV2_REPORT),
+        ) => Some(Err(DropReason::NotForUs)),
+        _ => (!to_us).then_some(Err(DropReason::NotForUs)),
+    }
+}
+
+fn icmp(l4: &[u8]) -> Result<Ports, DropReason> {
+    let icmp = Icmpv6::parse(l4).map_err(reason)?;
+    match icmp.kind() {
+        kind @ (icmpv6::ECHO_REQUEST | icmpv6::ECHO_REPLY) => {
+            let is_reply = kind == icmpv6::ECHO_REPLY;
+            Ok(Ports::echo(Protocol::ICMPV6, kind, icmp.identifier(), is_reply))
+        }
+        kind @ icmpv6::DEST_UNREACHABLE..=icmpv6::PARAMETER_PROBLEM => {
+            Ok(Ports::error(Protocol::ICMPV6, kind))
+        }
+        _ => Err(DropReason::UnsupportedProtocol),
+    }
+}
+
+/// RFC 8200 §8.1: "the default behavior when UDP packets are originated by an IPv6 node is that the
+/// UDP checksum is not optional"; a receiver discards one without.
+#[inline]
+fn lacks_checksum(l4: &[u8]) -> bool {
+    Udp::parse(l4).is_ok_and(|udp| udp.checksum() == 0)
+}
+
+/// Whether an extension header carries an address, which would show the inside outside and which the
+/// checksum may cover, or chooses the way. A routing header of type 0 always does (RFC 5095), others
+/// as long as there are segments left (RFC 8200 §4.4); destination options may name a home address
+/// (RFC 6275 §6.3). An authentication header covers the addresses: translated it is void.
+#[cold]
+fn extensions_show_or_choose_the_way(ip: &Ipv6<&[u8]>) -> bool {
+    let (mut next, mut rest) = (ip.next_header(), ip.payload());
+    loop {
+        // The walk to the upper layer has found every header whole.
+        let [following, len, kind, segments_left, ..] = *rest else { return false };
+        let bytes = match next {
+            Protocol::ROUTING if kind == 0 || segments_left > 0 => return true,
+            Protocol::AH => return true,
+            Protocol::FRAGMENT => 8,
+            Protocol::HOP_BY_HOP | Protocol::DESTINATION_OPTIONS | Protocol::ROUTING => {
+                (usize::from(len) + 1) * 8
+            }
+            _ => return false,
+        };
+        let Some((header, behind)) = rest.split_at_checked(bytes) else { return true };
+        if next == Protocol::DESTINATION_OPTIONS && names_a_home_address(&header[2..]) {
+            return true;
+        }
+        // What lies behind the header of a later piece is no header.
+        let offset_and_more = u16::from_be_bytes([kind, segments_left]) & OFFSET_AND_MORE;
+        if next == Protocol::FRAGMENT && offset_and_more != 0 {
+            return false;
+        }
+        (next, rest) = (Protocol(following), behind);
+    }
+}
+
+fn names_a_home_address(mut options: &[u8]) -> bool {
+    while let Some((&kind, rest)) = options.split_first() {
+        match (kind, rest.first()) {
+            (PAD_1, _) => options = rest,
+            (HOME_ADDRESS, _) | (_, None) => return true,
+            (_, Some(&len)) => match rest.get(1 + usize::from(len)..) {
+                Some(next) => options = next,
+                None => return true,
+            },
+        }
+    }
+    false
+}
+
+/// Of the second word of a fragment header (RFC 8200 §4.5).
+const OFFSET_AND_MORE: u16 = 0xfff9;
+
+const PAD_1: u8 = 0;
+const HOME_ADDRESS: u8 = 0xc9;
+
+/// Multicast listener discovery (RFC 2710, RFC 3810).
+const MLD_REPORT: u8 = 131;
+const MLD_DONE: u8 = 132;

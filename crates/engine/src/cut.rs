@@ -1,0 +1,109 @@
+//! Packets that are longer than the next link carries: the sender is told, or the packet is cut.
+
+use mooring_packet::Packet;
+use mooring_session::{NextHopIndex, SessionRef, Tick};
+use mooring_wire::Protocol;
+use mooring_wire::checksum;
+use mooring_wire::ethernet::HEADER_LEN;
+use mooring_wire::ipv4::{Header, Ipv4};
+
+use crate::classify::Flow;
+use crate::family::Family;
+use crate::originate::Complaint;
+use crate::outbox::Outbox;
+use crate::walk::Scene;
+use crate::{DropReason, Engine, Verdict};
+
+impl Engine {
+    /// A packet of a session that is longer than `mtu`, that of the link it would leave by.
+    #[cold]
+    pub(crate) fn too_long<A: Family>(
+        &mut self,
+        scene: Scene,
+        (found, mtu): (SessionRef, u16),
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        if flow.dont_fragment {
+            self.complain(scene, Complaint::TooBig(mtu), flow, packet, outbox);
+            return Err(DropReason::TooBig);
+        }
+        if packet.offload.is_gso() {
+            shorten_segments(packet, flow, mtu)?;
+            let hop = self.translate(scene, found, flow, packet);
+            return self.leave(scene.now, hop, packet, outbox);
+        }
+        let hop = self.translate(scene, found, flow, packet);
+        self.leave_in_pieces(scene.now, (hop, mtu), packet, outbox)
+    }
+
+    /// Cuts an IPv4 packet into fragments of at most `mtu` bytes (RFC 791 §3.2), which leave by the
+    /// outbox. A packet that is a fragment already is cut further.
+    pub(crate) fn leave_in_pieces(
+        &mut self,
+        now: Tick,
+        (hop, mtu): (NextHopIndex, u16),
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        complete_checksum(packet);
+        let ip = Ipv4::parse(&packet.bytes()[HEADER_LEN..]).map_err(|_| DropReason::Malformed)?;
+        let header_len = ip.header_len();
+        let room = usize::from(mtu).saturating_sub(header_len) & !7;
+        if room == 0 {
+            return Err(DropReason::TooBig);
+        }
+        let (first, more_follow) = (usize::from(ip.fragment_offset()), ip.more_fragments());
+        let mut pieces = ip.payload().chunks(room).enumerate().peekable();
+        while let Some((number, payload)) = pieces.next() {
+            let headers = HEADER_LEN + header_len;
+            let len = headers + payload.len();
+            let mut piece = outbox.take(len).ok_or(DropReason::TooBig)?;
+            let bytes = piece.bytes_mut();
+            // All options that pass here are of the kind that every fragment carries.
+            bytes[..headers].copy_from_slice(&packet.bytes()[..headers]);
+            bytes[headers..].copy_from_slice(payload);
+            let offset = (first + number * room) as u16;
+            let more = more_follow || pieces.peek().is_some();
+            Header::mut_at_front(&mut bytes[HEADER_LEN..])
+                .expect("the header was just written")
+                .become_piece((len - HEADER_LEN) as u16, offset, more);
+            Ipv4::parse(&mut bytes[HEADER_LEN..])
+                .expect("the lengths of the piece were just written")
+                .fill_checksum();
+            self.leave_owned(now, hop, piece, outbox)?;
+        }
+        Ok(Verdict::Cut)
+    }
+}
+
+/// Has a TCP super-packet cut into shorter segments by the device that cuts it anyway. Datagrams of
+/// another length would be other datagrams.
+fn shorten_segments<A>(
+    packet: &mut Packet<'_>,
+    flow: &Flow<A>,
+    mtu: u16,
+) -> Result<(), DropReason> {
+    let headers = flow.headers_len - HEADER_LEN as u16;
+    match mtu.checked_sub(headers) {
+        Some(size) if size > 0 && flow.key.protocol == Protocol::TCP => {
+            packet.offload = packet.offload.with_segments_of(size);
+            Ok(())
+        }
+        _ => Err(DropReason::TooBig),
+    }
+}
+
+/// Completes the checksum that a device would: it can not do so for pieces of a packet. The field
+/// holds the sum over the pseudo-header.
+fn complete_checksum(packet: &mut Packet<'_>) {
+    let Some(partial) = packet.offload.partial() else { return };
+    let at = usize::from(partial.offset);
+    let covered = &mut packet.bytes_mut()[usize::from(partial.start)..];
+    let sum = !checksum::sum(covered);
+    // RFC 768: 0 would say that there is none.
+    let sum = if sum == 0 { 0xffff } else { sum };
+    covered[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    packet.offload = mooring_packet::Offload::NONE;
+}

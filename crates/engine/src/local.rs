@@ -1,0 +1,83 @@
+//! Packets that are for us: pings of our addresses, what neighbours say, and what nothing of ours
+//! wants.
+
+use std::net::IpAddr;
+
+use mooring_packet::Packet;
+use mooring_policy::{Action, Ownership};
+
+use crate::classify::{Class, Flow};
+use crate::family::Family;
+use crate::neighbours::Outcome;
+use crate::outbox::Outbox;
+use crate::walk::Scene;
+use crate::{DropReason, Engine, Verdict};
+
+impl Engine {
+    /// A packet to an address of ours: `None` when it may still belong to a session or begin one.
+    pub(crate) fn local<A: Family>(
+        &mut self,
+        scene: Scene,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+    ) -> Option<Result<Verdict, DropReason>> {
+        let destination = flow.key.destination.into();
+        let (ours_alone, ping) = match self.policy.ownership(destination)? {
+            Ownership::Interface(_) | Ownership::Gateway(_) => (true, true),
+            // Where every protocol is translated, the host behind it answers.
+            Ownership::Rule(id) => {
+                (false, matches!(self.policy.rule(id).action, Action::PortForward(_)))
+            }
+            Ownership::Pool(pool) => (false, self.policy.pool(pool).ping),
+        };
+        // Every address answers on the link of its side: nobody outside learns those of the inside.
+        let answers = ping && self.policy.answers_for(scene.ingress, destination);
+        if flow.key.protocol == A::ICMP && flow.icmp_kind == A::ECHO_REQUEST && answers {
+            return Some(self.echo(scene, flow, packet));
+        }
+        ours_alone.then_some(Err(DropReason::NoService))
+    }
+
+    /// Turns a ping round, as often as the limit allows.
+    fn echo<A: Family>(
+        &mut self,
+        scene: Scene,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+    ) -> Result<Verdict, DropReason> {
+        if !self.echo_limit.allow(scene.now) {
+            return Err(DropReason::RateLimited);
+        }
+        let own = self.links[usize::from(scene.ingress.0)].mac;
+        A::reply(packet.bytes_mut(), flow.place, own)?;
+        self.counters.originated += 1;
+        Ok(Verdict::Tx(scene.ingress))
+    }
+
+    /// ARP or neighbor discovery.
+    #[cold]
+    pub(crate) fn neighbour(
+        &mut self,
+        scene: Scene,
+        class: Class,
+        packet: &Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        let Scene { now, ingress } = scene;
+        let policy = &self.policy;
+        let owned = |address: IpAddr| policy.answers_for(ingress, address);
+        let outcome = match class {
+            Class::Arp => self.neighbours.on_arp(ingress, packet.bytes(), now, owned, outbox),
+            _ => self.neighbours.on_ndp(ingress, packet.bytes(), now, owned, outbox),
+        };
+        match outcome {
+            Outcome::Answered | Outcome::Learned => Ok(Verdict::Local),
+            Outcome::Conflict(address) => {
+                self.counters.conflicts += 1;
+                self.neighbours.defend(ingress, address, now, outbox);
+                Ok(Verdict::Local)
+            }
+            Outcome::Ignored(reason) => Err(reason.into()),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! ICMP errors of others: about a packet that we have translated, found by its quote.
+
+use mooring_packet::Packet;
+use mooring_policy::{Hop, InterfaceId};
+use mooring_session::Direction;
+use mooring_wire::ethernet::HEADER_LEN;
+
+use crate::classify::Flow;
+use crate::family::{Family, ICMP_HEADER_LEN};
+use crate::outbox::Outbox;
+use crate::walk::{Scene, wire_len};
+use crate::{DropReason, Engine, Verdict};
+
+impl Engine {
+    /// An ICMP error about a packet that we have translated.
+    #[cold]
+    pub(crate) fn error<A: Family>(
+        &mut self,
+        scene: Scene,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        let source = flow.key.source;
+        if source.is_martian() || source.stays_on_link() {
+            return Err(DropReason::Martian);
+        }
+        packet.truncate(HEADER_LEN + flow.ip_len as usize);
+        let message = &packet.bytes()[usize::from(flow.place.l4)..];
+        // RFC 5508 REQ-3: an error whose checksum is wrong is dropped.
+        if !A::icmp_checksum_is_valid(message, flow) {
+            return Err(DropReason::BadChecksum);
+        }
+        let quote = message.get(ICMP_HEADER_LEN..).ok_or(DropReason::Malformed)?;
+        let key = A::key_of_quote(quote).ok_or(DropReason::Malformed)?;
+        let sessions = &A::nat(&self.nats).sessions;
+        let found = sessions.find_key(&key).ok_or(DropReason::NoSession)?;
+        let session = sessions.session(found.index);
+        let egress = InterfaceId(session.egress(found.direction));
+        if session.ingress(found.direction) != scene.ingress.0
+            || self.is_forged(source, scene.ingress, egress)
+        {
+            return Err(DropReason::SpoofedSource);
+        }
+        if found.direction == Direction::Forward && A::has_extensions(message) {
+            return Err(DropReason::UnsupportedProtocol);
+        }
+        if flow.ttl <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        if wire_len(packet, flow) > usize::from(self.links[usize::from(egress.0)].mtu) {
+            return Err(DropReason::TooBig);
+        }
+        // An error is for the host that its quote names as sender, nobody else.
+        if flow.key.destination != key.destination {
+            return Err(DropReason::NoSession);
+        }
+        let hop = session.next_hop(found.direction);
+        A::rewrite_error(packet.bytes_mut(), flow.place, session, found.direction);
+        self.counters.translated += 1;
+        self.leave(scene.now, hop, packet, outbox)
+    }
+
+    /// Whether a packet claims to come from where it goes to. Any router on the way may send an
+    /// error, so more than that cannot be asked of its source (RFC 3704 §2.3).
+    fn is_forged<A: Family>(&self, source: A, ingress: InterfaceId, egress: InterfaceId) -> bool {
+        let there = |hop: Hop| hop.interface == egress && egress != ingress;
+        self.policy.route(source.into()).is_some_and(there)
+    }
+}

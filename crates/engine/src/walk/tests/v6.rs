@@ -1,0 +1,190 @@
+//! IPv6 goes the same way as IPv4: out, back, errors of others and of ours.
+
+use std::net::Ipv6Addr;
+
+use etherparse::PacketBuilder;
+use mooring_wire::Mac;
+
+use crate::test_bench::{
+    Bench, GATEWAY_MAC, HOST_MAC, INSIDE, OUR_INSIDE, OUR_OUTSIDE, OUTSIDE, config_with,
+};
+use crate::{DropReason, Verdict};
+
+const HOST: &str = "fd00:10::2";
+const GATEWAY: &str = "2001:db8:1::2";
+const POOL: &str = "2001:db8:f::10";
+const SERVER: &str = "2001:db8:9::7";
+
+/// An engine that translates IPv6 and knows its neighbours.
+fn ready() -> Bench {
+    let mut bench = Bench::ready_with(&config_with(
+        r#"
+        [[route]]
+        destination = "::/0"
+        via = "2001:db8:1::2"
+        [[pool]]
+        name = "egress6"
+        addresses = ["2001:db8:f::10/128"]
+        [[rule]]
+        name = "egress6"
+        kind = "source-nat"
+        from = "inside"
+        to = "outside"
+        source = ["fd00:10::/64"]
+        pool = "egress6"
+    "#,
+    ));
+    let told = [
+        (INSIDE, HOST_MAC, OUR_INSIDE, HOST, "fd00:10::1"),
+        (OUTSIDE, GATEWAY_MAC, OUR_OUTSIDE, GATEWAY, "2001:db8:1::1"),
+    ];
+    for (link, mac, ours, neighbour, own) in told {
+        let question = [&address(own).octets()[..], &[1, 1], &mac.0].concat();
+        let frame = icmp((mac, ours), (neighbour, own), 255, (135, [0; 4]), &question);
+        assert_eq!(bench.send(link, &frame).0, Verdict::Local);
+        bench.sent();
+    }
+    bench
+}
+
+fn address(text: &str) -> Ipv6Addr {
+    text.parse().expect("an address")
+}
+
+fn udp(
+    macs: (Mac, Mac),
+    ends: (&str, &str),
+    hops: u8,
+    ports: (u16, u16),
+    payload: &[u8],
+) -> Vec<u8> {
+    let (source, destination) = (address(ends.0).octets(), address(ends.1).octets());
+    let mut frame = Vec::new();
+    let builder = PacketBuilder::ethernet2(macs.0.0, macs.1.0).ipv6(source, destination, hops);
+    builder.udp(ports.0, ports.1).write(&mut frame, payload).expect("a vector takes all");
+    frame
+}
+
+fn icmp(
+    macs: (Mac, Mac),
+    ends: (&str, &str),
+    hops: u8,
+    (kind, rest): (u8, [u8; 4]),
+    payload: &[u8],
+) -> Vec<u8> {
+    let (source, destination) = (address(ends.0).octets(), address(ends.1).octets());
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(macs.0.0, macs.1.0)
+        .ipv6(source, destination, hops)
+        .icmpv6_raw(kind, 0, rest)
+        .write(&mut frame, payload)
+        .expect("a vector takes all");
+    frame
+}
+
+fn port(frame: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([frame[at], frame[at + 1]])
+}
+
+const OUT: (Mac, Mac) = (HOST_MAC, OUR_INSIDE);
+const LEFT: (Mac, Mac) = (OUR_OUTSIDE, GATEWAY_MAC);
+const BACK: (Mac, Mac) = (GATEWAY_MAC, OUR_OUTSIDE);
+const ARRIVED: (Mac, Mac) = (OUR_INSIDE, HOST_MAC);
+
+#[test]
+fn a_datagram_goes_out_and_its_answer_comes_back() {
+    let mut bench = ready();
+    let sent = bench.forward(INSIDE, &udp(OUT, (HOST, SERVER), 64, (5000, 53), b"question"));
+    let leased = port(&sent, 54);
+    assert_eq!(sent, udp(LEFT, (POOL, SERVER), 63, (leased, 53), b"question"));
+    let answer = udp(BACK, (SERVER, POOL), 60, (53, leased), b"answer");
+    let arrived = bench.forward(OUTSIDE, &answer);
+    assert_eq!(arrived, udp(ARRIVED, (SERVER, HOST), 59, (53, 5000), b"answer"));
+    let (sessions, _) = bench.engine.sessions(bench.now, 1 << 31);
+    assert_eq!(sessions.len(), 1);
+    assert_eq!((sessions[0].forward.packets, sessions[0].reverse.packets), (1, 1));
+}
+
+#[test]
+fn a_ping_goes_out_and_its_answer_comes_back() {
+    let mut bench = ready();
+    let echo = |id: u16| [(id >> 8) as u8, id as u8, 0, 1];
+    let sent = bench.forward(INSIDE, &icmp(OUT, (HOST, SERVER), 64, (128, echo(77)), b"abc"));
+    let leased = port(&sent, 58);
+    assert_eq!(sent, icmp(LEFT, (POOL, SERVER), 63, (128, echo(leased)), b"abc"));
+    let answer = icmp(BACK, (SERVER, POOL), 60, (129, echo(leased)), b"abc");
+    let arrived = bench.forward(OUTSIDE, &answer);
+    assert_eq!(arrived, icmp(ARRIVED, (SERVER, HOST), 59, (129, echo(77)), b"abc"));
+}
+
+#[test]
+fn an_error_of_a_router_is_translated_with_its_quote() {
+    let mut bench = ready();
+    let question = udp(OUT, (HOST, SERVER), 64, (5000, 53), b"question");
+    let sent = bench.forward(INSIDE, &question);
+    let error = icmp(BACK, (GATEWAY, POOL), 64, (3, [0; 4]), &sent[14..]);
+    let arrived = bench.forward(OUTSIDE, &error);
+    let quoted = udp(OUT, (HOST, SERVER), 63, (5000, 53), b"question");
+    assert_eq!(arrived, icmp(ARRIVED, (GATEWAY, HOST), 63, (3, [0; 4]), &quoted[14..]));
+}
+
+/// RFC 4443 §3.2 and §3.3; the sender's own view is quoted.
+#[test]
+fn our_errors_quote_what_the_host_has_sent() {
+    let mut bench = ready();
+    let own = "fd00:10::1";
+    let late = udp(OUT, (HOST, SERVER), 1, (5000, 53), b"question");
+    let said = bench.refuse(INSIDE, &late, DropReason::TtlExpired);
+    assert_eq!(said, [(INSIDE, icmp(ARRIVED, (own, HOST), 64, (3, [0; 4]), &late[14..]))]);
+    let long = udp(OUT, (HOST, SERVER), 64, (5000, 53), &[7; 1353]);
+    let said = bench.refuse(INSIDE, &long, DropReason::TooBig);
+    let quote = &long[14..14 + 1232];
+    assert_eq!(said, [(INSIDE, icmp(ARRIVED, (own, HOST), 64, (2, [0, 0, 5, 120]), quote))]);
+    bench.forward(INSIDE, &udp(OUT, (HOST, SERVER), 64, (5000, 53), &[7; 1352]));
+}
+
+#[test]
+fn what_may_not_be_forwarded_is_not() {
+    let mut bench = ready();
+    for source in ["::", "::1", "fe80::2", "ff02::1", "::ffff:10.0.0.2"] {
+        let frame = udp(OUT, (source, SERVER), 64, (5000, 53), b"");
+        bench.ignore(INSIDE, &frame, DropReason::Martian);
+    }
+    for destination in ["fe80::2", "ff0e::1", "::ffff:192.0.2.2"] {
+        let frame = udp(OUT, (HOST, destination), 64, (5000, 53), b"");
+        bench.ignore(INSIDE, &frame, DropReason::Martian);
+    }
+    let mut without_checksum = udp(OUT, (HOST, SERVER), 64, (5000, 53), b"");
+    without_checksum[60..62].fill(0);
+    bench.ignore(INSIDE, &without_checksum, DropReason::BadChecksum);
+    let forged = udp(OUT, (POOL, SERVER), 64, (5000, 53), b"");
+    bench.ignore(INSIDE, &forged, DropReason::NoRule);
+    let unasked = udp(BACK, (SERVER, POOL), 64, (53, 5000), b"");
+    bench.ignore(OUTSIDE, &unasked, DropReason::NoSession);
+}
+
+/// RFC 8200 §4: options pass, whatever chooses the way or names an address does not.
+#[test]
+fn extension_headers_pass_unless_they_hold_addresses() {
+    let mut bench = ready();
+    let plain = udp(OUT, (HOST, SERVER), 64, (5000, 53), b"question");
+    let with = |kind: u8, header: [u8; 8]| {
+        let mut frame = [&plain[..54], &[17], &header[1..], &plain[54..]].concat();
+        frame[18..20].copy_from_slice(&(8 + port(&plain, 18)).to_be_bytes());
+        frame[20] = kind;
+        frame
+    };
+    let sent = bench.forward(INSIDE, &plain);
+    for kind in [0, 60] {
+        let padded = bench.forward(INSIDE, &with(kind, [17, 0, 1, 4, 0, 0, 0, 0]));
+        assert_eq!((&padded[22..38], &padded[62..]), (&sent[22..38], &sent[54..]));
+    }
+    let atomic = bench.forward(INSIDE, &with(44, [17, 0, 0, 0, 1, 2, 3, 4]));
+    assert_eq!((&atomic[54..62], &atomic[62..]), (&[17, 0, 0, 0, 1, 2, 3, 4][..], &sent[54..]));
+    let home_address = with(60, [17, 0, 0xc9, 4, 0, 0, 0, 0]);
+    let routing = with(43, [17, 0, 4, 1, 0, 0, 0, 0]);
+    let routing_0 = with(43, [17, 0, 0, 0, 0, 0, 0, 0]);
+    for frame in [home_address, routing, routing_0] {
+        bench.ignore(INSIDE, &frame, DropReason::IpOption);
+    }
+}
