@@ -78,7 +78,7 @@ impl<A: Address> Nat<A> {
         if let Some(found) = self.sessions.find(arrival.hash, &arrival.key) {
             return Ok(found);
         }
-        let plan = self.plan(arrival, admission.policy)?;
+        let mut plan = self.plan(arrival, admission.policy)?;
         if !may_begin(arrival) {
             return Err(Refusal::NoSession);
         }
@@ -87,7 +87,10 @@ impl<A: Address> Nat<A> {
         if arrival.ttl <= 1 && arrival.ingress != HAIRPIN_INTERFACE {
             return Err(Refusal::TtlExpired);
         }
-        self.check_limits(plan.forward.source, admission)?;
+        if self.make_room_for(plan.forward.source, admission)? {
+            // The mapping that the plan was to share may have ended with its last session.
+            plan = self.plan(arrival, admission.policy)?;
+        }
         let outside = match plan.end {
             End::Lease(pool) => self.from_pool(&plan.forward, pool, admission)?,
             End::Fixed(address, port) => Outside { mapping: None, address, port },
@@ -101,12 +104,12 @@ impl<A: Address> Nat<A> {
         begun.map(|index| SessionRef { index, direction: plan.began })
     }
 
-    /// Room in the table, and for the inside host.
-    fn check_limits<R, H: NextHops>(
+    /// Room in the table, and for the inside host. True if a session had to end for it.
+    fn make_room_for<R, H: NextHops>(
         &mut self,
         inside: A,
         admission: &mut Admission<'_, R, H>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let limits = &admission.policy.limits;
         // To end another one is a deviation from RFC 6888 REQ-11 D that the configuration asks for.
         let expendable = match limits.on_full {
@@ -121,7 +124,7 @@ impl<A: Address> Nat<A> {
             self.end(index, admission.hops);
             self.evicted += 1;
         }
-        Ok(())
+        Ok(expendable.is_some())
     }
 
     /// Inserts the session under both keys.

@@ -22,6 +22,7 @@ pub(crate) struct World {
     pub(crate) now: Tick,
     /// Of the packets that arrive.
     pub(crate) ttl: u8,
+    pub(crate) generation: Generation,
     random: ChaCha8Rng,
 }
 
@@ -58,6 +59,7 @@ impl World {
             hops: CountedHops { users: Vec::new(), capacity: usize::MAX },
             now: Tick::ZERO,
             ttl: 64,
+            generation: Generation(7),
             random: ChaCha8Rng::seed_from_u64(seed),
         }
     }
@@ -76,14 +78,22 @@ impl World {
     ) -> Result<SessionRef, Refusal> {
         let arrival =
             Arrival { ingress, key, hash: self.nat.sessions.hash(&key), flags, ttl: self.ttl };
-        let mut admission = Admission {
+        let (nat, mut admission) = self.admission();
+        nat.admit(&arrival, &mut admission)
+    }
+
+    /// The translation, and what it asks now.
+    pub(crate) fn admission(
+        &mut self,
+    ) -> (&mut Nat<Ipv4Addr>, Admission<'_, ChaCha8Rng, CountedHops>) {
+        let admission = Admission {
             policy: &self.policy,
-            generation: Generation(7),
+            generation: self.generation,
             now: self.now,
             random: &mut self.random,
             hops: &mut self.hops,
         };
-        self.nat.admit(&arrival, &mut admission)
+        (&mut self.nat, admission)
     }
 
     /// The session of a new flow from inside.
@@ -133,9 +143,10 @@ impl NextHops for CountedHops {
     }
 }
 
-/// The policy of a configuration that ends with [`LINKS`].
+/// The policy of a configuration; one without interfaces gets [`LINKS`].
 pub(crate) fn policy(config: &str) -> Policy {
-    match load(&format!("{config}\n{LINKS}")) {
+    let links = if config.contains("interface =") { "" } else { LINKS };
+    match load(&format!("{config}\n{links}")) {
         Ok(loaded) => loaded.policy,
         Err(problems) => panic!("{}", problems.render("test")),
     }

@@ -1,5 +1,6 @@
 //! What an admitted flow gets. What a refused one does not get is in `refusals`.
 
+mod kinds;
 mod refusals;
 
 use std::collections::{HashMap, HashSet};
