@@ -92,7 +92,7 @@ impl<A: Address> Nat<A> {
             plan = self.plan(arrival, admission.policy)?;
         }
         let outside = match plan.end {
-            End::Lease(pool) => self.from_pool(&plan.forward, pool, admission)?,
+            End::Lease(pool) => self.outside_from(&plan.forward, pool, admission)?,
             End::Fixed(address, port) => Outside { mapping: None, address, port },
             End::Shared(index) => self.share(index),
         };

@@ -22,7 +22,7 @@ pub(crate) struct Outside<A> {
 
 impl<A: Address> Nat<A> {
     /// An outside end of `pool` for the flow `key`.
-    pub(crate) fn from_pool<R: Rng, H>(
+    pub(crate) fn outside_from<R: Rng, H>(
         &mut self,
         key: &FlowKey<A>,
         pool: PoolId,

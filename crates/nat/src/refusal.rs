@@ -11,7 +11,7 @@ pub enum Refusal {
     NoRoute,
     /// The way back to the source does not lead to where the packet came from (RFC 3704 §2.2).
     SpoofedSource,
-    /// No rule matches.
+    /// No rule matches; of a packet from inside to an address of ours: none that lets it hairpin.
     NoRule,
     /// A `drop` rule matches.
     RuleDrop,
@@ -21,9 +21,11 @@ pub enum Refusal {
     UnsupportedProtocol,
     /// The pool has no address.
     PoolEmpty,
-    /// The address of the pool that this host uses has no free port.
+    /// The address of the pool that this host uses has no free port; or the outside end that a rule
+    /// names already talks to this remote end.
     PortsExhausted,
-    /// The table has no room (RFC 6888 REQ-11: no session is deleted to make room).
+    /// The table has no room (RFC 6888 REQ-11: no session is deleted to make room, unless the
+    /// configuration asks for it and there is one that is not established).
     TableFull,
     /// The source has as many sessions as it may have (RFC 6888 REQ-4).
     SourceLimit,

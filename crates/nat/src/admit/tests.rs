@@ -2,6 +2,7 @@
 
 mod kinds;
 mod refusals;
+mod v6;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
