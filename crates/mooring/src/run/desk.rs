@@ -13,12 +13,14 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
 use mooring_engine::{Counters, Occupancy};
+use mooring_observe::metrics::Scrape;
 use mooring_observe::query::{Answer, List, Query, Records};
 use mooring_observe::report::Report;
 use mooring_observe::socket::{Reply, Topic, Unanswered, serve};
 use mooring_policy::Policy;
 
 use super::worker::Command;
+use crate::VERSION;
 
 /// How to reach a worker.
 #[derive(Clone)]
@@ -68,6 +70,14 @@ impl Desk {
         }
     }
 
+    /// What `/metrics` tells, from all workers.
+    ///
+    /// # Errors
+    /// When a worker does not answer within a second.
+    pub fn scrape(&self) -> Result<Scrape, Unanswered> {
+        self.inner.scrape()
+    }
+
     /// Tells all workers to stop.
     pub fn stop(&self) {
         for worker in &self.inner.workers {
@@ -98,8 +108,43 @@ impl Inner {
         }
     }
 
+    fn scrape(&self) -> Result<Scrape, Unanswered> {
+        let pools = self.policy.pools.iter();
+        let mut scrape = Scrape {
+            version: VERSION,
+            generation: self.report.generation.0,
+            interfaces: self.report.interfaces.iter().map(|port| port.name.clone()).collect(),
+            pools: pools.map(|pool| (pool.name.clone(), pool.address_count())).collect(),
+            session_limit: self.policy.limits.sessions,
+            workers: self.counters_within(SCRAPE_PATIENCE)?,
+            neighbours: Vec::new(),
+        };
+        for worker in &self.workers {
+            let mut start = Some(0);
+            while let Some(from) = start {
+                let query = Query::Page(List::Neighbours, from);
+                let Answer::Page(page) = worker.ask_within(query, SCRAPE_PATIENCE)? else {
+                    return Err(misunderstood());
+                };
+                if let Records::Neighbours(views, _) = &page.records {
+                    scrape.count_neighbours(views);
+                }
+                start = page.next;
+            }
+        }
+        Ok(scrape)
+    }
+
     fn counters(&self) -> Result<Vec<(Counters, Occupancy)>, Unanswered> {
-        let answers = self.workers.iter().map(|worker| match worker.ask(Query::Counters)? {
+        self.counters_within(PATIENCE)
+    }
+
+    fn counters_within(
+        &self,
+        patience: Duration,
+    ) -> Result<Vec<(Counters, Occupancy)>, Unanswered> {
+        let ask = |worker: &WorkerLine| worker.ask_within(Query::Counters, patience);
+        let answers = self.workers.iter().map(|worker| match ask(worker)? {
             Answer::Counters(counters, occupancy) => Ok((*counters, occupancy)),
             Answer::Page(_) => Err(misunderstood()),
         });
@@ -130,11 +175,15 @@ impl Inner {
 
 impl WorkerLine {
     fn ask(&self, query: Query) -> Result<Answer, Unanswered> {
+        self.ask_within(query, PATIENCE)
+    }
+
+    fn ask_within(&self, query: Query, patience: Duration) -> Result<Answer, Unanswered> {
         let (reply, answer) = bounded(1);
         let silent = || Unanswered::Refused("the worker does not answer".to_owned());
-        self.commands.send_timeout(Command::Ask(query, reply), PATIENCE).map_err(|_| silent())?;
+        self.commands.send_timeout(Command::Ask(query, reply), patience).map_err(|_| silent())?;
         self.waker.wake().map_err(|error| Unanswered::Refused(error.to_string()))?;
-        answer.recv_timeout(PATIENCE).map_err(|_| silent())
+        answer.recv_timeout(patience).map_err(|_| silent())
     }
 }
 
@@ -147,6 +196,9 @@ const MAX_CLIENTS: usize = 16;
 
 /// How long a worker may take for one page.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for a scrape: who scrapes comes again soon.
+const SCRAPE_PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod control_socket;
 pub mod desk;
 pub mod kernel_watch;
+pub mod observers;
 pub mod worker;
 
 use std::io;
@@ -22,6 +23,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use mooring_control::{DesiredState, FileSource};
 use mooring_engine::{Engine, Link};
 use mooring_io::af_packet::{self, Receiver, Sender};
+use mooring_observe::health::Heartbeat;
 use mooring_observe::report::{PortInfo, Report};
 use mooring_packet::Abilities;
 use mooring_policy::Policy;
@@ -33,6 +35,7 @@ use self::clock::Clock;
 use self::control_socket::ControlSocket;
 use self::desk::{Desk, WorkerLine};
 use self::kernel_watch::KernelWatch;
+use self::observers::Observers;
 use self::worker::{Ports, Worker};
 use crate::check::load;
 use crate::cli::ConfigArgs;
@@ -48,18 +51,25 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let state = load(arguments, &mut FileSource::new(&arguments.config))?;
     let signals = Signals::register().map_err(|error| failed(&error, None))?;
     let control = ControlSocket::bind(&state.settings.control_socket)?;
+    let clock = Clock::start();
+    let observers = Observers::start(&state.settings, clock)?;
+    observers.health().policy_is_compiled();
     let mut watch = KernelWatch::start(&state)?;
     let (ports, links) = open_ports(&state.policy)?;
+    observers.health().interfaces_are_open();
     let report = report(&state, &links);
     let mut engine = engine(&state, &links)?;
     engine.set_kernel_addresses(watch.addresses().to_vec());
     let hub = Hub::new(&control, &signals).map_err(|error| failed(&error, None))?;
-    let (line, worker) = start(engine, ports, &hub)?;
+    let (line, worker, heartbeat) = start(engine, ports, &hub, clock)?;
     watch.inform(line.clone());
+    let desk = Arc::new(Desk::new(report, Arc::clone(&state.policy), vec![line]));
+    observers.ready(&desk);
+    observers.health().workers_run(vec![heartbeat]);
     watch.say_guard();
     say(&format!("mooring: ready: {} forward", names(&state.policy)));
-    let desk = Desk::new(report, Arc::clone(&state.policy), vec![line]);
     let served = hub.serve(&control, &signals, &desk, &mut watch);
+    observers.health().drains();
     desk.stop();
     let ended = worker.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")));
     drop(watch);
@@ -145,10 +155,12 @@ fn start(
     engine: Engine,
     ports: Ports<Receiver, Sender>,
     hub: &Hub,
-) -> Result<(WorkerLine, thread::JoinHandle<io::Result<()>>), Failure> {
+    clock: Clock,
+) -> Result<(WorkerLine, thread::JoinHandle<io::Result<()>>, Heartbeat), Failure> {
     let (commands, inbox) = bounded(COMMANDS);
     let (worker, waker) =
-        Worker::new(engine, ports, inbox, Clock::start()).map_err(|error| failed(&error, None))?;
+        Worker::new(engine, ports, inbox, clock).map_err(|error| failed(&error, None))?;
+    let heartbeat = worker.heartbeat();
     let ended = Arc::clone(&hub.waker);
     let thread = thread::Builder::new()
         .name("worker-0".to_owned())
@@ -159,7 +171,7 @@ fn start(
             result
         })
         .map_err(|error| failed(&error, None))?;
-    Ok((WorkerLine { commands, waker: Arc::new(waker) }, thread))
+    Ok((WorkerLine { commands, waker: Arc::new(waker) }, thread, heartbeat))
 }
 
 /// Signals, as file descriptors that become readable.

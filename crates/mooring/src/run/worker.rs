@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use mooring_engine::{Engine, Outbox, Verdict};
+use mooring_observe::health::Heartbeat;
 use mooring_observe::query::{Answer, Query, answer};
 use mooring_packet::{Batch, BufferPool, Receive, Transmit};
 use mooring_policy::InterfaceId;
@@ -49,6 +50,7 @@ pub struct Worker<R, T> {
     events: Events,
     /// When the engine was last asked what is due.
     aged: Tick,
+    heartbeat: Heartbeat,
 }
 
 impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
@@ -70,7 +72,28 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let outbox = Outbox::new(BufferPool::new(SMALL_BUFFERS, LARGE_BUFFERS));
         let events = Events::with_capacity(ports.rx.len() + 1);
-        Ok((Self { engine, ports, outbox, commands, clock, poll, events, aged: Tick::ZERO }, waker))
+        let heartbeat = Heartbeat::default();
+        heartbeat.beat(clock.now());
+        Ok((
+            Self {
+                engine,
+                ports,
+                outbox,
+                commands,
+                clock,
+                poll,
+                events,
+                aged: Tick::ZERO,
+                heartbeat,
+            },
+            waker,
+        ))
+    }
+
+    /// What tells others that it still turns.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
     }
 
     /// Runs until it is told to stop.
@@ -81,6 +104,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         let mut idle_turns = 0;
         loop {
             let now = self.clock.now();
+            self.heartbeat.beat(now);
             let busy = self.turn(now)?;
             if !self.obey(now) {
                 return Ok(());
