@@ -8,7 +8,8 @@
 //! - [`routing`]: what it says of addresses and routes.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
-//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`), and nowhere else.
+//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`), and
+//! nowhere else.
 //! This crate parses no packet: it moves bytes and their offload metadata.
 #![deny(unsafe_code)]
 
