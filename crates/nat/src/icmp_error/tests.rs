@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use mooring_session::Direction::{self, Forward, Reverse};
 use mooring_session::{FlowKey, Session};
 use mooring_wire::Protocol;
+use mooring_wire::checksum::checksum;
 
 use super::{has_extensions, key_of_quote, rewrite_error_v4};
 use crate::Place;
@@ -28,13 +29,33 @@ fn udp() -> Session<Ipv4Addr> {
 /// The first 28 bytes of a UDP datagram as it went out.
 const QUOTE: &str = "4500 001e 1234 4000 3f11 c35b cb00 710a c633 6401  9c40 0035 000a 94bb";
 
+/// The quote with the right header checksum, if all of its header is there.
+fn with_header_checksum(mut quote: Vec<u8>) -> Vec<u8> {
+    let len = quote.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    if (20..=quote.len()).contains(&len) {
+        quote[10..12].fill(0);
+        let right = checksum(&quote[..len]);
+        quote[10..12].copy_from_slice(&right.to_be_bytes());
+    }
+    quote
+}
+
+/// RFC 5508 REQ-3 a.
+#[test]
+fn a_quote_with_a_wrong_header_checksum_tells_nothing() {
+    let mut quote = bytes(QUOTE);
+    assert!(key_of_quote(&quote).is_some());
+    quote[11] ^= 1;
+    assert_eq!(key_of_quote(&quote), None);
+}
+
 /// [`QUOTE`] with the byte at each of these places replaced.
 fn quote_with<const N: usize>(edits: [(usize, u8); N]) -> Vec<u8> {
     let mut quote = bytes(QUOTE);
     for (at, value) in edits {
         quote[at] = value;
     }
-    quote
+    with_header_checksum(quote)
 }
 
 /// The remote host says that its port is closed; the whole datagram is quoted.
@@ -156,7 +177,7 @@ fn extensions_are_recognised_in_both_forms() {
     assert!(has_extensions(&message), "no checksum");
     message[138] = 0xff;
     assert!(!has_extensions(&message), "a wrong checksum: it is payload of the quoted packet");
-    let sum = mooring_wire::checksum::checksum(&[&[0x20, 0, 0, 0], &message[140..]].concat());
+    let sum = checksum(&[&[0x20, 0, 0, 0], &message[140..]].concat());
     message[138..140].copy_from_slice(&sum.to_be_bytes());
     assert!(has_extensions(&message), "the right checksum");
     assert!(has_extensions(&[11, 0, 0, 0, 0, 32, 0, 0]), "a length");

@@ -12,10 +12,15 @@ use crate::rewrite::{Place, header_v4};
 
 /// The flow that a quoted packet belongs to, as the packet that answers it would carry it: looking
 /// it up gives the session, and the direction in which the *error* travels. `None` when the quote
-/// does not tell (a later fragment, too short, a protocol without ports).
+/// does not tell (a later fragment, too short, a wrong header checksum).
 #[must_use]
 pub fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Ipv4Addr>> {
     let quote = QuotedIpv4::parse(quote).ok()?;
+    // RFC 5508 REQ-3 a: "If the IP checksum of the embedded packet fails to validate, the NAT SHOULD
+    // silently drop the Error packet".
+    if !quote.checksum_is_valid() {
+        return None;
+    }
     // Ports stand in the first fragment only.
     if quote.fragment_offset() != 0 {
         return None;

@@ -16,6 +16,7 @@ use proptest::prelude::{
 use proptest::prop_oneof;
 use proptest::sample::{Index, select};
 
+use super::with_header_checksum;
 use crate::Place;
 use crate::fixture::packets::{
     any_session, sample, session, session_of, set_word, translated, word,
@@ -134,7 +135,7 @@ fn any_quote() -> impl Strategy<Value = Vec<u8>> {
                 *byte = value;
             }
         }
-        quote
+        with_header_checksum(quote)
     })
 }
 
