@@ -34,6 +34,9 @@ pub enum Verb {
     /// Say what would leave if captured packets arrived: no network, no root
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Print the JSON Schema of the configuration
+    #[command(after_help = "Example: mooring schema > mooring.schema.json")]
+    Schema,
     /// Print completions for a shell
     #[command(after_help = "Example: mooring completions bash > /etc/bash_completion.d/mooring")]
     Completions(CompletionsArgs),

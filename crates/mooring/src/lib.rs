@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Show(arguments) => show::show(&arguments),
         Verb::Replay(arguments) => replay::replay(&arguments),
+        Verb::Schema => manual::schema(),
         Verb::Completions(arguments) => manual::completions(&arguments),
         Verb::Man(arguments) => manual::man(&arguments),
     };

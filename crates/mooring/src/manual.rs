@@ -12,6 +12,15 @@ use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::exit::Failure;
 use crate::failed;
 
+/// Prints the JSON Schema of the configuration.
+///
+/// # Errors
+/// When it cannot be printed; a reader that went away is no error.
+pub fn schema() -> Result<(), Failure> {
+    let schema = mooring_policy::schema();
+    print(format!("{}\n", schema.trim_end()).as_bytes())
+}
+
 /// Prints the completions for a shell.
 ///
 /// # Errors

@@ -25,3 +25,39 @@ fn message(info: &PanicHookInfo<'_>) -> String {
         env!("CARGO_PKG_REPOSITORY"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::install_hook;
+    use crate::VERSION;
+
+    /// The child of the test below: it changes what panics of its process say.
+    #[test]
+    #[ignore = "panics, for the other test"]
+    fn panics_with_the_hook() {
+        install_hook();
+        let worker = std::thread::Builder::new().name("worker-7".to_owned());
+        let ended = worker.spawn(|| panic!("the lease {} is gone", 42)).expect("a thread").join();
+        assert!(ended.is_err());
+    }
+
+    #[test]
+    fn a_panic_says_what_to_report_and_where() {
+        let own = std::env::current_exe().expect("we run");
+        let child = Command::new(own)
+            .args(["--exact", "panic::tests::panics_with_the_hook", "--ignored", "--nocapture"])
+            .output()
+            .expect("we run again");
+        let said = String::from_utf8_lossy(&child.stderr);
+        for expected in [
+            "panic in thread `worker-7` at crates/mooring/src/panic.rs:",
+            "the lease 42 is gone",
+            VERSION,
+            "github.com/mooring-nat/mooring/issues",
+        ] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
+}

@@ -42,7 +42,10 @@ impl Section {
             return Err(Fault::Version(major, minor));
         }
         // Type, both lengths, byte order and version are 20 of them.
-        let rest = len.checked_sub(20).filter(|_| len.is_multiple_of(4)).ok_or(Fault::Length(len.into()))?;
+        let rest = len
+            .checked_sub(20)
+            .filter(|_| len.is_multiple_of(4))
+            .ok_or(Fault::Length(len.into()))?;
         source.skip(rest)?;
         end_of_block(source, order, len)?;
         Ok(Self { order, interfaces: Vec::new(), last_ns: 0 })
@@ -61,7 +64,10 @@ impl Section {
         }
         let kind = self.order.u32(kind);
         let len = self.order.u32(source.array()?);
-        let rest = len.checked_sub(12).filter(|_| len.is_multiple_of(4)).ok_or(Fault::Length(len.into()))?;
+        let rest = len
+            .checked_sub(12)
+            .filter(|_| len.is_multiple_of(4))
+            .ok_or(Fault::Length(len.into()))?;
         let is_known = matches!(kind, INTERFACE | PACKET | SIMPLE_PACKET | ENHANCED_PACKET);
         if !is_known {
             source.skip(rest)?;

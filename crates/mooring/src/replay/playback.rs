@@ -34,6 +34,7 @@ pub(crate) struct Playback<S> {
     engine: Engine,
     outbox: Outbox,
     sink: S,
+    neighbors: Neighbors,
     /// The moment of tick 0, in nanoseconds after 1970.
     origin: u64,
     /// The moment of what happened last, in nanoseconds after 1970.
@@ -99,7 +100,7 @@ impl<S: Sink> Playback<S> {
         let mut engine = Engine::new(policy, Generation(1), &links, bytes);
         engine.go_offline(&peers);
         let outbox = Outbox::new(BufferPool::new(SMALL_BUFFERS, LARGE_BUFFERS));
-        Self { engine, outbox, sink, origin, last: origin, buffer: vec![0; HEADROOM] }
+        Self { engine, outbox, sink, neighbors, origin, last: origin, buffer: vec![0; HEADROOM] }
     }
 
     /// Lets time pass until the frame arrives, and walks it. Frames arrive in order of time.
@@ -156,13 +157,16 @@ impl<S: Sink> Playback<S> {
         }
     }
 
-    /// The frame into the buffer, addressed to us: a port that replays takes every frame.
+    /// The frame into the buffer, addressed to us: a port that replays takes every frame. Where all
+    /// next hops have one address, an IP packet also comes from it: what we answer goes back there.
     fn take_up(&mut self, arrival: &Arrival<'_>) {
         self.buffer.truncate(HEADROOM);
         self.buffer.extend_from_slice(arrival.frame);
-        let own = own_mac(arrival.ingress).0;
-        for (to, byte) in self.buffer[HEADROOM..].iter_mut().zip(own) {
-            *to = byte;
+        let frame = &mut self.buffer[HEADROOM..];
+        overwrite(frame, own_mac(arrival.ingress));
+        let is_ip = matches!(frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
+        if is_ip && self.neighbors == Neighbors::Fixed {
+            overwrite(&mut frame[6..], peer_mac(arrival.ingress));
         }
     }
 
@@ -195,6 +199,13 @@ pub(crate) fn own_mac(interface: InterfaceId) -> Mac {
 /// The address of every next hop there: 02:ff:00:00:00:0n.
 pub(crate) fn peer_mac(interface: InterfaceId) -> Mac {
     Mac([0x02, 0xff, 0, 0, 0, interface.0 + 1])
+}
+
+/// Writes an address over the beginning of `bytes`, or what there is of it.
+fn overwrite(bytes: &mut [u8], mac: Mac) {
+    for (to, byte) in bytes.iter_mut().zip(mac.0) {
+        *to = byte;
+    }
 }
 
 fn received(arrival: &Arrival<'_>) -> Received {

@@ -68,7 +68,7 @@ impl Verdicts {
             Fate::Verdict(Verdict::Tx(egress)) => row["egress"] = self.name(egress).into(),
             Fate::Verdict(Verdict::Drop(reason)) => row["reason"] = reason.name().into(),
             Fate::Truncated => row["reason"] = TRUNCATED.into(),
-            Fate::Verdict(Verdict::Local | Verdict::Hold) => {}
+            Fate::Verdict(Verdict::Local | Verdict::Hold | Verdict::Cut) => {}
         }
         row
     }
@@ -122,6 +122,7 @@ fn word(fate: Fate) -> &'static str {
         Fate::Verdict(Verdict::Tx(_)) => "tx",
         Fate::Verdict(Verdict::Local) => "local",
         Fate::Verdict(Verdict::Hold) => "hold",
+        Fate::Verdict(Verdict::Cut) => "cut",
         Fate::Verdict(Verdict::Drop(_)) | Fate::Truncated => "drop",
     }
 }
