@@ -25,6 +25,9 @@ pub struct Counters {
     pub sessions_created: u64,
     /// Sessions ended by their timeout.
     pub sessions_expired: u64,
+    /// Sessions ended before it: a new policy does not want them, a full table needed their room, or
+    /// nobody wanted the packet they were begun for.
+    pub sessions_ended: u64,
     /// ICMP errors and echo replies of our own.
     pub originated: u64,
     /// Frames in which somebody else used an address of ours.

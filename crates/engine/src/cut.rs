@@ -1,7 +1,7 @@
 //! Packets that are longer than the next link carries: the sender is told, or the packet is cut.
 
 use mooring_packet::Packet;
-use mooring_session::{NextHopIndex, SessionRef, Tick};
+use mooring_session::{NextHopIndex, Tick};
 use mooring_wire::Protocol;
 use mooring_wire::checksum;
 use mooring_wire::ethernet::HEADER_LEN;
@@ -9,18 +9,19 @@ use mooring_wire::ipv4::{Header, Ipv4};
 
 use crate::classify::Flow;
 use crate::family::Family;
+use crate::hairpin::Halves;
 use crate::originate::Complaint;
 use crate::outbox::Outbox;
 use crate::walk::Scene;
 use crate::{DropReason, Engine, Verdict};
 
 impl Engine {
-    /// A packet of a session that is longer than `mtu`, that of the link it would leave by.
+    /// A packet that is longer than `mtu`, that of the link it would leave by.
     #[cold]
     pub(crate) fn too_long<A: Family>(
         &mut self,
         scene: Scene,
-        (found, mtu): (SessionRef, u16),
+        (halves, mtu): (Halves, u16),
         flow: &Flow<A>,
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
@@ -31,10 +32,10 @@ impl Engine {
         }
         if packet.offload.is_gso() {
             shorten_segments(packet, flow, mtu)?;
-            let hop = self.translate(scene, found, flow, packet);
+            let hop = self.translate_halves(scene, halves, flow, packet);
             return self.leave(scene.now, hop, packet, outbox);
         }
-        let hop = self.translate(scene, found, flow, packet);
+        let hop = self.translate_halves(scene, halves, flow, packet);
         self.leave_in_pieces(scene.now, (hop, mtu), packet, outbox)
     }
 

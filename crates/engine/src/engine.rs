@@ -112,11 +112,15 @@ impl Engine {
         let Polled { dropped, .. } = self.neighbours.poll(now, outbox);
         self.counters.drops[DropReason::NeighborUnresolved as usize] += dropped;
         while let Some(waited) = self.neighbours.next_unreachable() {
-            outbox.discard(waited.packet);
+            let mut packet = waited.packet;
+            self.unreachable(now, &mut packet, outbox);
+            outbox.discard(packet);
         }
         let mut budget = RECORDS_PER_POLL;
         self.expire_sessions::<Ipv4Addr>(now, &mut budget);
         self.expire_sessions::<Ipv6Addr>(now, &mut budget);
+        self.sweep::<Ipv4Addr>(now, &mut budget);
+        self.sweep::<Ipv6Addr>(now, &mut budget);
         budget == 0
     }
 

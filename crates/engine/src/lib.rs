@@ -13,12 +13,15 @@ mod drop_reason;
 mod echo;
 mod engine;
 mod family;
+mod hairpin;
 mod limiter;
 mod local;
 mod originate;
 mod quoted;
+mod reload;
 #[cfg(test)]
 mod test_bench;
+mod unreachable;
 mod verdict;
 
 pub mod neighbours;

@@ -6,6 +6,7 @@
 
 use mooring_packet::Packet;
 use mooring_policy::InterfaceId;
+use mooring_session::Tick;
 use mooring_wire::Mac;
 use mooring_wire::ethernet::{self, Ethernet, HEADER_LEN};
 
@@ -80,7 +81,7 @@ impl Engine {
         outbox: &mut Outbox,
     ) {
         let Some(address) = self.own_address(scene.ingress) else { return };
-        if !self.may_complain(scene, complaint) {
+        if !self.may_complain(scene.now, complaint) {
             return;
         }
         let mac = self.links[usize::from(scene.ingress.0)].mac;
@@ -91,12 +92,12 @@ impl Engine {
     }
 
     /// Whether the rate of our errors leaves room for another (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)).
-    pub(crate) fn may_complain(&mut self, scene: Scene, complaint: Complaint) -> bool {
+    pub(crate) fn may_complain(&mut self, now: Tick, complaint: Complaint) -> bool {
         let limit = match complaint {
             Complaint::TooBig(_) => &mut self.too_big_limit,
             _ => &mut self.error_limit,
         };
-        limit.allow(scene.now)
+        limit.allow(now)
     }
 }
 

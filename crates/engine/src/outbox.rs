@@ -42,6 +42,12 @@ impl Outbox {
         if self.pool.free().0 <= self.reserve { None } else { self.pool.take(len) }
     }
 
+    /// A buffer for what we have to say ourselves, to be given to [`Self::release`] or
+    /// [`Self::discard`].
+    pub fn compose(&mut self, len: usize) -> Option<OwnedPacket> {
+        self.pool.take(len)
+    }
+
     /// Copies a packet that has to wait. `None` when no buffer is free, or only those that are kept
     /// for what we have to say: questions about neighbours must not wait behind the packets that wait
     /// for their answers.

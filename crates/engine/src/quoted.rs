@@ -1,12 +1,14 @@
 //! ICMP errors of others: about a packet that we have translated, found by its quote.
 
+use mooring_nat::Place;
 use mooring_packet::Packet;
 use mooring_policy::{Hop, InterfaceId};
-use mooring_session::Direction;
+use mooring_session::{Direction, NextHopIndex};
 use mooring_wire::ethernet::HEADER_LEN;
 
 use crate::classify::Flow;
 use crate::family::{Family, ICMP_HEADER_LEN};
+use crate::hairpin::Halves;
 use crate::outbox::Outbox;
 use crate::walk::{Scene, wire_len};
 use crate::{DropReason, Engine, Verdict};
@@ -36,10 +38,7 @@ impl Engine {
         let sessions = &A::nat(&self.nats).sessions;
         let found = sessions.find_key(&key).ok_or(DropReason::NoSession)?;
         let session = sessions.session(found.index);
-        let egress = InterfaceId(session.egress(found.direction));
-        if session.ingress(found.direction) != scene.ingress.0
-            || self.is_forged(source, scene.ingress, egress)
-        {
+        if session.ingress(found.direction) != scene.ingress.0 {
             return Err(DropReason::SpoofedSource);
         }
         if found.direction == Direction::Forward && A::has_extensions(message) {
@@ -48,17 +47,46 @@ impl Engine {
         if flow.ttl <= 1 {
             return Err(DropReason::TtlExpired);
         }
-        if wire_len(packet, flow) > usize::from(self.links[usize::from(egress.0)].mtu) {
-            return Err(DropReason::TooBig);
-        }
         // An error is for the host that its quote names as sender, nobody else.
         if flow.key.destination != key.destination {
             return Err(DropReason::NoSession);
         }
-        let hop = session.next_hop(found.direction);
-        A::rewrite_error(packet.bytes_mut(), flow.place, session, found.direction);
+        let second = match session.is_hairpin(found.direction) {
+            true => {
+                let key = self.key_behind::<A>(found);
+                Some(self.second_half(scene, &key).ok_or(DropReason::NoSession)?)
+            }
+            false => None,
+        };
+        let egress = self.egress::<A>(second.unwrap_or(found));
+        let mtu = self.mtu(egress).ok_or(DropReason::NoSession)?;
+        if self.is_forged(source, scene.ingress, egress) {
+            return Err(DropReason::SpoofedSource);
+        }
+        if wire_len(packet, flow) > usize::from(mtu) {
+            return Err(DropReason::TooBig);
+        }
+        let halves = Halves { first: found, second };
+        let hop = self.translate_error::<A>(halves, flow.place, packet.bytes_mut());
         self.counters.translated += 1;
         self.leave(scene.now, hop, packet, outbox)
+    }
+
+    /// Hop 4 for an ICMP error about a packet of one session or two.
+    pub(crate) fn translate_error<A: Family>(
+        &self,
+        halves: Halves,
+        place: Place,
+        frame: &mut [u8],
+    ) -> NextHopIndex {
+        let sessions = &A::nat(&self.nats).sessions;
+        let first = sessions.session(halves.first.index);
+        A::rewrite_error(frame, place, first, halves.first.direction);
+        let Some(found) = halves.second else { return first.next_hop(halves.first.direction) };
+        let second = sessions.session(found.index);
+        A::rewrite_error(frame, place, second, found.direction);
+        A::give_hop_back(frame, place);
+        second.next_hop(found.direction)
     }
 
     /// Whether a packet claims to come from where it goes to. Any router on the way may send an

@@ -8,15 +8,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use mooring_nat::{Admission, Arrival};
+use mooring_nat::{Arrival, Nat};
 use mooring_packet::{Batch, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
 use mooring_session::{NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 
 use crate::classify::{Class, Flow, classify};
-use crate::engine::Hops;
 use crate::family::Family;
+use crate::hairpin::Halves;
 use crate::outbox::Outbox;
 use crate::{DropReason, Engine, Verdict, Verdicts};
 
@@ -129,7 +129,7 @@ impl Engine {
 
     /// Hop 4 for a packet whose session is known.
     #[inline]
-    fn forward<A: Family>(
+    pub(crate) fn forward<A: Family>(
         &mut self,
         scene: Scene,
         found: SessionRef,
@@ -138,16 +138,22 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
         let session = A::nat(&self.nats).sessions.session(found.index);
-        if session.ingress(found.direction) != scene.ingress.0 {
-            return Err(DropReason::SpoofedSource);
+        if session.ingress(found.direction) != scene.ingress.0
+            || session.generation != self.generation.0
+        {
+            return self.unexpected(scene, found, flow, packet, outbox);
         }
         let egress = InterfaceId(session.egress(found.direction));
         if flow.ttl <= 1 {
             return Err(self.expired(scene, flow, packet, outbox));
         }
-        let mtu = self.links[usize::from(egress.0)].mtu;
+        // No link has the number of a hairpin.
+        let Some(mtu) = self.mtu(egress) else {
+            return self.hairpin(scene, found, flow, packet, outbox);
+        };
         if wire_len(packet, flow) > usize::from(mtu) {
-            return self.too_long(scene, (found, mtu), flow, packet, outbox);
+            let halves = Halves { first: found, second: None };
+            return self.too_long(scene, (halves, mtu), flow, packet, outbox);
         }
         let hop = self.translate(scene, found, flow, packet);
         self.leave(scene.now, hop, packet, outbox)
@@ -213,7 +219,7 @@ impl Engine {
 
     /// The detour for a packet without a session: for us, or admitted, or dropped.
     #[cold]
-    fn miss<A: Family>(
+    pub(crate) fn miss<A: Family>(
         &mut self,
         scene: Scene,
         flow: &Flow<A>,
@@ -243,23 +249,25 @@ impl Engine {
     }
 
     /// The session of a packet that found none.
-    fn admit<A: Family>(
+    pub(crate) fn admit<A: Family>(
         &mut self,
         now: Tick,
         arrival: &Arrival<A>,
     ) -> Result<SessionRef, DropReason> {
-        let nat = A::nat_mut(&mut self.nats);
-        let before = nat.sessions.len();
-        let mut admission = Admission {
-            policy: &self.policy,
-            generation: self.generation,
-            now,
-            random: &mut self.random,
-            hops: &mut Hops(&mut self.neighbours),
-        };
-        let found = nat.admit(arrival, &mut admission)?;
-        self.counters.sessions_created += (nat.sessions.len() - before) as u64;
-        Ok(found)
+        let counts = |nat: &Nat<A>| (nat.created, nat.evicted);
+        let before = counts(A::nat(&self.nats));
+        let admitted = self.ask::<A, _>(now, |nat, admission| nat.admit(arrival, admission));
+        let after = counts(A::nat(&self.nats));
+        self.counters.sessions_created += after.0 - before.0;
+        self.counters.sessions_ended += after.1 - before.1;
+        Ok(admitted?)
+    }
+
+    /// The longest packet that a link carries; `None` where a packet goes on into the other half of a
+    /// hairpin.
+    #[inline]
+    pub(crate) fn mtu(&self, egress: InterfaceId) -> Option<u16> {
+        self.links.get(usize::from(egress.0)).map(|link| link.mtu)
     }
 }
 

@@ -91,13 +91,11 @@ const NOT_FORGED: u32 = 0xff7f_ffff;
 const SYN: u8 = 2 << 2;
 const SYN_ACK: u8 = 0x12 << 2;
 
-/// A pool without addresses is refused by validation, everything has a route here, no kernel is beside
-/// us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
+/// A pool without addresses is refused by validation, no kernel is beside us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
 /// than a program has frames.
-const UNREACHABLE: [DropReason; 5] = [
+const UNREACHABLE: [DropReason; 4] = [
     DropReason::KernelAddress,
     DropReason::NeighborTableFull,
-    DropReason::NoRoute,
     DropReason::PoolEmpty,
     DropReason::RateLimited,
 ];

@@ -3,10 +3,12 @@
 
 mod counting;
 mod errors;
+mod hairpin;
 mod local;
 mod offloads;
 mod quoted;
 mod refused;
+mod reloaded;
 mod translated;
 mod v6;
 mod waiting;

@@ -183,7 +183,8 @@ impl World {
     fn check(&self) {
         checks::buffers(&self.engine, &self.outbox, SMALL + LARGE);
         checks::tables(&self.engine, self.now);
-        let kept = self.left_at_once + self.engine.counters.local + self.engine.counters.held;
+        let counters = &self.engine.counters;
+        let kept = self.left_at_once + counters.local + counters.held + counters.cut;
         let dropped: u64 = self.engine.counters.drops.iter().sum();
         assert_eq!(self.walked, kept + dropped - self.waited_in_vain, "counters add up");
     }

@@ -77,8 +77,9 @@ fn an_answer_waits_for_the_inside_host_too() {
 }
 
 #[test]
-fn whoever_waits_in_vain_is_dropped_and_counted() {
+fn whoever_waits_in_vain_is_dropped_and_counted_and_the_host_is_told() {
     let mut bench = Bench::unresolved(CONFIG);
+    bench.learn(INSIDE, HOST, HOST_MAC);
     for number in 0..5 {
         assert_eq!(bench.send(INSIDE, &numbered(number)).0, Verdict::Hold);
     }
@@ -87,11 +88,37 @@ fn whoever_waits_in_vain_is_dropped_and_counted() {
         bench.pass(1_000);
     }
     assert_eq!(bench.dropped(DropReason::NeighborUnresolved), 5);
-    assert_eq!(bench.sent_by(OUTSIDE).len(), 3, "three questions");
+    let (told, asked): (Vec<_>, Vec<_>) =
+        bench.sent().into_iter().partition(|(interface, _)| *interface == INSIDE);
+    assert_eq!(asked.len(), 3, "three questions");
     assert_eq!(bench.outbox.free(), (BUFFERS, BUFFERS));
+    // RFC 1812 §5.2.7.1, in the view of the host.
+    for (number, (_, frame)) in told.iter().rev().enumerate() {
+        let seen = Seen::read(frame);
+        assert_eq!((seen.source, seen.destination, seen.ttl), (OUR_INSIDE_IP, HOST, 64));
+        assert_eq!((seen.macs, seen.transport), ((OUR_INSIDE, HOST_MAC), UNREACHABLE));
+        let sent = inside(HOST, SERVER).ttl(63).udp(5000, 53, &[number as u8]);
+        assert_eq!(seen.payload, sent[14..]);
+    }
+    assert_eq!(told.len(), 5);
     bench.ignore(INSIDE, &numbered(5), DropReason::NeighborUnresolved);
     bench.pass(1_000);
     assert_eq!(bench.send(INSIDE, &numbered(6)).0, Verdict::Hold, "it is asked for anew");
+}
+
+/// Who is outside does not hear which hosts there are.
+#[test]
+fn nobody_outside_is_told_of_a_host_that_does_not_answer() {
+    let mut bench = Bench::unresolved(CONFIG);
+    bench.learn(OUTSIDE, GATEWAY, GATEWAY_MAC);
+    let sent = bench.forward(INSIDE, &numbered(0));
+    let Transport::Udp(port, 53) = Seen::read(&sent).transport else { panic!() };
+    let answer = outside(SERVER, POOL).udp(53, port, b"answer");
+    assert_eq!(bench.send(OUTSIDE, &answer).0, Verdict::Hold);
+    (0..4).for_each(|_| bench.pass(1_000));
+    assert_eq!(bench.dropped(DropReason::NeighborUnresolved), 1);
+    let told = bench.sent().into_iter().filter(|(_, frame)| frame[12..14] == [8, 0]).count();
+    assert_eq!(told, 0);
 }
 
 #[test]
@@ -106,3 +133,5 @@ fn no_more_wait_than_may() {
     let order: Vec<u8> = released.iter().map(|frame| Seen::read(frame).payload[0]).collect();
     assert_eq!(order, (0..=255).collect::<Vec<u8>>());
 }
+
+const UNREACHABLE: Transport = Transport::Icmp(3, 1, 0, 0);

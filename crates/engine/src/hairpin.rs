@@ -1,0 +1,109 @@
+//! Hairpins: a host inside sends to an address of ours that stands for another one (RFC 4787 REQ-9).
+//!
+//! Such a packet belongs to two sessions. The sender's translates it to the sender's outside end, as
+//! everybody outside would see it, and leads to no interface; the target's is looked up by what the
+//! packet is then, as if it had come from outside. Both rewrites are made at once, and one hop is
+//! taken. An ICMP error goes the same two ways, as does its quote.
+
+use mooring_nat::{Arrival, HAIRPIN_INTERFACE};
+use mooring_packet::Packet;
+use mooring_policy::InterfaceId;
+use mooring_session::{FlowKey, NextHopIndex, SessionRef};
+
+use crate::classify::Flow;
+use crate::engine::Hops;
+use crate::family::Family;
+use crate::outbox::Outbox;
+use crate::walk::{Scene, wire_len};
+use crate::{DropReason, Engine, Verdict};
+
+/// The session of a packet, and the other one that a hairpinned packet has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Halves {
+    pub(crate) first: SessionRef,
+    pub(crate) second: Option<SessionRef>,
+}
+
+impl Engine {
+    /// A packet whose session leads to an address of ours.
+    #[cold]
+    pub(crate) fn hairpin<A: Family>(
+        &mut self,
+        scene: Scene,
+        first: SessionRef,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        let key = self.key_behind::<A>(first);
+        let second = match self.second_half(scene, &key) {
+            Some(second) => second,
+            None => {
+                let hash = A::nat(&self.nats).sessions.hash(&key);
+                let Flow { flags, ttl, .. } = *flow;
+                let arrival = Arrival { ingress: HAIRPIN_INTERFACE, key, hash, flags, ttl };
+                self.admit(scene.now, &arrival).map_err(|reason| {
+                    self.take_back::<A>(first);
+                    self.refused(scene, reason, flow, packet, outbox)
+                })?
+            }
+        };
+        let halves = Halves { first, second: Some(second) };
+        let mtu = self.mtu(self.egress::<A>(second)).ok_or(DropReason::NoSession)?;
+        if wire_len(packet, flow) > usize::from(mtu) {
+            return self.too_long(scene, (halves, mtu), flow, packet, outbox);
+        }
+        let hop = self.translate_halves(scene, halves, flow, packet);
+        self.leave(scene.now, hop, packet, outbox)
+    }
+
+    /// Hop 4 for a packet of one session or two.
+    pub(crate) fn translate_halves<A: Family>(
+        &mut self,
+        scene: Scene,
+        halves: Halves,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+    ) -> NextHopIndex {
+        let hop = self.translate(scene, halves.first, flow, packet);
+        let Some(second) = halves.second else { return hop };
+        let hop = self.translate(scene, second, flow, packet);
+        A::give_hop_back(packet.bytes_mut(), flow.place);
+        hop
+    }
+
+    /// The session that knows a packet behind the first half of a hairpin, if the policy still wants
+    /// it.
+    pub(crate) fn second_half<A: Family>(
+        &mut self,
+        scene: Scene,
+        key: &FlowKey<A>,
+    ) -> Option<SessionRef> {
+        let found = A::nat(&self.nats).sessions.find_key(key)?;
+        let goes_on = self.is_current::<A>(found) || self.recheck::<A>(scene.now, found);
+        let session = A::nat(&self.nats).sessions.session(found.index);
+        (goes_on && session.ingress(found.direction) == HAIRPIN_INTERFACE.0).then_some(found)
+    }
+
+    /// The flow of a packet once its session has translated it: that of the answer, with its ends
+    /// exchanged.
+    pub(crate) fn key_behind<A: Family>(&self, found: SessionRef) -> FlowKey<A> {
+        let session = A::nat(&self.nats).sessions.session(found.index);
+        session.key(found.direction.opposite()).exchanged()
+    }
+
+    /// The interface that a packet leaves by.
+    pub(crate) fn egress<A: Family>(&self, found: SessionRef) -> InterfaceId {
+        let session = A::nat(&self.nats).sessions.session(found.index);
+        InterfaceId(session.egress(found.direction))
+    }
+
+    /// Ends a session that no packet has passed: it was begun for a packet that nobody wants.
+    fn take_back<A: Family>(&mut self, found: SessionRef) {
+        let nat = A::nat_mut(&mut self.nats);
+        if nat.sessions.counts(found.index).iter().all(|counts| counts.packets == 0) {
+            nat.end(found.index, &mut Hops(&mut self.neighbours));
+            self.counters.sessions_ended += 1;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Another policy while packets pass: what it owns is taken up at once, sessions are asked about when
+//! their next packet comes, and a sweep finds the silent ones.
+
+use std::sync::Arc;
+
+use mooring_nat::{Admission, Nat, Rechecked};
+use mooring_packet::Packet;
+use mooring_policy::{Generation, Policy};
+use mooring_session::{SessionRef, Tick};
+use rand_chacha::ChaCha8Rng;
+
+use crate::classify::Flow;
+use crate::engine::Hops;
+use crate::family::{Family, Nats};
+use crate::outbox::Outbox;
+use crate::walk::Scene;
+use crate::{DropReason, Engine, Link, Verdict};
+
+impl Engine {
+    /// From now on `policy` decides, whose generation is `generation`. Its interfaces are those of the
+    /// policy before, in number and order; tables keep their size. Ports stay owned.
+    ///
+    /// A session that the new policy would not begin, or would translate otherwise, ends with its next
+    /// packet, or before long without one; one whose rule said `drain` goes on until its timeout.
+    ///
+    /// # Panics
+    /// When there are not as many links as interfaces, or not as many interfaces as before.
+    pub fn set_policy(
+        &mut self,
+        policy: Arc<Policy>,
+        generation: Generation,
+        links: &[Link],
+        now: Tick,
+        outbox: &mut Outbox,
+    ) {
+        assert_eq!(policy.interfaces.len(), self.policy.interfaces.len(), "they are the same");
+        self.set_links(links);
+        let mtus: Vec<u16> = links.iter().map(|link| link.mtu).collect();
+        self.neighbours.change_policy((&self.policy, &policy), &mtus, now, outbox);
+        let Nats { v4, v6 } = &mut self.nats;
+        v4.adopt(&policy);
+        v6.adopt(&policy);
+        (self.policy, self.generation) = (policy, generation);
+    }
+
+    /// Follows what the devices say of themselves. The MAC addresses are those of the start.
+    ///
+    /// # Panics
+    /// When there are not as many links as interfaces.
+    pub fn set_links(&mut self, links: &[Link]) {
+        assert_eq!(links.len(), self.links.len(), "every interface has a link");
+        for (ours, link) in self.links.iter_mut().zip(links) {
+            ours.mtu = link.mtu;
+        }
+    }
+
+    /// A packet that its session did not expect: admitted by an older policy, or by the wrong side.
+    #[cold]
+    pub(crate) fn unexpected<A: Family>(
+        &mut self,
+        scene: Scene,
+        found: SessionRef,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        if self.is_current::<A>(found) {
+            return Err(DropReason::SpoofedSource);
+        }
+        if self.recheck::<A>(scene.now, found) {
+            return self.forward(scene, found, flow, packet, outbox);
+        }
+        self.miss(scene, flow, packet, outbox)
+    }
+
+    /// Whether a session was admitted, or checked, under the policy of now.
+    #[inline]
+    pub(crate) fn is_current<A: Family>(&self, found: SessionRef) -> bool {
+        A::nat(&self.nats).sessions.session(found.index).generation == self.generation.0
+    }
+
+    /// Asks the policy about a session; false when it has ended.
+    pub(crate) fn recheck<A: Family>(&mut self, now: Tick, found: SessionRef) -> bool {
+        let rechecked = self.ask::<A, _>(now, |nat, admission| nat.recheck(found.index, admission));
+        match rechecked {
+            Rechecked::Kept => true,
+            Rechecked::Ended(_) => {
+                self.counters.sessions_ended += 1;
+                false
+            }
+        }
+    }
+
+    /// Goes on with the sweep after a reload, as far as the budget goes.
+    pub(crate) fn sweep<A: Family>(&mut self, now: Tick, budget: &mut u32) {
+        while *budget > 0 && A::nat(&self.nats).is_sweeping() {
+            let ended =
+                self.ask::<A, _>(now, |nat, admission| nat.sweep(admission, budget).is_some());
+            self.counters.sessions_ended += u64::from(ended);
+        }
+    }
+
+    /// Lets the family's part ask the policy, with all that it uses.
+    pub(crate) fn ask<A: Family, T>(
+        &mut self,
+        now: Tick,
+        question: impl FnOnce(&mut Nat<A>, &mut Admission<'_, ChaCha8Rng, Hops<'_>>) -> T,
+    ) -> T {
+        let mut admission = Admission {
+            policy: &self.policy,
+            generation: self.generation,
+            now,
+            random: &mut self.random,
+            hops: &mut Hops(&mut self.neighbours),
+        };
+        question(A::nat_mut(&mut self.nats), &mut admission)
+    }
+}

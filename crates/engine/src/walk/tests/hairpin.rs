@@ -1,0 +1,108 @@
+//! Two hosts inside reach each other by our addresses (RFC 4787 REQ-9).
+
+use crate::test_bench::frames::{Ip, inside};
+use crate::test_bench::seen::{Seen, Transport};
+use crate::test_bench::{
+    Bench, HOST, HOST_MAC, INSIDE, OTHER_HOST, OTHER_HOST_MAC, OUR_INSIDE, POOL, SERVER,
+    config_with,
+};
+use crate::{DropReason, Verdict};
+
+/// An engine that hands port 8080 of the pool's address to the other host.
+fn ready() -> Bench {
+    Bench::ready_with(&config_with(
+        r#"
+        [[rule]]
+        name = "web"
+        kind = "port-forward"
+        address = "203.0.113.10"
+        protocol = "udp"
+        port = "8080"
+        target = "10.0.0.3:80"
+    "#,
+    ))
+}
+
+/// Sends a frame from inside to inside, and returns it as it leaves.
+fn through(bench: &mut Bench, frame: &[u8]) -> Seen {
+    let (verdict, sent) = bench.send(INSIDE, frame);
+    assert_eq!(verdict, Verdict::Tx(INSIDE));
+    Seen::read(&sent)
+}
+
+fn datagram(ip: Ip, ports: (u16, u16)) -> Vec<u8> {
+    ip.udp(ports.0, ports.1, b"hello")
+}
+
+/// The host's datagram to the forwarded port: as the other host sees it, and the port of its source.
+fn open(bench: &mut Bench) -> (Seen, u16) {
+    let seen = through(bench, &datagram(inside(HOST, POOL), (5000, 8080)));
+    match seen.transport {
+        Transport::Udp(port, 80) => (seen, port),
+        _ => panic!("not the datagram: {seen:?}"),
+    }
+}
+
+#[test]
+fn both_ends_are_translated_and_one_hop_is_taken() {
+    let mut bench = ready();
+    let (seen, port) = open(&mut bench);
+    assert_eq!((seen.source, seen.destination, seen.ttl), (POOL, OTHER_HOST, 63));
+    assert_eq!(seen.macs, (OUR_INSIDE, OTHER_HOST_MAC));
+    let back = through(&mut bench, &datagram(inside(OTHER_HOST, POOL), (80, port)));
+    assert_eq!((back.source, back.destination, back.ttl), (POOL, HOST, 63));
+    assert_eq!((back.transport, back.macs), (Transport::Udp(8080, 5000), (OUR_INSIDE, HOST_MAC)));
+    assert_eq!(bench.sessions(), 2, "the sender's and the target's");
+    open(&mut bench);
+    assert_eq!(bench.sessions(), 2);
+}
+
+/// RFC 5508 §4.2 for both translations.
+#[test]
+fn an_error_takes_the_way_back() {
+    let mut bench = ready();
+    let sent = bench.send(INSIDE, &datagram(inside(HOST, POOL), (5000, 8080))).1;
+    let error = inside(OTHER_HOST, POOL).error((3, 3), 0, &sent);
+    let seen = through(&mut bench, &error);
+    assert_eq!((seen.source, seen.destination, seen.ttl), (POOL, HOST, 63));
+    assert_eq!(seen.transport, Transport::Icmp(3, 3, 0, 0));
+    let quoted = datagram(inside(HOST, POOL).ttl(63), (5000, 8080));
+    assert_eq!(seen.payload[12..], quoted[26..42], "addresses, ports, checksum as it sent them");
+}
+
+#[test]
+fn nothing_is_left_of_a_datagram_that_nobody_wants() {
+    let mut bench = ready();
+    let unwanted = datagram(inside(HOST, POOL), (5000, 9999));
+    bench.ignore(INSIDE, &unwanted, DropReason::NoSession);
+    assert_eq!(bench.sessions(), 0);
+    assert_eq!(bench.engine.occupancy().leased_ports, 0);
+    assert_eq!(bench.engine.counters.sessions_ended, 1);
+}
+
+#[test]
+fn an_own_session_outlives_a_datagram_that_nobody_wants() {
+    let mut bench = ready();
+    open(&mut bench);
+    bench.ignore(INSIDE, &datagram(inside(HOST, POOL), (5000, 9999)), DropReason::NoSession);
+    assert_eq!(bench.sessions(), 2);
+}
+
+#[test]
+fn a_host_reaches_the_mapping_of_another_only_as_filtering_lets_it() {
+    let mut bench = ready();
+    let sent = bench.forward(INSIDE, &datagram(inside(HOST, SERVER), (5000, 53)));
+    let Transport::Udp(mapped, 53) = Seen::read(&sent).transport else { panic!("no datagram") };
+    let frame = datagram(inside(OTHER_HOST, POOL), (6000, mapped));
+    bench.ignore(INSIDE, &frame, DropReason::Filtered);
+}
+
+#[test]
+fn time_ends_here_in_the_view_of_the_sender() {
+    let mut bench = ready();
+    open(&mut bench);
+    let late = datagram(inside(HOST, POOL).ttl(1), (5000, 8080));
+    let told = bench.refuse(INSIDE, &late, DropReason::TtlExpired);
+    assert_eq!(told.len(), 1);
+    assert_eq!(Seen::read(&told[0].1).payload, late[14..]);
+}

@@ -1,0 +1,53 @@
+//! Another policy while packets pass.
+
+use std::sync::Arc;
+
+use mooring_policy::{Generation, load};
+
+use super::open_udp;
+use crate::test_bench::frames::{inside, outside};
+use crate::test_bench::{Bench, CONFIG, HOST, INSIDE, OUTSIDE, POOL, SERVER};
+use crate::{DropReason, Verdict};
+
+/// Gives the engine another policy, as its second.
+fn reload(bench: &mut Bench, config: &str) {
+    let policy = Arc::new(load(config).expect("the policy of the test is valid").policy);
+    let links = bench.engine.links().to_vec();
+    bench.engine.set_policy(policy, Generation(2), &links, bench.now, &mut bench.outbox);
+    bench.sent();
+}
+
+#[test]
+fn a_session_that_the_new_policy_would_begin_goes_on() {
+    let mut bench = Bench::ready();
+    let port = open_udp(&mut bench);
+    reload(&mut bench, CONFIG);
+    bench.forward(OUTSIDE, &outside(SERVER, POOL).udp(53, port, b"answer"));
+    assert_eq!(open_udp(&mut bench), port);
+    assert_eq!(bench.engine.policy().1, Generation(2));
+}
+
+#[test]
+fn a_session_whose_rule_is_gone_ends_with_its_next_packet() {
+    let mut bench = Bench::ready();
+    let port = open_udp(&mut bench);
+    let pool_rule = CONFIG.rfind("[[rule]]").expect("the configuration has rules");
+    let dropped = format!("{}\n[[rule]]\nname = \"all\"\nkind = \"drop\"", &CONFIG[..pool_rule]);
+    reload(&mut bench, &dropped);
+    let question = inside(HOST, SERVER).udp(5000, 53, b"question");
+    bench.ignore(INSIDE, &question, DropReason::RuleDrop);
+    let (verdict, _) = bench.send(OUTSIDE, &outside(SERVER, POOL).udp(53, port, b"answer"));
+    assert!(matches!(verdict, Verdict::Drop(_)));
+    assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
+    assert_eq!(bench.engine.occupancy().leased_ports, 0);
+}
+
+#[test]
+fn a_silent_session_is_found_by_the_sweep() {
+    let mut bench = Bench::ready();
+    open_udp(&mut bench);
+    let pool_rule = CONFIG.rfind("[[rule]]").expect("the configuration has rules");
+    reload(&mut bench, &CONFIG[..pool_rule]);
+    bench.rest(1);
+    assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
+}
