@@ -38,6 +38,15 @@ pub(crate) const BENCH: &[Tool] = &[
     tool("iperf3", "iperf3"),
 ];
 
+/// What building for others needs: C compilers for static programs, an emulator for their tests.
+pub(crate) const DIST: &[Tool] = &[
+    tool("musl-gcc", "musl-tools"),
+    tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    tool("qemu-aarch64", "qemu-user"),
+    tool("gzip", "gzip"),
+    tool("git", "git"),
+];
+
 /// Installs the packages whose programs are missing.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod debian;
 mod demo;
+mod dist;
 mod fuzz;
 mod stages;
 mod test;
@@ -38,6 +39,8 @@ enum Verb {
     Fuzz(fuzz::Fuzz),
     /// Measure
     Bench(bench::Bench),
+    /// Build the static release binaries and pack them with all licences
+    Dist(dist::Dist),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Fuzz(fuzz) => fuzz.run(),
         Verb::Bench(bench) => bench.run(),
+        Verb::Dist(dist) => dist.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
