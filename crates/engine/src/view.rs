@@ -118,11 +118,11 @@ impl Engine {
         }
     }
 
-    fn pool_name(&self, pool: u16) -> String {
+    pub(crate) fn pool_name(&self, pool: u16) -> String {
         self.policy.pools.get(usize::from(pool)).map_or_else(String::new, |pool| pool.name.clone())
     }
 
-    fn rule_name(&self, rule: u16) -> String {
+    pub(crate) fn rule_name(&self, rule: u16) -> String {
         self.policy.rules.get(usize::from(rule)).map_or_else(String::new, |rule| rule.name.clone())
     }
 }

@@ -11,6 +11,7 @@
 pub mod admit;
 #[cfg(test)]
 mod fixture;
+pub mod foresee;
 pub mod icmp_error;
 mod lease;
 mod plan;

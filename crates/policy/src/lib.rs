@@ -36,7 +36,7 @@ pub use policy::{
 };
 pub use pool::{Filtering, Mapping, Pool, PoolId};
 pub use problem::{Problem, Problems, Severity};
-pub use rule::{Action, PortForward, Question, Rule, RuleId, StaticMap};
+pub use rule::{Action, Mismatch, PortForward, Question, Rule, RuleId, StaticMap};
 pub use schema::schema;
 pub use service::{Service, ServiceId, ServiceKind};
 pub use settings::Settings;

@@ -2,6 +2,7 @@
 //!
 //! A rule is asked once per new session, never per packet. Asking does not allocate.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -86,6 +87,25 @@ pub struct Question {
     pub destination_port: u16,
 }
 
+/// The condition of a rule that a packet does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The rule is for packets to addresses of ours, or for those to others; this is not one.
+    Direction,
+    /// `from`
+    From,
+    /// `to`
+    To,
+    /// `protocol`
+    Protocol,
+    /// `source`, or `inside` of a static rule.
+    Source,
+    /// `destination`, or the address that the rule claims.
+    Destination,
+    /// `source_ports`, `destination_ports` or `port`.
+    Ports,
+}
+
 /// The conditions of a rule; all must hold, and one that is absent holds for everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Matcher {
@@ -113,6 +133,24 @@ impl Rule {
     #[must_use]
     pub fn matches_inbound(&self, question: &Question) -> bool {
         self.inbound().is_some_and(|matcher| matcher.matches(question))
+    }
+
+    /// The first condition of the rule that a packet does not meet; `inbound` as for
+    /// [`Policy::inbound`](crate::Policy::inbound), else as for
+    /// [`Policy::decide`](crate::Policy::decide). `None` if it meets all. For people: allocates.
+    #[must_use]
+    pub fn mismatch(&self, question: &Question, inbound: bool) -> Option<Mismatch> {
+        let matcher = if inbound { self.inbound() } else { self.through() };
+        let Some(matcher) = matcher else { return Some(Mismatch::Direction) };
+        let conditions = [
+            (matcher.from.is_none_or(|from| from == question.ingress), Mismatch::From),
+            (matcher.to.is_none_or(|to| to == question.egress), Mismatch::To),
+            (matcher.protocol.is_none_or(|p| p == question.protocol), Mismatch::Protocol),
+            (holds(&matcher.source, question.source), Mismatch::Source),
+            (holds(&matcher.destination, question.destination), Mismatch::Destination),
+            (matcher.ports_match(question), Mismatch::Ports),
+        ];
+        conditions.into_iter().find(|(met, _)| !met).map(|(_, mismatch)| mismatch)
     }
 
     /// The host inside that a packet to an address of ours goes to.
@@ -218,6 +256,20 @@ impl Matcher {
         has_ports(question.protocol)
             && within(&self.source_ports, question.source_port)
             && within(&self.destination_ports, question.destination_port)
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direction => "it is not for packets of this direction",
+            Self::From => "the packet comes in elsewhere",
+            Self::To => "the packet would leave elsewhere",
+            Self::Protocol => "another protocol",
+            Self::Source => "another source address",
+            Self::Destination => "another destination address",
+            Self::Ports => "other ports",
+        })
     }
 }
 

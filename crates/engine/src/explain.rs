@@ -1,0 +1,419 @@
+//! What would happen to a packet, and why, step by step; and who holds an outside end.
+//!
+//! Nothing changes: no session begins, no port is taken, no neighbour is asked. The answers come from
+//! the same sessions and the same plan that the walk uses ([`mooring_nat::Nat::foresee`]), so they
+//! cannot tell another story. Slow and allocating: for people, never for packets.
+
+mod holder;
+mod rules;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use mooring_nat::foresee::{Foreseen, OutsideEnd};
+use mooring_nat::{Arrival, HAIRPIN_INTERFACE};
+use mooring_policy::{Hop, InterfaceId, Ownership};
+use mooring_session::{Direction, FlowKey, SessionRef};
+use mooring_wire::Protocol;
+use mooring_wire::tcp::Flags;
+
+use crate::family::Family;
+use crate::{DropReason, Engine};
+
+/// The first packet of a flow, or one more of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where it comes in.
+    pub ingress: InterfaceId,
+    /// IP protocol number.
+    pub protocol: Protocol,
+    /// Source address.
+    pub source: IpAddr,
+    /// Source port, or the identifier of an ICMP echo request; 0 without one.
+    pub source_port: u16,
+    /// Destination address, of the same family.
+    pub destination: IpAddr,
+    /// Destination port; 0 for ICMP.
+    pub destination_port: u16,
+}
+
+/// What would happen, and every step that leads there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// In the order of the walk.
+    pub steps: Vec<Step>,
+    /// How it ends.
+    pub outcome: Outcome,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is looked at: "session", "destination", "route", "rule", "mapping", "next hop".
+    pub about: &'static str,
+    /// What is found there.
+    pub found: String,
+}
+
+/// How the walk of a packet would end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It leaves.
+    Forwarded {
+        /// Name of the interface.
+        egress: String,
+        /// Whom it is sent to on that link.
+        next_hop: IpAddr,
+        /// Name of the rule; empty for a session whose rule is gone.
+        rule: String,
+        /// Source that it leaves with; without a port where that is drawn when the session begins.
+        source: (IpAddr, Option<u16>),
+        /// Destination that it leaves with.
+        destination: (IpAddr, u16),
+    },
+    /// It is for us and answered, or given to a service of ours.
+    Local(String),
+    /// It is dropped.
+    Dropped(DropReason),
+}
+
+impl Engine {
+    /// What would happen to a packet. The two addresses are of one family, or it is dropped as
+    /// malformed.
+    #[must_use]
+    pub fn explain(&self, asked: &Asked) -> Explanation {
+        match (asked.source, asked.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                self.explain_in::<Ipv4Addr>(asked, source, destination)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                self.explain_in::<Ipv6Addr>(asked, source, destination)
+            }
+            _ => Trail::default().ends(Outcome::Dropped(DropReason::Malformed)),
+        }
+    }
+
+    fn explain_in<A: Family>(&self, asked: &Asked, source: A, destination: A) -> Explanation {
+        let key = FlowKey {
+            source,
+            destination,
+            source_port: asked.source_port,
+            destination_port: asked.destination_port,
+            vrf: 0,
+            protocol: asked.protocol,
+            tag: 0,
+        };
+        let mut trail = Trail::default();
+        trail.step("arrival", format!("on `{}`", self.name(asked.ingress)));
+        let sessions = &A::nat(&self.nats).sessions;
+        let outcome = match sessions.find_key(&key) {
+            Some(found) => self.known::<A>(asked, found, &mut trail),
+            None => {
+                trail.step("session", "none yet".to_owned());
+                self.new_flow(asked.ingress, key, &mut trail)
+            }
+        };
+        trail.ends(outcome.unwrap_or_else(Outcome::Dropped))
+    }
+
+    /// A packet of a session that lives.
+    fn known<A: Family>(
+        &self,
+        asked: &Asked,
+        found: SessionRef,
+        trail: &mut Trail,
+    ) -> Result<Outcome, DropReason> {
+        let nat = A::nat(&self.nats);
+        let session = nat.sessions.session(found.index);
+        let way = match found.direction {
+            Direction::Forward => "forward",
+            Direction::Reverse => "reverse",
+        };
+        let rule = self.rule_name(session.rule);
+        trail.step(
+            "session",
+            format!(
+                "{way}, inside {}, outside {}, remote {}, state {}, rule `{rule}`",
+                end(session.inside, Some(session.inside_port), session.protocol),
+                end(session.outside, Some(session.outside_port), session.protocol),
+                end(session.remote, Some(session.remote_port), session.protocol),
+                session.state.name(),
+            ),
+        );
+        if session.ingress(found.direction) != asked.ingress.0 {
+            trail.step(
+                "arrival",
+                "the session's packets of this direction come in elsewhere".into(),
+            );
+            return Err(DropReason::SpoofedSource);
+        }
+        if session.generation != self.generation.0 {
+            trail.step("session", "admitted under an older policy: it is asked again first".into());
+        }
+        let (source, destination) = match found.direction {
+            Direction::Forward => (
+                (session.outside, Some(session.outside_port)),
+                (session.remote, session.remote_port),
+            ),
+            Direction::Reverse => {
+                ((session.remote, Some(session.remote_port)), (session.inside, session.inside_port))
+            }
+        };
+        if session.is_hairpin(found.direction) {
+            let source_port = source.1.unwrap_or_default();
+            let key = FlowKey {
+                source: source.0,
+                destination: destination.0,
+                source_port,
+                destination_port: destination.1,
+                ..session.key(found.direction)
+            };
+            return self.second_half_of(key, source.1, trail);
+        }
+        let egress = InterfaceId(session.egress(found.direction));
+        let hop = self.policy.route(destination.0.into());
+        let next_hop = hop.map_or(destination.0.into(), |hop| hop.next_hop);
+        trail.step("next hop", self.hop_text(&Hop { interface: egress, next_hop }));
+        Ok(Outcome::Forwarded {
+            egress: self.name(egress),
+            next_hop,
+            rule,
+            source: (source.0.into(), source.1),
+            destination: (destination.0.into(), destination.1),
+        })
+    }
+
+    /// The first packet of a flow.
+    fn new_flow<A: Family>(
+        &self,
+        ingress: InterfaceId,
+        key: FlowKey<A>,
+        trail: &mut Trail,
+    ) -> Result<Outcome, DropReason> {
+        if key.source.is_martian() || key.destination.is_martian() {
+            trail.step("address", "no packet on a link may have such an address".into());
+            return Err(DropReason::Martian);
+        }
+        if let Some(outcome) = self.explain_local(ingress, &key, trail) {
+            return outcome;
+        }
+        let to = key.destination.into();
+        if self.is_the_kernels(to) && self.policy.ownership(to).is_none() {
+            trail.step(
+                "destination",
+                "an address of the kernel beside us: it answers itself".into(),
+            );
+            return Err(DropReason::KernelAddress);
+        }
+        self.explain_rules(ingress, &key, trail);
+        let foreseen = self.foresee(ingress, key).inspect_err(|reason| {
+            trail.step("verdict", format!("dropped: {}", reason.name()));
+        })?;
+        self.foreseen(&foreseen, trail)
+    }
+
+    fn foresee<A: Family>(
+        &self,
+        ingress: InterfaceId,
+        key: FlowKey<A>,
+    ) -> Result<Foreseen<A>, DropReason> {
+        let nat = A::nat(&self.nats);
+        let flags = (key.protocol == Protocol::TCP).then_some(Flags::SYN);
+        let hash = nat.sessions.hash(&key);
+        let arrival = Arrival { ingress, key, hash, flags, ttl: u8::MAX };
+        Ok(nat.foresee(&arrival, &self.policy)?)
+    }
+
+    /// What is said of a session that would begin.
+    fn foreseen<A: Family>(
+        &self,
+        foreseen: &Foreseen<A>,
+        trail: &mut Trail,
+    ) -> Result<Outcome, DropReason> {
+        let forward = &foreseen.forward;
+        let (address, port) = (foreseen.outside.address(), foreseen.outside.port());
+        trail.step("mapping", mapping_text(foreseen));
+        let (source, destination, hop) = match foreseen.began {
+            Direction::Forward => {
+                ((address, port), (forward.destination, forward.destination_port), foreseen.out)
+            }
+            Direction::Reverse => (
+                (forward.destination, Some(forward.destination_port)),
+                (forward.source, forward.source_port),
+                Some(foreseen.back),
+            ),
+        };
+        let Some(hop) = hop else {
+            let (destination, destination_port) = destination;
+            // Where the port is drawn, any stands for it: only rules of the target look at it.
+            let source_port = port.unwrap_or(u16::MAX);
+            let key =
+                FlowKey { source: address, destination, source_port, destination_port, ..*forward };
+            return self.second_half_of(key, port, trail);
+        };
+        trail.step("next hop", self.hop_text(&hop));
+        Ok(Outcome::Forwarded {
+            egress: self.name(hop.interface),
+            next_hop: hop.next_hop,
+            rule: self.rule_name(foreseen.rule.0),
+            source: (source.0.into(), source.1),
+            destination: (destination.0.into(), destination.1),
+        })
+    }
+
+    /// The other half of a hairpin, for a packet that the first one has translated; `port` is its
+    /// source port, if it is known.
+    fn second_half_of<A: Family>(
+        &self,
+        key: FlowKey<A>,
+        port: Option<u16>,
+        trail: &mut Trail,
+    ) -> Result<Outcome, DropReason> {
+        trail.step(
+            "hairpin",
+            format!(
+                "the destination is ours: goes on as {} to {}, as if from outside",
+                end(key.source, port, key.protocol),
+                end(key.destination, Some(key.destination_port), key.protocol)
+            ),
+        );
+        let sessions = &A::nat(&self.nats).sessions;
+        let (address, target_port, rule, hop) = match sessions.find_key(&key) {
+            Some(found) => {
+                let session = sessions.session(found.index);
+                let hop = self.policy.route(session.inside.into()).ok_or(DropReason::NoRoute)?;
+                let rule = self.rule_name(session.rule);
+                (session.inside, session.inside_port, rule, hop)
+            }
+            None => {
+                let foreseen = self.foresee(HAIRPIN_INTERFACE, key)?;
+                let rule = self.rule_name(foreseen.rule.0);
+                let inside = &foreseen.forward;
+                (inside.source, inside.source_port, rule, foreseen.back)
+            }
+        };
+        trail.step("rule", format!("`{rule}` has the destination"));
+        trail.step("next hop", self.hop_text(&hop));
+        Ok(Outcome::Forwarded {
+            egress: self.name(hop.interface),
+            next_hop: hop.next_hop,
+            rule,
+            source: (key.source.into(), port),
+            destination: (address.into(), target_port),
+        })
+    }
+
+    /// A packet to an address of ours, if that alone decides.
+    fn explain_local<A: Family>(
+        &self,
+        ingress: InterfaceId,
+        key: &FlowKey<A>,
+        trail: &mut Trail,
+    ) -> Option<Result<Outcome, DropReason>> {
+        let destination = key.destination.into();
+        let Some(owner) = self.policy.ownership(destination) else {
+            trail.step("destination", format!("{destination} is not ours"));
+            return None;
+        };
+        let (text, ours_alone, pings) = match owner {
+            Ownership::Interface(id) => (format!("of interface `{}`", self.name(id)), true, true),
+            Ownership::Gateway(id) => (format!("gateway of `{}`", self.name(id)), true, true),
+            Ownership::Pool(id) => {
+                let pool = self.policy.pool(id);
+                (format!("of pool `{}`", pool.name), false, pool.ping)
+            }
+            Ownership::Rule(id) => (format!("of rule `{}`", self.rule_name(id.0)), false, false),
+        };
+        trail.step("destination", format!("{destination} is ours: {text}"));
+        let service = self.policy.service(destination, key.protocol, key.destination_port);
+        if let Some(service) = service {
+            let name = &self.policy.services[usize::from(service.0)].name;
+            return Some(Ok(Outcome::Local(format!("service `{name}`"))));
+        }
+        let echo = key.protocol == A::ICMP && key.destination_port == 0;
+        if echo && pings && self.policy.answers_for(ingress, destination) {
+            return Some(Ok(Outcome::Local("ping is answered".to_owned())));
+        }
+        ours_alone.then_some(Err(DropReason::NoService))
+    }
+
+    fn hop_text(&self, hop: &Hop) -> String {
+        format!("{} on `{}`", hop.next_hop, self.name(hop.interface))
+    }
+
+    fn name(&self, interface: InterfaceId) -> String {
+        let interface = self.policy.interfaces.get(usize::from(interface.0));
+        interface.map_or_else(|| "hairpin".to_owned(), |interface| interface.name.clone())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forwarded { egress, next_hop, source, destination, .. } => {
+                let (address, port) = *source;
+                write!(f, "forwarded by `{egress}` to {next_hop} as {address}")?;
+                match port {
+                    Some(port) => write!(f, " port {port}")?,
+                    None => f.write_str(" (port drawn when the session begins)")?,
+                }
+                write!(f, " -> {} port {}", destination.0, destination.1)
+            }
+            Self::Local(what) => f.write_str(what),
+            Self::Dropped(reason) => write!(f, "dropped: {}", reason.name()),
+        }
+    }
+}
+
+/// The steps so far.
+#[derive(Default)]
+struct Trail(Vec<Step>);
+
+impl Trail {
+    fn step(&mut self, about: &'static str, found: String) {
+        self.0.push(Step { about, found });
+    }
+
+    fn ends(self, outcome: Outcome) -> Explanation {
+        Explanation { steps: self.0, outcome }
+    }
+}
+
+fn mapping_text<A: Family>(foreseen: &Foreseen<A>) -> String {
+    let forward = &foreseen.forward;
+    let inside = end(forward.source, Some(forward.source_port), forward.protocol);
+    match &foreseen.outside {
+        OutsideEnd::Mapping(address, port) => {
+            format!("{inside} has the mapping {}", end(*address, Some(*port), forward.protocol))
+        }
+        OutsideEnd::OneOf(address, ports) => {
+            let (first, last) = (ports.start(), ports.end());
+            let address: IpAddr = (*address).into();
+            format!("{inside} gets {address}, a free port of {first}-{last}")
+        }
+        OutsideEnd::Fixed(address, port)
+            if (*address, *port) == (forward.source, forward.source_port) =>
+        {
+            format!("{inside} stays as it is")
+        }
+        OutsideEnd::Fixed(address, port) => {
+            format!("{inside} is {} outside", end(*address, Some(*port), forward.protocol))
+        }
+    }
+}
+
+/// An end of a flow as people write it.
+fn end<A: Into<IpAddr>>(address: A, port: Option<u16>, protocol: Protocol) -> String {
+    let address: IpAddr = address.into();
+    let has_ports = matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP);
+    match (address, port) {
+        (_, None) => format!("{address} (a port yet to be drawn)"),
+        (IpAddr::V4(v4), Some(port)) if has_ports => format!("{v4}:{port}"),
+        (IpAddr::V6(v6), Some(port)) if has_ports => format!("[{v6}]:{port}"),
+        (_, Some(0)) => address.to_string(),
+        (_, Some(id)) => format!("{address} (identifier {id})"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Who holds an outside end.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use mooring_policy::{Action, Ownership};
+use mooring_wire::Protocol;
+
+use super::{Explanation, Outcome, Trail, end};
+use crate::family::Family;
+use crate::{DropReason, Engine};
+
+impl Engine {
+    /// Who holds an outside address and port, as far as it can be told without looking at every
+    /// session: the claim, the pool, the mapping. Sessions of endpoint-dependent pools and of `static`
+    /// rules are in `show sessions`.
+    #[must_use]
+    pub fn explain_outside(&self, address: IpAddr, port: u16, protocol: Protocol) -> Explanation {
+        let mut trail = Trail::default();
+        let outcome = match self.policy.ownership(address) {
+            None => {
+                trail.step("address", format!("{address} is not ours"));
+                Outcome::Dropped(DropReason::NotForUs)
+            }
+            Some(owner) => {
+                self.claims(address, port, protocol, owner, &mut trail);
+                match address {
+                    IpAddr::V4(v4) => self.mapping_of::<Ipv4Addr>(v4, port, protocol, &mut trail),
+                    IpAddr::V6(v6) => self.mapping_of::<Ipv6Addr>(v6, port, protocol, &mut trail),
+                }
+            }
+        };
+        trail.ends(outcome)
+    }
+
+    fn claims(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+        owner: Ownership,
+        trail: &mut Trail,
+    ) {
+        let text = match owner {
+            Ownership::Interface(id) => format!("interface `{}`", self.name(id)),
+            Ownership::Gateway(id) => format!("gateway of `{}`", self.name(id)),
+            Ownership::Pool(id) => format!("pool `{}`", self.policy.pool(id).name),
+            Ownership::Rule(id) => format!("rule `{}`", self.rule_name(id.0)),
+        };
+        trail.step("address", format!("{address} is ours: {text}"));
+        if let Some(service) = self.policy.service(address, protocol, port) {
+            let name = &self.policy.services[usize::from(service.0)].name;
+            trail.step("service", format!("`{name}` answers here"));
+        }
+        for rule in &self.policy.rules {
+            let found = match &rule.action {
+                Action::Static(map) => map.inward(address).map(|inside| (inside, port)),
+                Action::PortForward(forward)
+                    if forward.address == address && forward.protocol == protocol =>
+                {
+                    forward.target(port)
+                }
+                _ => None,
+            };
+            if let Some((inside, port)) = found {
+                let inside = end(inside, Some(port), protocol);
+                trail.step("rule", format!("`{}` gives it to {inside}", rule.name));
+            }
+        }
+    }
+
+    fn mapping_of<A: Family>(
+        &self,
+        address: A,
+        port: u16,
+        protocol: Protocol,
+        trail: &mut Trail,
+    ) -> Outcome {
+        let mappings = &A::nat(&self.nats).mappings;
+        let Some(index) = mappings.find_outside(address, port, protocol) else {
+            trail.step("mapping", "no endpoint-independent mapping has it".to_owned());
+            return Outcome::Dropped(DropReason::NoSession);
+        };
+        let mapping = mappings.mapping(index);
+        let inside = end(mapping.inside, Some(mapping.inside_port), protocol);
+        trail.step("mapping", format!("held by {inside}, pool `{}`", self.pool_name(mapping.pool)));
+        Outcome::Local(format!("held by {inside}"))
+    }
+}

@@ -1,0 +1,155 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mooring_packet::{Batch, BufferPool, Packet};
+use mooring_policy::{Generation, InterfaceId, load};
+use mooring_session::Tick;
+use mooring_wire::{Mac, Protocol};
+
+use super::{Asked, Outcome};
+use crate::{DropReason, Engine, Link, Outbox};
+
+const CONFIG: &str = r#"
+    interface = [
+        { name = "inside", device = "in0", addresses = ["10.0.0.1/24"] },
+        { name = "outside", device = "out0", addresses = ["192.0.2.1/24"] },
+    ]
+    route = [{ destination = "0.0.0.0/0", via = "192.0.2.2", interface = "outside" }]
+    pool = [{ name = "egress", addresses = ["203.0.113.10/32"] }]
+    limits = { sessions = 64 }
+
+    [[rule]]
+    name = "no-mail"
+    kind = "drop"
+    from = "inside"
+    protocol = "tcp"
+    destination_ports = "25"
+
+    [[rule]]
+    name = "egress"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    pool = "egress"
+
+    [[rule]]
+    name = "web"
+    kind = "port-forward"
+    address = "203.0.113.10"
+    port = "8000-8099"
+    target = "10.0.0.2:9000"
+"#;
+
+fn engine() -> Engine {
+    let policy = load(CONFIG).expect("the configuration is valid").policy;
+    let links = [1, 2].map(|n| Link { mac: Mac([2, 0, 0, 0, 0, n]), mtu: 1500 });
+    Engine::new(Arc::new(policy), Generation(1), &links, [7; 32])
+}
+
+fn asked(ingress: u8, protocol: Protocol, from: (&str, u16), to: (&str, u16)) -> Asked {
+    let address = |text: &str| text.parse().expect("an address");
+    Asked {
+        ingress: InterfaceId(ingress),
+        protocol,
+        source: address(from.0),
+        source_port: from.1,
+        destination: address(to.0),
+        destination_port: to.1,
+    }
+}
+
+fn text(engine: &Engine, asked: &Asked) -> String {
+    let explanation = engine.explain(asked);
+    let steps = explanation.steps.iter().map(|step| format!("{}: {}\n", step.about, step.found));
+    format!("{}{}", steps.collect::<String>(), explanation.outcome)
+}
+
+#[test]
+fn a_new_flow_is_told_rule_by_rule() {
+    let asked = asked(0, Protocol::UDP, ("10.0.0.2", 5000), ("198.51.100.1", 53));
+    let expected = "\
+arrival: on `inside`
+session: none yet
+destination: 198.51.100.1 is not ours
+route: 192.0.2.2 on `outside`
+rule: `no-mail` does not match: another protocol
+rule: `egress` matches
+mapping: 10.0.0.2:5000 gets 203.0.113.10, a free port of 1024-65535
+next hop: 192.0.2.2 on `outside`
+forwarded by `outside` to 192.0.2.2 as 203.0.113.10 (port drawn when the session begins) -> 198.51.100.1 port 53";
+    assert_eq!(text(&engine(), &asked), expected);
+}
+
+#[test]
+fn a_drop_rule_and_a_missing_rule_name_their_reason() {
+    let engine = engine();
+    let mail = asked(0, Protocol::TCP, ("10.0.0.2", 5000), ("198.51.100.1", 25));
+    assert_eq!(engine.explain(&mail).outcome, Outcome::Dropped(DropReason::RuleDrop));
+    let inward = asked(1, Protocol::TCP, ("198.51.100.1", 5000), ("10.0.0.2", 25));
+    assert_eq!(engine.explain(&inward).outcome, Outcome::Dropped(DropReason::NoRule));
+    let closed = asked(1, Protocol::UDP, ("198.51.100.1", 5000), ("203.0.113.10", 25));
+    assert_eq!(engine.explain(&closed).outcome, Outcome::Dropped(DropReason::NoSession));
+}
+
+#[test]
+fn what_comes_in_is_told_its_target() {
+    let web = asked(1, Protocol::TCP, ("198.51.100.1", 5000), ("203.0.113.10", 8003));
+    let explanation = engine().explain(&web);
+    let inside: IpAddr = [10, 0, 0, 2].into();
+    let Outcome::Forwarded { rule, destination, source, .. } = &explanation.outcome else {
+        panic!("it is forwarded: {explanation:?}");
+    };
+    assert_eq!((rule.as_str(), *destination), ("web", (inside, 9003)));
+    assert_eq!(source.1, Some(5000));
+}
+
+#[test]
+fn a_hairpin_is_told_both_halves() {
+    let hairpin = asked(0, Protocol::TCP, ("10.0.0.4", 5000), ("203.0.113.10", 8003));
+    let told = text(&engine(), &hairpin);
+    assert!(told.contains("hairpin: the destination is ours"), "{told}");
+    assert!(told.contains("`web` has the destination"), "{told}");
+    assert!(told.ends_with("-> 10.0.0.2 port 9003"), "{told}");
+}
+
+#[test]
+fn our_own_addresses_answer_pings_on_their_side_only() {
+    let engine = engine();
+    let ping = |ingress, to| asked(ingress, Protocol::ICMP, ("10.0.0.2", 7), (to, 0));
+    let own = engine.explain(&ping(0, "10.0.0.1")).outcome;
+    assert_eq!(own, Outcome::Local("ping is answered".to_owned()));
+    let other_side = engine.explain(&ping(0, "192.0.2.1")).outcome;
+    assert_eq!(other_side, Outcome::Dropped(DropReason::NoService));
+}
+
+/// Before and after a real packet: what was foreseen is what has happened.
+#[test]
+fn explaining_changes_nothing_and_agrees_with_the_walk() {
+    let mut engine = engine();
+    let flow = asked(0, Protocol::UDP, ("10.0.0.2", 5000), ("198.51.100.1", 53));
+    let _ = engine.explain(&flow);
+    assert_eq!(engine.occupancy().sessions, 0);
+    let builder = etherparse::PacketBuilder::ethernet2([2, 9, 9, 9, 9, 9], [2, 0, 0, 0, 0, 1])
+        .ipv4([10, 0, 0, 2], [198, 51, 100, 1], 64)
+        .udp(5000, 53);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, b"hello").expect("a vector takes all");
+    let len = frame.len();
+    let mut batch = Batch::new();
+    let packet = Packet::new(&mut frame, 0, len, mooring_packet::Offload::NONE);
+    assert!(batch.push(packet).is_ok());
+    let mut outbox = Outbox::new(BufferPool::new(64, 0));
+    engine.process(Tick::ZERO, InterfaceId(0), &mut batch, &mut outbox);
+    assert_eq!(engine.occupancy().sessions, 1);
+    let told = text(&engine, &flow);
+    assert!(
+        told.contains("session: forward, inside 10.0.0.2:5000, outside 203.0.113.10:"),
+        "{told}"
+    );
+    let Outcome::Forwarded { source: (address, Some(port)), .. } = engine.explain(&flow).outcome
+    else {
+        panic!("{told}");
+    };
+    let holder = engine.explain_outside(address, port, Protocol::UDP);
+    assert_eq!(holder.outcome, Outcome::Local("held by 10.0.0.2:5000".to_owned()));
+}
