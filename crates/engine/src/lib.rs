@@ -19,12 +19,12 @@ mod local;
 mod originate;
 mod quoted;
 mod reload;
+mod service;
 #[cfg(test)]
 mod test_bench;
 mod unreachable;
 mod verdict;
 
-pub mod explain;
 pub mod neighbours;
 pub mod outbox;
 pub mod view;

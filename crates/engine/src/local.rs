@@ -22,20 +22,23 @@ impl Engine {
         packet: &mut Packet<'_>,
     ) -> Option<Result<Verdict, DropReason>> {
         let destination = flow.key.destination.into();
-        let (ours_alone, ping) = match self.policy.ownership(destination)? {
-            Ownership::Interface(_) | Ownership::Gateway(_) => (true, true),
+        let ping = match self.policy.ownership(destination)? {
+            Ownership::Interface(_) | Ownership::Gateway(_) => true,
             // Where every protocol is translated, the host behind it answers.
-            Ownership::Rule(id) => {
-                (false, matches!(self.policy.rule(id).action, Action::PortForward(_)))
-            }
-            Ownership::Pool(pool) => (false, self.policy.pool(pool).ping),
+            Ownership::Rule(id) => matches!(self.policy.rule(id).action, Action::PortForward(_)),
+            Ownership::Pool(pool) => self.policy.pool(pool).ping,
         };
+        let (protocol, port) = (flow.key.protocol, flow.key.destination_port);
+        if let Some(service) = self.policy.service(destination, protocol, port) {
+            return Some(self.serve(scene, service, flow, packet));
+        }
         // Every address answers on the link of its side: nobody outside learns those of the inside.
         let answers = ping && self.policy.answers_for(scene.ingress, destination);
         if flow.key.protocol == A::ICMP && flow.icmp_kind == A::ECHO_REQUEST && answers {
             return Some(self.echo(scene, flow, packet));
         }
-        ours_alone.then_some(Err(DropReason::NoService))
+        // Not even a rule has a use for the address.
+        self.policy.outside_of(destination).is_empty().then_some(Err(DropReason::NoService))
     }
 
     /// Turns a ping round, as often as the limit allows.

@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 use mooring_packet::BATCH_CAPACITY;
-use mooring_policy::InterfaceId;
+use mooring_policy::{InterfaceId, ServiceId};
 
 use crate::DropReason;
 
@@ -14,6 +14,8 @@ pub enum Verdict {
     Tx(InterfaceId),
     /// It was for us and has been read.
     Local,
+    /// It is for a service of ours, which gets it from its IP header on.
+    Service(ServiceId),
     /// It waits for its neighbour, as a copy; it leaves by the outbox or is dropped later.
     Hold,
     /// It was too long for the next link; its pieces leave by the outbox, or wait.

@@ -9,6 +9,7 @@ mod offloads;
 mod quoted;
 mod refused;
 mod reloaded;
+mod services;
 mod translated;
 mod v6;
 mod waiting;

@@ -184,7 +184,8 @@ impl World {
         checks::buffers(&self.engine, &self.outbox, SMALL + LARGE);
         checks::tables(&self.engine, self.now);
         let counters = &self.engine.counters;
-        let kept = self.left_at_once + counters.local + counters.held + counters.cut;
+        let kept =
+            self.left_at_once + counters.local + counters.held + counters.cut + counters.served;
         let dropped: u64 = self.engine.counters.drops.iter().sum();
         assert_eq!(self.walked, kept + dropped - self.waited_in_vain, "counters add up");
     }
