@@ -2,7 +2,7 @@
 //! licences of everything that is in it, in `target/dist/mooring-VERSION-ARCH.tar.gz`, and SHA256SUMS.
 //!
 //! The same commit and compiler give the same bytes, wherever it is built: paths of this machine are
-//! replaced, times are the commit's, the linker is the compiler's own (docs/decisions/0005).
+//! replaced, times are the commit's, the linker is the compiler's own (docs/decisions/0006).
 
 mod archive;
 mod elf;
