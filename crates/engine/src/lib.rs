@@ -25,6 +25,7 @@ mod test_bench;
 mod unreachable;
 mod verdict;
 
+pub mod explain;
 pub mod neighbours;
 pub mod outbox;
 pub mod view;
