@@ -18,9 +18,15 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
-    /// The time now; a worker asks once per batch.
+    /// The time now.
     #[must_use]
     pub fn now(&self) -> Tick {
-        Tick::from_millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Tick::from_millis(self.micros() / 1_000)
+    }
+
+    /// Microseconds since the start; a worker asks once per batch.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }

@@ -101,18 +101,20 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     /// # Errors
     /// The operating system's, when a port is broken.
     pub fn run(mut self) -> io::Result<()> {
-        let mut idle_turns = 0;
+        let mut awake_since = self.clock.micros();
         loop {
-            let now = self.clock.now();
+            let micros = self.clock.micros();
+            let now = Tick::from_millis(micros / 1_000);
             self.heartbeat.beat(now);
-            let busy = self.turn(now)?;
+            if self.turn(now)? {
+                awake_since = micros;
+            }
             if !self.obey(now) {
                 return Ok(());
             }
-            idle_turns = if busy { 0 } else { idle_turns + 1 };
-            if idle_turns > SPIN_TURNS {
+            if micros - awake_since > SPIN_MICROS {
                 self.wait(now)?;
-                idle_turns = 0;
+                awake_since = self.clock.micros();
             }
         }
     }
@@ -219,8 +221,9 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     }
 }
 
-/// Turns without a packet before the worker sleeps: a few tens of microseconds.
-const SPIN_TURNS: u32 = 32;
+/// How long the worker looks for packets before it sleeps. Falling asleep and being woken costs as
+/// much as a packet's whole way: answers that come within this time are not kept waiting by it.
+const SPIN_MICROS: u64 = 50;
 
 /// A worker that slept longer than this did not sleep, it was stopped.
 const PAUSE_MILLIS: u64 = 1_000;
