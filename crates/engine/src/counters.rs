@@ -15,6 +15,8 @@ pub struct Counters {
     pub drops: [u64; DropReason::ALL.len()],
     /// Packets that were for us: ARP, neighbor discovery.
     pub local: u64,
+    /// Packets that belong to another worker.
+    pub handed_over: u64,
     /// Packets that were given to a service of ours.
     pub served: u64,
     /// Packets that had to wait for their neighbour.
@@ -70,7 +72,8 @@ impl Counters {
         match verdict {
             Verdict::Tx(_) => {}
             Verdict::Cut => self.cut += 1,
-            Verdict::Local => self.local += 1,
+            Verdict::Local | Verdict::ToAll => self.local += 1,
+            Verdict::HandOver(_) | Verdict::HandOverHalf(_) => self.handed_over += 1,
             Verdict::Service(_) => self.served += 1,
             Verdict::Hold => self.held += 1,
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,

@@ -14,8 +14,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::classify::{Class, Flow};
 use crate::family::{Family, Nats};
 use crate::limiter::Limiter;
-use crate::neighbours::{InterfaceLink, Neighbours, Polled};
+use crate::neighbours::{InterfaceLink, Neighbours, Polled, Role};
 use crate::outbox::Outbox;
+use crate::owner::Owners;
 use crate::{Counters, DropReason};
 
 /// Everything that one worker needs to translate packets. Knows no socket, thread, clock or random
@@ -23,6 +24,8 @@ use crate::{Counters, DropReason};
 pub struct Engine {
     pub(crate) policy: Arc<Policy>,
     pub(crate) generation: Generation,
+    pub(crate) share: Share,
+    pub(crate) owners: Owners,
     pub(crate) links: Box<[Link]>,
     /// In their order.
     kernel_addresses: Box<[IpAddr]>,
@@ -50,15 +53,31 @@ pub struct Link {
 }
 
 impl Engine {
-    /// An engine for `policy`, with one link for each of its interfaces, in their order. All that is
-    /// random in it comes from `seed`: the same seed and the same packets give the same answers.
-    ///
-    /// Takes all memory that it will need, and announces the addresses that it owns.
+    /// The engine of the only worker; see [`Engine::for_worker`].
     ///
     /// # Panics
     /// When there are not as many links as interfaces.
     #[must_use]
     pub fn new(
+        policy: Arc<Policy>,
+        generation: Generation,
+        links: &[Link],
+        seed: [u8; 32],
+    ) -> Self {
+        Self::for_worker(Share::ALL, policy, generation, links, seed)
+    }
+
+    /// An engine for `policy`, with one link for each of its interfaces, in their order. All that is
+    /// random in it comes from `seed`: the same seed and the same packets give the same answers.
+    ///
+    /// Takes all memory that it will need, its share of what the limits say, and announces the
+    /// addresses that it owns, if it is the first worker.
+    ///
+    /// # Panics
+    /// When there are not as many links as interfaces.
+    #[must_use]
+    pub fn for_worker(
+        share: Share,
         policy: Arc<Policy>,
         generation: Generation,
         links: &[Link],
@@ -78,13 +97,15 @@ impl Engine {
             .collect();
         let mut engine = Self {
             generation,
+            share,
+            owners: Owners::new(&policy, share.of()),
             links: links.into(),
             kernel_addresses: Box::default(),
             nats: Nats {
-                v6: Nat::new(&policy, Share::ALL, hash.derived()),
-                v4: Nat::new(&policy, Share::ALL, hash),
+                v6: Nat::new(&policy, share, hash.derived()),
+                v4: Nat::new(&policy, share, hash),
             },
-            neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS),
+            neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS).with_role(role(share)),
             random,
             error_limit: Limiter::new(ERRORS_PER_SECOND),
             too_big_limit: Limiter::new(ERRORS_PER_SECOND),
@@ -180,6 +201,11 @@ impl Engine {
             self.counters.sessions_expired += 1;
         }
     }
+}
+
+/// The first worker speaks for all.
+fn role(share: Share) -> Role {
+    if share.worker() == 0 { Role::Speaker } else { Role::Listener }
 }
 
 /// How much of the engine's bounded memory is in use.

@@ -39,6 +39,14 @@ impl Engine {
         let second = match self.second_half(scene, &key) {
             Some(second) => second,
             None => {
+                // Of an owner elsewhere the packet is to be a packet that passed no hop yet.
+                let owner = || self.owners.of_ours(&self.policy, &key);
+                let scene_of_half = Scene { handed: false, ..scene };
+                if let Some(other) = self.other_owner(scene_of_half, owner) {
+                    self.translate(scene, first, flow, packet);
+                    A::give_hop_back(packet.bytes_mut(), flow.place);
+                    return Ok(Verdict::HandOverHalf(other));
+                }
                 let hash = A::nat(&self.nats).sessions.hash(&key);
                 let Flow { flags, ttl, .. } = *flow;
                 let arrival = Arrival { ingress: HAIRPIN_INTERFACE, key, hash, flags, ttl };

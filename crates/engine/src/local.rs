@@ -66,14 +66,14 @@ impl Engine {
         packet: &Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
-        let Scene { now, ingress } = scene;
+        let Scene { now, ingress, .. } = scene;
         let policy = &self.policy;
         let owned = |address: IpAddr| policy.answers_for(ingress, address);
         let outcome = match class {
             Class::Arp => self.neighbours.on_arp(ingress, packet.bytes(), now, owned, outbox),
             _ => self.neighbours.on_ndp(ingress, packet.bytes(), now, owned, outbox),
         };
-        match outcome {
+        let read = match outcome {
             Outcome::Answered | Outcome::Learned => Ok(Verdict::Local),
             Outcome::Conflict(address) => {
                 self.counters.conflicts += 1;
@@ -81,6 +81,12 @@ impl Engine {
                 Ok(Verdict::Local)
             }
             Outcome::Ignored(reason) => Err(reason.into()),
+        };
+        // What this worker has no use for may be for another one.
+        match self.share.of() {
+            1 => read,
+            _ if scene.handed => Ok(Verdict::Local),
+            _ => Ok(Verdict::ToAll),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! view of the world (RFC 1812 §4.3.2, RFC 4443 §2.4), and they go back to the link address that the
 //! packet came from.
 
+use mooring_nat::HAIRPIN_INTERFACE;
 use mooring_packet::Packet;
 use mooring_policy::InterfaceId;
 use mooring_session::Tick;
@@ -80,6 +81,10 @@ impl Engine {
         packet: &Packet<'_>,
         outbox: &mut Outbox,
     ) {
+        // The other half of a hairpin, which another worker has walked, quotes what nobody has sent.
+        if scene.ingress == HAIRPIN_INTERFACE {
+            return;
+        }
         let Some(address) = self.own_address(scene.ingress) else { return };
         if !self.may_complain(scene.now, complaint) {
             return;

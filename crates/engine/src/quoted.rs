@@ -3,7 +3,7 @@
 use mooring_nat::Place;
 use mooring_packet::Packet;
 use mooring_policy::{Hop, InterfaceId};
-use mooring_session::{Direction, NextHopIndex};
+use mooring_session::{Direction, FlowKey, NextHopIndex, SessionRef};
 use mooring_wire::ethernet::HEADER_LEN;
 
 use crate::classify::Flow;
@@ -36,7 +36,13 @@ impl Engine {
         let quote = message.get(ICMP_HEADER_LEN..).ok_or(DropReason::Malformed)?;
         let key = A::key_of_quote(quote).ok_or(DropReason::Malformed)?;
         let sessions = &A::nat(&self.nats).sessions;
-        let found = sessions.find_key(&key).ok_or(DropReason::NoSession)?;
+        let Some(found) = sessions.find_key(&key) else {
+            let owner = || self.owners.of_flow(&self.policy, &key);
+            return match self.other_owner(scene, owner) {
+                Some(other) => Ok(Verdict::HandOver(other)),
+                None => Err(DropReason::NoSession),
+            };
+        };
         let session = sessions.session(found.index);
         if session.ingress(found.direction) != scene.ingress.0 {
             return Err(DropReason::SpoofedSource);
@@ -54,7 +60,10 @@ impl Engine {
         let second = match session.is_hairpin(found.direction) {
             true => {
                 let key = self.key_behind::<A>(found);
-                Some(self.second_half(scene, &key).ok_or(DropReason::NoSession)?)
+                match self.second_half(scene, &key) {
+                    Some(second) => Some(second),
+                    None => return self.error_elsewhere::<A>(scene, (found, &key), flow, packet),
+                }
             }
             false => None,
         };
@@ -70,6 +79,23 @@ impl Engine {
         let hop = self.translate_error::<A>(halves, flow.place, packet.bytes_mut());
         self.counters.translated += 1;
         self.leave(scene.now, hop, packet, outbox)
+    }
+
+    /// An ICMP error whose second half of a hairpin is another worker's, or nobody's.
+    fn error_elsewhere<A: Family>(
+        &mut self,
+        scene: Scene,
+        (first, key): (SessionRef, &FlowKey<A>),
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+    ) -> Result<Verdict, DropReason> {
+        let owner = || self.owners.of_ours(&self.policy, key);
+        let scene = Scene { handed: false, ..scene };
+        let other = self.other_owner(scene, owner).ok_or(DropReason::NoSession)?;
+        let halves = Halves { first, second: None };
+        self.translate_error::<A>(halves, flow.place, packet.bytes_mut());
+        A::give_hop_back(packet.bytes_mut(), flow.place);
+        Ok(Verdict::HandOverHalf(other))
     }
 
     /// Hop 4 for an ICMP error about a packet of one session or two.

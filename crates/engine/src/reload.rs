@@ -13,6 +13,7 @@ use crate::classify::Flow;
 use crate::engine::Hops;
 use crate::family::{Family, Nats};
 use crate::outbox::Outbox;
+use crate::owner::Owners;
 use crate::walk::Scene;
 use crate::{DropReason, Engine, Link, Verdict};
 
@@ -40,6 +41,7 @@ impl Engine {
         let Nats { v4, v6 } = &mut self.nats;
         v4.adopt(&policy);
         v6.adopt(&policy);
+        self.owners = Owners::new(&policy, self.share.of());
         (self.policy, self.generation) = (policy, generation);
     }
 

@@ -41,6 +41,9 @@ impl Engine {
         if back.interface != scene.ingress || self.policy.ownership(source).is_some() {
             return Err(DropReason::SpoofedSource);
         }
+        if let Some(other) = self.other_owner(scene, || 0) {
+            return Ok(Verdict::HandOver(other));
+        }
         packet.truncate(HEADER_LEN + flow.ip_len as usize);
         Ok(Verdict::Service(service))
     }

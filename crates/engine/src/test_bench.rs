@@ -16,7 +16,7 @@ use mooring_session::Tick;
 use mooring_wire::Mac;
 
 use self::frames::{arp_reply, arp_request};
-use crate::{DropReason, Engine, Link, Outbox, Verdict};
+use crate::{DropReason, Engine, Link, Outbox, Share, Verdict};
 
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
@@ -34,7 +34,12 @@ impl Bench {
 
     /// As [`Self::ready`], with another policy.
     pub(crate) fn ready_with(config: &str) -> Self {
-        let mut bench = Self::unresolved(config);
+        Self::ready_as(Share::ALL, config)
+    }
+
+    /// As [`Self::ready_with`], as one of several workers.
+    pub(crate) fn ready_as(share: Share, config: &str) -> Self {
+        let mut bench = Self::unresolved_as(share, config);
         bench.learn(INSIDE, HOST, HOST_MAC);
         bench.learn(INSIDE, OTHER_HOST, OTHER_HOST_MAC);
         bench.learn(OUTSIDE, GATEWAY, GATEWAY_MAC);
@@ -45,11 +50,15 @@ impl Bench {
 
     /// An engine that knows nobody yet; its announcements are over.
     pub(crate) fn unresolved(config: &str) -> Self {
+        Self::unresolved_as(Share::ALL, config)
+    }
+
+    fn unresolved_as(share: Share, config: &str) -> Self {
         let policy = load(config).expect("the policy of the test is valid").policy;
         let mtu = |index: usize| policy.interfaces[index].mtu.unwrap_or(1500);
         let links = [Link { mac: OUR_INSIDE, mtu: mtu(0) }, Link { mac: OUR_OUTSIDE, mtu: mtu(1) }];
         let mut bench = Self {
-            engine: Engine::new(Arc::new(policy), Generation(1), &links, [7; 32]),
+            engine: Engine::for_worker(share, Arc::new(policy), Generation(1), &links, [7; 32]),
             outbox: Outbox::new(BufferPool::new(BUFFERS, BUFFERS)),
             now: Tick::ZERO,
             given: 0,
@@ -64,7 +73,7 @@ impl Bench {
     pub(crate) fn learn(&mut self, interface: InterfaceId, address: Ipv4Addr, mac: Mac) {
         let ours = if interface == INSIDE { OUR_INSIDE_IP } else { OUR_OUTSIDE_IP };
         let (verdict, _) = self.send(interface, &arp_request((mac, address), ours));
-        assert_eq!(verdict, Verdict::Local);
+        assert!(matches!(verdict, Verdict::Local | Verdict::ToAll));
         self.sent();
     }
 
@@ -88,6 +97,22 @@ impl Bench {
         offload: Offload,
     ) -> (Verdict, Vec<u8>) {
         self.process(ingress, &[frame.to_vec()], offload).remove(0)
+    }
+
+    /// Gives the engine a frame that another worker handed over.
+    pub(crate) fn send_handed(
+        &mut self,
+        ingress: InterfaceId,
+        half: bool,
+        frame: &[u8],
+    ) -> (Verdict, Vec<u8>) {
+        let mut buffer = frame.to_vec();
+        let mut batch = Batch::new();
+        let packet = Packet::new(&mut buffer, 0, frame.len(), Offload::NONE);
+        batch.push(packet).expect("the batch is empty");
+        let ingress = (ingress, half);
+        let verdicts = self.engine.process_handed(self.now, ingress, &mut batch, &mut self.outbox);
+        (verdicts[0], batch.packets()[0].bytes().to_vec())
     }
 
     /// Gives the engine several frames in one batch.

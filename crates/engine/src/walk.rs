@@ -8,7 +8,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use mooring_nat::{Arrival, Nat};
+use mooring_nat::{Arrival, HAIRPIN_INTERFACE, Nat};
 use mooring_packet::{Batch, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
 use mooring_session::{NextHopIndex, SessionRef, Tick};
@@ -18,13 +18,15 @@ use crate::classify::{Class, Flow, classify};
 use crate::family::Family;
 use crate::hairpin::Halves;
 use crate::outbox::Outbox;
-use crate::{DropReason, Engine, Verdict, Verdicts};
+use crate::{DropReason, Engine, Verdict, Verdicts, WorkerId};
 
 /// Where and when a packet arrived.
 #[derive(Clone, Copy)]
 pub(crate) struct Scene {
     pub(crate) now: Tick,
     pub(crate) ingress: InterfaceId,
+    /// Another worker has named us as the owner.
+    pub(crate) handed: bool,
 }
 
 impl Engine {
@@ -41,8 +43,32 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Verdicts {
         self.classify(ingress, batch);
+        let scene = Scene { now, ingress, handed: false };
+        self.walk(scene, batch, outbox)
+    }
+
+    /// As [`Engine::process`], for packets that another worker handed over to this one: by
+    /// [`Verdict::HandOver`] or [`Verdict::ToAll`], or by [`Verdict::HandOverHalf`], then as `half`.
+    /// They are not handed over again.
+    ///
+    /// # Panics
+    /// When `ingress` is not an interface of the policy.
+    pub fn process_handed(
+        &mut self,
+        now: Tick,
+        (ingress, half): (InterfaceId, bool),
+        batch: &mut Batch<'_>,
+        outbox: &mut Outbox,
+    ) -> Verdicts {
+        self.classify(ingress, batch);
+        let ingress = if half { HAIRPIN_INTERFACE } else { ingress };
+        self.walk(Scene { now, ingress, handed: true }, batch, outbox)
+    }
+
+    /// The hops after classification.
+    #[inline]
+    fn walk(&mut self, scene: Scene, batch: &mut Batch<'_>, outbox: &mut Outbox) -> Verdicts {
         self.prefetch(batch.len());
-        let scene = Scene { now, ingress };
         let mut verdicts = Verdicts::new();
         for (at, packet) in batch.packets_mut().iter_mut().enumerate() {
             let verdict = self.finish(scene, at, packet, outbox);
@@ -230,7 +256,9 @@ impl Engine {
         if source.is_martian() || destination.is_martian() {
             return Err(DropReason::Martian);
         }
-        if let Some(verdict) = self.local(scene, flow, packet) {
+        if scene.ingress != HAIRPIN_INTERFACE
+            && let Some(verdict) = self.local(scene, flow, packet)
+        {
             return verdict;
         }
         if source.stays_on_link() || destination.stays_on_link() {
@@ -240,12 +268,26 @@ impl Engine {
         if self.is_the_kernels(to) && self.policy.ownership(to).is_none() {
             return Err(DropReason::KernelAddress);
         }
+        if let Some(other) =
+            self.other_owner(scene, || self.owners.of_flow(&self.policy, &flow.key))
+        {
+            return Ok(Verdict::HandOver(other));
+        }
         let Flow { key, hash, flags, ttl, .. } = *flow;
         let arrival = Arrival { ingress: scene.ingress, key, hash, flags, ttl };
         match self.admit(scene.now, &arrival) {
             Ok(found) => self.forward(scene, found, flow, packet, outbox),
             Err(reason) => Err(self.refused(scene, reason, flow, packet, outbox)),
         }
+    }
+
+    /// The worker that a packet without a session belongs to, if it is not this one.
+    pub(crate) fn other_owner(&self, scene: Scene, owner: impl FnOnce() -> u8) -> Option<WorkerId> {
+        if self.share.of() == 1 || scene.handed {
+            return None;
+        }
+        let owner = owner();
+        (owner != self.share.worker()).then_some(WorkerId(owner))
     }
 
     /// The session of a packet that found none.

@@ -68,9 +68,7 @@ impl Verdicts {
             Fate::Verdict(Verdict::Tx(egress)) => row["egress"] = self.name(egress).into(),
             Fate::Verdict(Verdict::Drop(reason)) => row["reason"] = reason.name().into(),
             Fate::Truncated => row["reason"] = TRUNCATED.into(),
-            Fate::Verdict(
-                Verdict::Local | Verdict::Service(_) | Verdict::Hold | Verdict::Cut,
-            ) => {}
+            Fate::Verdict(_) => {}
         }
         row
     }
@@ -122,8 +120,9 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
 fn word(fate: Fate) -> &'static str {
     match fate {
         Fate::Verdict(Verdict::Tx(_)) => "tx",
-        Fate::Verdict(Verdict::Local) => "local",
+        Fate::Verdict(Verdict::Local | Verdict::ToAll) => "local",
         Fate::Verdict(Verdict::Service(_)) => "service",
+        Fate::Verdict(Verdict::HandOver(_) | Verdict::HandOverHalf(_)) => "hand_over",
         Fate::Verdict(Verdict::Hold) => "hold",
         Fate::Verdict(Verdict::Cut) => "cut",
         Fate::Verdict(Verdict::Drop(_)) | Fate::Truncated => "drop",

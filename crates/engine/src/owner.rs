@@ -1,0 +1,151 @@
+//! Which worker a packet belongs to: a pure function of its addresses and ports and of the policy, so
+//! that every worker says the same, of both directions of every session.
+//!
+//! Asked only for packets without a session: whoever has the session is the owner.
+//!
+//! - To an address of ours: a port that rules claim, and all of a `static` address, belongs to the
+//!   worker of the host inside; a port of a pool to the worker that leases it; without ports, to
+//!   hash(remote, protocol).
+//! - To an address of ours from inside (the first half of a hairpin): the worker of the sender. Its
+//!   second half is a packet to an address of ours.
+//! - Else: the worker of the source, hash(source), so that all of a host's mappings are together. Where
+//!   a `bypass` rule matches in either direction, that of the lower address, for both directions.
+//! - An ICMP error: as the packet that would answer the quoted one.
+//! - A service: worker 0.
+
+use std::net::IpAddr;
+
+use mooring_nat::share::owner_of_port;
+use mooring_policy::{Action, InterfaceId, Policy, PortForward, Question, StaticMap};
+use mooring_session::{Address, FlowKey};
+use mooring_wire::Protocol;
+
+/// What is needed of a policy to name the owner of a packet.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    of: u8,
+    /// By address, then in the order of the rules.
+    forwards: Box<[PortForward]>,
+    /// By outside prefix; they do not overlap.
+    statics: Box<[StaticMap]>,
+}
+
+impl Owners {
+    /// Of `of` workers, under `policy`.
+    pub(crate) fn new(policy: &Policy, of: u8) -> Self {
+        let actions = || policy.rules.iter().map(|rule| &rule.action);
+        let forwards = actions().filter_map(|action| match action {
+            Action::PortForward(forward) => Some(forward.clone()),
+            _ => None,
+        });
+        let statics = actions().filter_map(|action| match action {
+            Action::Static(map) => Some(*map),
+            _ => None,
+        });
+        let mut forwards: Vec<PortForward> = forwards.collect();
+        let mut statics: Vec<StaticMap> = statics.collect();
+        forwards.sort_by_key(|forward| forward.address);
+        statics.sort_by_key(|map| map.outside.network());
+        Self { of, forwards: forwards.into(), statics: statics.into() }
+    }
+
+    /// The owner of a packet of the flow `key`, as it arrived.
+    pub(crate) fn of_flow<A: Address>(&self, policy: &Policy, key: &FlowKey<A>) -> u8 {
+        let (source, destination) = (key.source.into(), key.destination.into());
+        if policy.ownership(destination).is_some() {
+            let from = policy.route(source).map(|hop| hop.interface);
+            let sides = policy.outside_of(destination);
+            return match from {
+                Some(from) if !sides.is_empty() && !sides.contains(from) => self.of_host(source),
+                _ => self.of_ours(policy, key),
+            };
+        }
+        let passes = |key: &FlowKey<A>| is_bypassed(policy, key);
+        if passes(key) || passes(&key.exchanged()) {
+            return self.of_host(source.min(destination));
+        }
+        self.of_host(source)
+    }
+
+    /// The owner of a packet to an address of ours that comes from its outside, or out of the first
+    /// half of a hairpin.
+    pub(crate) fn of_ours<A: Address>(&self, policy: &Policy, key: &FlowKey<A>) -> u8 {
+        let (protocol, port) = (key.protocol, key.destination_port);
+        let address = key.destination.into();
+        if policy.service(address, protocol, port).is_some() {
+            return 0;
+        }
+        if let Some(inside) = self.claimed(address, protocol, port) {
+            return self.of_host(inside);
+        }
+        match protocol {
+            Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6 => {
+                owner_of_port(port, self.of)
+            }
+            _ => self.pick([words(key.source.into())[0], u64::from(protocol.0)]),
+        }
+    }
+
+    /// The host inside that a rule gives a port of an address of ours to.
+    fn claimed(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<IpAddr> {
+        let first = self.forwards.partition_point(|forward| forward.address < address);
+        let forwards = self.forwards[first..].iter().take_while(|f| f.address == address);
+        let forwarded = forwards
+            .filter(|forward| forward.protocol == protocol)
+            .find_map(|forward| forward.target(port));
+        if let Some((target, _)) = forwarded {
+            return Some(target);
+        }
+        let behind = self.statics.partition_point(|map| map.outside.network() <= address);
+        self.statics[..behind].last()?.inward(address)
+    }
+
+    /// The worker that a host's sessions belong to.
+    fn of_host(&self, host: IpAddr) -> u8 {
+        self.pick(words(host))
+    }
+
+    /// A worker, by a mix that needs no secret: a table of one worker has its own.
+    fn pick(&self, words: [u64; 2]) -> u8 {
+        let mut mixed = words[0].wrapping_mul(MIX) ^ words[1].rotate_left(32);
+        mixed = (mixed ^ (mixed >> 32)).wrapping_mul(MIX);
+        (((mixed >> 32) * u64::from(self.of)) >> 32) as u8
+    }
+}
+
+/// Whether the policy lets a flow pass as it is, whoever begins it.
+fn is_bypassed<A: Address>(policy: &Policy, key: &FlowKey<A>) -> bool {
+    let (source, destination) = (key.source.into(), key.destination.into());
+    let interface = |address| policy.route(address).map(|hop| hop.interface);
+    let (Some(ingress), Some(egress)) = (interface(source), interface(destination)) else {
+        return false;
+    };
+    let question = question(key, ingress, egress);
+    let rule = policy.decide(&question);
+    rule.is_some_and(|rule| policy.rule(rule).action == Action::Bypass)
+}
+
+fn question<A: Address>(key: &FlowKey<A>, ingress: InterfaceId, egress: InterfaceId) -> Question {
+    Question {
+        ingress,
+        egress,
+        source: key.source.into(),
+        destination: key.destination.into(),
+        protocol: key.protocol,
+        source_port: key.source_port,
+        destination_port: key.destination_port,
+    }
+}
+
+fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(address) => address.words(),
+        IpAddr::V6(address) => address.words(),
+    }
+}
+
+/// An odd number whose bits look random: 2^64 divided by the golden ratio.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests;
