@@ -69,6 +69,18 @@ impl Offload {
         self.gso_type != 0
     }
 
+    /// How a super-packet is cut. `None` for an ordinary packet, and for a kind that is not known here.
+    #[inline]
+    #[must_use]
+    pub const fn gso_kind(self) -> Option<GsoKind> {
+        match self.gso_type & !GSO_ECN {
+            1 => Some(GsoKind::TcpV4),
+            4 => Some(GsoKind::TcpV6),
+            5 => Some(GsoKind::UdpL4),
+            _ => None,
+        }
+    }
+
     /// Payload bytes of each segment of a super-packet; 0 for an ordinary packet.
     #[inline]
     #[must_use]
@@ -115,6 +127,9 @@ pub enum GsoKind {
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`
 const NEEDS_CSUM: u8 = 1;
 
+/// `VIRTIO_NET_HDR_GSO_ECN`: the first segment alone carries CWR. A bit beside the kind.
+const GSO_ECN: u8 = 0x80;
+
 #[cfg(test)]
 mod tests {
     use zerocopy::{FromBytes, IntoBytes};
@@ -137,6 +152,18 @@ mod tests {
         assert_eq!(Offload::NONE.partial(), None);
         assert!(!Offload::NONE.is_gso());
         assert_eq!(Offload { gso_size: 9, ..Offload::NONE }.gso_size(), 0);
+    }
+
+    #[test]
+    fn the_kind_is_told_beside_the_bit_for_ecn() {
+        for kind in [GsoKind::TcpV4, GsoKind::TcpV6, GsoKind::UdpL4] {
+            let mut offload = Offload::partial_checksum(34, 16).with_gso(kind, 1448, 66);
+            assert_eq!(offload.gso_kind(), Some(kind));
+            offload.gso_type |= 0x80;
+            assert_eq!(offload.gso_kind(), Some(kind));
+        }
+        assert_eq!(Offload::NONE.gso_kind(), None);
+        assert_eq!(Offload { gso_type: 3, ..Offload::NONE }.gso_kind(), None, "UFO");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 use std::io;
 
-use crate::{Batch, Packet};
+use crate::offload::GsoKind;
+use crate::{Batch, Offload, Packet};
 
 /// The receiving half of a port.
 pub trait Receive {
@@ -62,4 +63,41 @@ pub struct Abilities {
     pub tcp_segmentation: bool,
     /// UDP super-packets (USO) may arrive and leave whole.
     pub udp_segmentation: bool,
+}
+
+impl Abilities {
+    /// Whether a packet with this metadata may leave as it is.
+    #[inline]
+    #[must_use]
+    pub const fn carry(self, offload: Offload) -> bool {
+        let checksum = self.partial_checksum || offload.partial().is_none();
+        checksum
+            && match offload.gso_kind() {
+                Some(GsoKind::TcpV4 | GsoKind::TcpV6) => self.tcp_segmentation,
+                Some(GsoKind::UdpL4) => self.udp_segmentation,
+                None => !offload.is_gso(),
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Abilities;
+    use crate::Offload;
+    use crate::offload::GsoKind;
+
+    #[test]
+    fn what_is_left_to_do_needs_somebody_who_does_it() {
+        let partial = Offload::partial_checksum(34, 16);
+        let tcp = partial.with_gso(GsoKind::TcpV6, 1440, 74);
+        let udp = partial.with_gso(GsoKind::UdpL4, 1200, 42);
+        let none = Abilities::default();
+        let checksum = Abilities { partial_checksum: true, ..none };
+        let both = Abilities { tcp_segmentation: true, ..checksum };
+        let carried = |able: Abilities| [Offload::NONE, partial, tcp, udp].map(|o| able.carry(o));
+        assert_eq!(carried(none), [true, false, false, false]);
+        assert_eq!(carried(checksum), [true, true, false, false]);
+        assert_eq!(carried(both), [true, true, true, false]);
+        assert_eq!(carried(Abilities { udp_segmentation: true, ..both }), [true; 4]);
+    }
 }

@@ -329,6 +329,14 @@ impl Header {
         self.flags_and_offset.set(more | offset >> 3 & OFFSET_MASK);
     }
 
+    /// Makes it the header of the segment `number` (from 0) of a packet that a sender left to be cut:
+    /// `total_len` bytes with the header, identifications counting up. Not the checksum.
+    #[inline]
+    pub fn become_segment(&mut self, total_len: u16, number: u16) {
+        self.total_len.set(total_len);
+        self.identification.set(self.identification.get().wrapping_add(number));
+    }
+
     /// Takes one from the hops that are left, down to 0, and says what the header's sum changed by.
     #[inline]
     pub fn decrement_ttl(&mut self) -> Delta {

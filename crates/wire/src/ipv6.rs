@@ -280,6 +280,12 @@ impl Header {
         self.destination = address.octets();
     }
 
+    /// Writes the number of bytes that follow the fixed header, as when the packet is cut.
+    #[inline]
+    pub fn set_payload_len(&mut self, len: u16) {
+        self.payload_len.set(len);
+    }
+
     /// Takes one from the hops that are left, down to 0.
     #[inline]
     pub fn decrement_hop_limit(&mut self) {

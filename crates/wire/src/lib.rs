@@ -13,6 +13,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod crc32c;
 pub mod error;
 pub mod ethernet;
 pub mod icmpv4;

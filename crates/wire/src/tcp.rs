@@ -118,7 +118,7 @@ impl<B: SplitByteSlice> Tcp<B> {
     }
 }
 
-/// Setters of ports leave the checksum alone.
+/// Setters leave the checksum alone.
 impl<B: SplitByteSliceMut> Tcp<B> {
     /// Writes the port of the sender.
     #[inline]
@@ -130,6 +130,18 @@ impl<B: SplitByteSliceMut> Tcp<B> {
     #[inline]
     pub fn set_destination_port(&mut self, port: u16) {
         self.header.destination_port.set(port);
+    }
+
+    /// Writes the number of the first byte.
+    #[inline]
+    pub fn set_sequence(&mut self, sequence: u32) {
+        self.header.sequence.set(sequence);
+    }
+
+    /// Writes the control bits.
+    #[inline]
+    pub fn set_flags(&mut self, flags: Flags) {
+        self.header.flags = flags;
     }
 
     /// Writes the checksum.
@@ -186,6 +198,13 @@ impl Flags {
     #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The bits that are not in `other`.
+    #[inline]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether any bit of `other` is set.
