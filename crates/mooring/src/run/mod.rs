@@ -9,6 +9,7 @@ pub mod control_socket;
 pub mod desk;
 pub mod kernel_watch;
 pub mod observers;
+pub mod services;
 pub mod worker;
 
 use std::io;

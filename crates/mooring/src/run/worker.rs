@@ -19,6 +19,7 @@ use mooring_policy::InterfaceId;
 use mooring_session::Tick;
 
 use super::clock::Clock;
+use super::services::Services;
 
 /// What others may tell a worker.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub struct Ports<R, T> {
 pub struct Worker<R, T> {
     engine: Engine,
     ports: Ports<R, T>,
+    services: Services,
     outbox: Outbox,
     commands: Receiver<Command>,
     clock: Clock,
@@ -70,6 +72,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             poll.registry().register(&mut SourceFd(&fd), Token(at), Interest::READABLE)?;
         }
         let waker = Waker::new(poll.registry(), WAKER)?;
+        let services = Services::of(&engine)?;
         let outbox = Outbox::new(BufferPool::new(SMALL_BUFFERS, LARGE_BUFFERS));
         let events = Events::with_capacity(ports.rx.len() + 1);
         let heartbeat = Heartbeat::default();
@@ -78,6 +81,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             Self {
                 engine,
                 ports,
+                services,
                 outbox,
                 commands,
                 clock,
@@ -133,6 +137,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     fn age(&mut self, now: Tick) -> bool {
         let paused = now.since(self.aged) > PAUSE_MILLIS;
         self.aged = now;
+        self.services.poll(now, &mut self.engine, &mut self.outbox);
         loop {
             let more = self.engine.poll(now, &mut self.outbox);
             self.flush();
@@ -163,6 +168,10 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             let leaving = verdicts.filter(|(_, verdict)| **verdict == Verdict::Tx(egress));
             let sent = tx.transmit(leaving.map(|(packet, _)| packet));
             self.engine.counters.transmitted(egress, sent);
+        }
+        for (packet, verdict) in batch.packets().iter().zip(&verdicts) {
+            let packet = (packet, *verdict);
+            self.services.take(now, packet, &mut self.engine, &mut self.outbox);
         }
         drop(batch);
         self.flush();
@@ -212,7 +221,9 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     /// Readiness is edge-triggered: every port was read until it was empty before this is called, so
     /// a packet that came since is an edge that ends the sleep at once.
     fn wait(&mut self, now: Tick) -> io::Result<()> {
-        let due = self.engine.next_deadline().map(|due| Duration::from_millis(due.since(now)));
+        let deadlines = [self.engine.next_deadline(), self.services.next_deadline()];
+        let due =
+            deadlines.into_iter().flatten().min().map(|due| Duration::from_millis(due.since(now)));
         let timeout = due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),

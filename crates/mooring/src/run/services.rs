@@ -1,0 +1,87 @@
+//! Our own services, between the engine and their endpoint: packets for them go in, what they send
+//! comes out. Without a service in the policy nothing is allocated and nothing asked.
+
+use std::io;
+
+use mooring_endpoint as endpoint;
+use mooring_engine::{Engine, Outbox, Verdict};
+use mooring_packet::{Offload, Packet};
+use mooring_policy::ServiceKind;
+use mooring_session::Tick;
+use mooring_wire::ethernet::HEADER_LEN;
+
+/// The services of a worker.
+pub struct Services(Option<Box<endpoint::Endpoint>>);
+
+impl Services {
+    /// Those of the engine's policy.
+    ///
+    /// # Errors
+    /// The operating system's, when it has no random numbers.
+    pub fn of(engine: &Engine) -> io::Result<Self> {
+        let policy = engine.policy().0;
+        if policy.services.is_empty() {
+            return Ok(Self(None));
+        }
+        let services = policy.services.iter().map(|service| endpoint::Service {
+            kind: match service.kind {
+                ServiceKind::Health => endpoint::ServiceKind::Health,
+            },
+            address: service.address,
+            port: service.port,
+        });
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(io::Error::other)?;
+        let config = endpoint::Config {
+            services: services.collect(),
+            seed,
+            capacity: CONNECTIONS,
+            backlog: BACKLOG,
+            mtu: engine.links().iter().map(|link| link.mtu).min().unwrap_or_default(),
+        };
+        Ok(Self(Some(Box::new(endpoint::Endpoint::new(config)))))
+    }
+
+    /// Gives a packet whose verdict is [`Verdict::Service`] to its service, and what that answers to
+    /// the engine.
+    pub fn take(
+        &mut self,
+        now: Tick,
+        (packet, verdict): (&Packet<'_>, Verdict),
+        engine: &mut Engine,
+        outbox: &mut Outbox,
+    ) {
+        let (Verdict::Service(_), Some(endpoint)) = (verdict, &mut self.0) else { return };
+        let Some(ip) = packet.bytes().get(HEADER_LEN..) else { return };
+        endpoint.input(now.as_millis(), ip, packet.offload, &mut |bytes, offload| {
+            send(now, bytes, offload, engine, outbox);
+        });
+    }
+
+    /// Does what time asks of the services.
+    pub fn poll(&mut self, now: Tick, engine: &mut Engine, outbox: &mut Outbox) {
+        let Some(endpoint) = &mut self.0 else { return };
+        endpoint.poll(now.as_millis(), &mut |bytes, offload| {
+            send(now, bytes, offload, engine, outbox);
+        });
+    }
+
+    /// When [`Services::poll`] has something to do, at the earliest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.0.as_ref()?.next_deadline().map(Tick::from_millis)
+    }
+}
+
+/// A service repeats what is lost on its way, so a packet that cannot be sent is only counted.
+fn send(now: Tick, bytes: &[u8], offload: Offload, engine: &mut Engine, outbox: &mut Outbox) {
+    if let Err(reason) = engine.send_ip(now, bytes, offload, outbox) {
+        engine.counters.drops[reason as usize] += 1;
+    }
+}
+
+/// Connections of all services at a time: a load balancer that checks our health has a few.
+const CONNECTIONS: usize = 256;
+
+/// Of these, half-open ones at most.
+const BACKLOG: usize = 64;
