@@ -11,49 +11,95 @@ use thiserror::Error;
 use crate::DesiredState;
 
 /// A configuration file, read whenever it is asked for.
+///
+/// A state that it makes is only a proposal. Whoever puts it to work says so by
+/// [`FileSource::accepted`]: that counts the generation, and keeps the text.
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
     generation: Generation,
+    /// Of the state that was accepted last.
+    text: String,
+    /// Of the state that was made last.
+    proposed: String,
 }
 
 impl FileSource {
     /// The source that reads `path`.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), generation: Generation::default() }
+        Self {
+            path: path.to_owned(),
+            generation: Generation::default(),
+            text: String::new(),
+            proposed: String::new(),
+        }
     }
 
     /// Reads the file and makes the next state of it, without what the kernel says: an interface
     /// with `addresses = "kernel"` has none. Enough to check a file, not to run it.
     ///
     /// # Errors
-    /// [`LoadError`]; the generation does not change then.
+    /// [`LoadError`].
     pub fn load(&mut self) -> Result<DesiredState, LoadError> {
-        self.compile(load)
+        let text = self.read()?;
+        self.compile(text, load)
     }
 
     /// The same with the addresses and routes of the kernel's devices, where the file asks for them.
     ///
     /// # Errors
-    /// [`LoadError`]; the generation does not change then.
+    /// [`LoadError`].
     pub fn load_with(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
-        self.compile(|text| load_with(text, kernel))
+        let text = self.read()?;
+        self.compile(text, |text| load_with(text, kernel))
+    }
+
+    /// The accepted state as it would be with what the kernel says now. The file is not read: what
+    /// somebody writes into it counts when they ask for it.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn refresh(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
+        self.compile(self.text.clone(), |text| load_with(text, kernel))
+    }
+
+    /// The state that was made last is at work.
+    pub fn accepted(&mut self) {
+        self.generation = self.next();
+        self.text.clone_from(&self.proposed);
+    }
+
+    /// The file that is read.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    const fn next(&self) -> Generation {
+        Generation(self.generation.0 + 1)
+    }
+
+    fn read(&self) -> Result<String, LoadError> {
+        fs::read_to_string(&self.path).map_err(|source| LoadError::Unreadable {
+            file: self.path.display().to_string(),
+            source,
+        })
     }
 
     fn compile(
         &mut self,
+        text: String,
         load: impl FnOnce(&str) -> Result<Loaded, Problems>,
     ) -> Result<DesiredState, LoadError> {
         let file = self.path.display().to_string();
-        let text = fs::read_to_string(&self.path)
-            .map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
         let loaded = load(&text).map_err(|problems| LoadError::Refused { file, problems })?;
-        self.generation.0 += 1;
+        self.proposed = text;
         Ok(DesiredState {
-            generation: self.generation,
+            generation: self.next(),
             policy: Arc::new(loaded.policy),
             settings: loaded.settings,
+            follows_kernel: loaded.follows_kernel,
             warnings: loaded.warnings,
         })
     }
@@ -84,7 +130,7 @@ pub enum LoadError {
 mod tests {
     use std::fs;
 
-    use mooring_policy::Generation;
+    use mooring_policy::{DeviceFacts, Generation, KernelFacts};
 
     use super::{FileSource, LoadError};
 
@@ -92,17 +138,43 @@ mod tests {
         "[[interface]]\nname = \"a\"\ndevice = \"d0\"\naddresses = [\"10.0.0.1/24\"]\n";
 
     #[test]
-    fn a_bad_file_makes_no_state_and_counts_no_generation() {
+    fn a_bad_file_makes_no_state_and_only_accepted_ones_count() {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let path = folder.path().join("mooring.toml");
         let mut source = FileSource::new(&path);
         assert!(matches!(source.load(), Err(LoadError::Unreadable { .. })));
         fs::write(&path, GOOD).expect("the folder is writable");
         assert_eq!(source.load().expect("valid").generation, Generation(1));
+        source.accepted();
         fs::write(&path, GOOD.replace("device", "devise")).expect("the folder is writable");
         let refused = source.load().expect_err("an unknown key").to_string();
         assert!(refused.contains("mooring.toml:3:1: error: unknown key `devise`"), "{refused}");
         fs::write(&path, GOOD).expect("the folder is writable");
         assert_eq!(source.load().expect("valid").generation, Generation(2));
+        assert_eq!(source.load().expect("valid").generation, Generation(2), "nobody took it");
+    }
+
+    #[test]
+    fn another_word_of_the_kernel_does_not_read_the_file_again() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("mooring.toml");
+        fs::write(&path, GOOD.replace("[\"10.0.0.1/24\"]", "\"kernel\"")).expect("writable");
+        let device = |address: &str| DeviceFacts {
+            device: "d0".to_owned(),
+            addresses: vec![address.parse().expect("a prefix")],
+            ..DeviceFacts::default()
+        };
+        let facts = |address| KernelFacts { devices: vec![device(address)] };
+        let mut source = FileSource::new(&path);
+        let first = source.load_with(&facts("192.0.2.9/32")).expect("valid");
+        assert!(first.follows_kernel);
+        source.accepted();
+        fs::write(&path, "nonsense").expect("the folder is writable");
+        let next = source.refresh(&facts("192.0.2.10/32")).expect("the accepted text is valid");
+        assert_eq!(next.generation, Generation(2));
+        assert_eq!(
+            next.policy.interfaces[0].addresses,
+            facts("192.0.2.10/32").devices[0].addresses
+        );
     }
 }

@@ -25,6 +25,8 @@ pub struct DesiredState {
     pub policy: Arc<Policy>,
     /// How the process runs.
     pub settings: Settings,
+    /// Some of the policy is what the kernel says: to be compiled again when that changes.
+    pub follows_kernel: bool,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
 }

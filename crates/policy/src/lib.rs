@@ -42,6 +42,7 @@ pub use service::{Service, ServiceId, ServiceKind};
 pub use settings::Settings;
 pub use side::InterfaceSet;
 
+use model::Model;
 use report::Report;
 
 /// A configuration that holds: everything in it was checked.
@@ -51,6 +52,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// How the process runs.
     pub settings: Settings,
+    /// Some of the policy is what the kernel says: addresses or routes are learned from it.
+    pub follows_kernel: bool,
     /// What is allowed but probably not meant, in the order of the text.
     pub warnings: Vec<Problem>,
 }
@@ -77,10 +80,13 @@ pub fn load_with(text: &str, kernel: &KernelFacts) -> Result<Loaded, Problems> {
 fn compile(text: &str, kernel: Option<&KernelFacts>) -> Result<Loaded, Problems> {
     let mut report = Report::new(text);
     let model = read::read(text, &mut report);
+    let follows_kernel = model.as_ref().is_some_and(Model::follows_kernel);
     let compiled = model.and_then(|model| validate::validate(&model, kernel, &mut report));
     let problems = report.finish();
     match compiled {
-        Some((policy, settings)) => Ok(Loaded { policy, settings, warnings: problems }),
+        Some((policy, settings)) => {
+            Ok(Loaded { policy, settings, follows_kernel, warnings: problems })
+        }
         None => Err(Problems(problems)),
     }
 }

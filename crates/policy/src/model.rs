@@ -31,6 +31,18 @@ pub(crate) struct Model {
     pub(crate) limits: Element<Limits>,
 }
 
+impl Model {
+    /// Whether something is left to what the kernel says.
+    pub(crate) fn follows_kernel(&self) -> bool {
+        let learned =
+            |addresses: &Spanned<Addresses>| matches!(addresses.get_ref(), Addresses::Kernel);
+        self.interfaces.iter().any(|element| element.keys.addresses.as_ref().is_some_and(learned))
+            || self.routes.iter().any(|element| {
+                element.keys.via.as_ref().is_some_and(|via| via.get_ref() == "kernel")
+            })
+    }
+}
+
 /// One table of the text.
 #[derive(Debug, Default)]
 pub(crate) struct Element<T> {
