@@ -31,6 +31,9 @@ pub enum Verb {
     /// Ask the running appliance
     #[command(after_help = "Example: mooring show sessions --json")]
     Show(ShowArgs),
+    /// Say what would happen to a packet and why, or who holds an outside address and port
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Say what would leave if captured packets arrived: no network, no root
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
@@ -63,8 +66,31 @@ pub struct ShowArgs {
     #[arg(long)]
     pub json: bool,
     /// Control socket of the appliance
-    #[arg(long, value_name = "PATH", default_value = "/run/mooring/control.sock")]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL)]
     pub control: PathBuf,
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Explain by a configuration file (TOML); nothing needs to run
+    #[arg(short, long, value_name = "FILE", conflicts_with = "control")]
+    pub config: Option<PathBuf>,
+    /// Ask the appliance behind this control socket [default: /run/mooring/control.sock]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+    /// The interface that the packet comes in by
+    #[arg(long = "in", value_name = "IFACE", required_unless_present = "outside")]
+    pub ingress: Option<String>,
+    /// Tell who holds this outside end, of TCP unless PROTO follows
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "ingress")]
+    pub outside: Option<String>,
+    /// PROTO SRC[:PORT] DST[:PORT], or icmp SRC DST [ID]; IPv6 with a port as [ADDR]:PORT
+    #[arg(value_name = "PACKET")]
+    pub packet: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `replay`.
@@ -115,11 +141,22 @@ fn topics() -> impl clap::builder::TypedValueParser<Value = Topic> {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Topic>())
 }
 
+/// Where `run` listens unless the configuration says otherwise.
+pub const DEFAULT_CONTROL: &str = "/run/mooring/control.sock";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  mooring explain -c configs/minimal.toml --in inside udp 10.0.0.2:5000 192.0.2.2:53
+  mooring explain --in inside icmp 10.0.0.2 192.0.2.2 7
+  mooring explain --outside 203.0.113.10:2000 udp";
+
 const EXAMPLES: &str = "\
 Examples:
   mooring check -c configs/minimal.toml      is the configuration right?
   mooring run -c configs/minimal.toml        translate
   mooring show sessions                      what goes on?
+  mooring explain -c configs/minimal.toml --in inside tcp 10.0.0.2:5000 192.0.2.2:80
+                                             what would happen, and why?
   mooring replay -c configs/minimal.toml --in inside=in.pcap --out-dir out
                                              what would have happened?";
 

@@ -11,7 +11,9 @@
 pub mod check;
 pub mod cli;
 pub mod exit;
+pub mod explain;
 pub mod manual;
+mod offline;
 pub mod panic;
 pub mod replay;
 pub mod run;
@@ -37,6 +39,7 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Show(arguments) => show::show(&arguments),
+        Verb::Explain(arguments) => explain::explain(&arguments),
         Verb::Replay(arguments) => replay::replay(&arguments),
         Verb::Schema => manual::schema(),
         Verb::Completions(arguments) => manual::completions(&arguments),

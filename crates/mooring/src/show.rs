@@ -1,8 +1,9 @@
 //! `mooring show`: asks the running appliance and prints the answer.
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
-use mooring_observe::socket::{self, AskError};
+use mooring_observe::socket::{self, AskError, Question};
 use mooring_observe::table;
 
 use crate::cli::ShowArgs;
@@ -15,8 +16,8 @@ use crate::failed;
 /// # Errors
 /// When no appliance answers, or not to the end, or nothing can be printed.
 pub fn show(arguments: &ShowArgs) -> Result<(), Failure> {
-    let mut answer = socket::ask(&arguments.control, arguments.topic)
-        .map_err(|error| unanswered(arguments, &error))?;
+    let mut answer = socket::ask(&arguments.control, &Question::Show(arguments.topic))
+        .map_err(|error| unanswered(&arguments.control, &error))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = match arguments.json {
         true => io::copy(&mut answer, &mut out).map(drop),
@@ -29,8 +30,9 @@ pub fn show(arguments: &ShowArgs) -> Result<(), Failure> {
     }
 }
 
-fn unanswered(arguments: &ShowArgs, error: &AskError) -> Failure {
-    let path = arguments.control.display();
+/// What the user is told who got no answer from `control`.
+pub(crate) fn unanswered(control: &Path, error: &AskError) -> Failure {
+    let path = control.display();
     match error {
         AskError::Unreachable(error) => failed(
             &format!("no appliance answers on `{path}`: {error}"),

@@ -79,13 +79,56 @@ fn a_capture_without_packets_gives_captures_without_packets() {
 #[test]
 fn help_names_every_verb_and_shows_examples() {
     let help = text(&mooring(&["--help"]).stdout);
-    for verb in ["run", "check", "show", "replay", "schema", "completions", "man", "Examples:"] {
+    for verb in
+        ["run", "check", "show", "explain", "replay", "schema", "completions", "man", "Examples:"]
+    {
         assert!(help.contains(verb), "{verb}: {help}");
     }
-    for verb in ["run", "check", "show", "replay", "schema", "completions", "man"] {
+    for verb in ["run", "check", "show", "explain", "replay", "schema", "completions", "man"] {
         let help = text(&mooring(&[verb, "--help"]).stdout);
-        assert!(help.contains("Example:"), "{verb}: {help}");
+        assert!(help.contains("Example"), "{verb}: {help}");
     }
+}
+
+/// Explains by the configuration of the golden case `udp`.
+fn explain(words: &[&str]) -> Output {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cases/udp/config.toml");
+    let config = config.to_str().expect("text");
+    mooring(&[&["explain", "-c", config][..], words].concat())
+}
+
+#[test]
+fn explain_tells_rule_by_rule_what_would_happen() {
+    let output = explain(&["--in", "inside", "udp", "10.0.0.2:5000", "198.51.100.7:53"]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for expected in ["rule         `egress` matches", "next hop     192.0.2.2 on `outside`"] {
+        assert!(told.contains(expected), "{told}");
+    }
+    let output =
+        explain(&["--json", "--in", "outside", "tcp", "198.51.100.7:5000", "203.0.113.10:80"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&told["verdict"], &told["reason"]), (&"dropped".into(), &"no_session".into()));
+    let output = explain(&["--outside", "203.0.113.10:80"]);
+    assert!(text(&output.stdout).contains("pool `egress`"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_question_that_makes_no_sense_is_refused_with_2() {
+    for (words, what) in [
+        (&["--in", "inside"][..], "PROTO"),
+        (&["--in", "elsewhere", "udp", "10.0.0.2:1", "192.0.2.2:2"], "inside, outside"),
+        (&["--in", "inside", "udp", "10.0.0.2:1", "[2001:db8::1]:2"], "family"),
+        (&["--outside", "nowhere"], "nowhere"),
+        (&[], "--in"),
+    ] {
+        let output = explain(words);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(what), "{said}");
+    }
+    let unheard = mooring(&["explain", "--control", "absent.sock", "--outside", "192.0.2.1:1"]);
+    assert_eq!(unheard.status.code(), Some(1));
 }
 
 #[test]

@@ -7,9 +7,12 @@
 //! [`table`] the same for human eyes, [`socket`] how `show` reaches the appliance. A list is asked for,
 //! written and read in pages and rows: nobody holds all of it.
 //!
+//! [`explain`] says what would happen to a packet.
+//!
 //! [`metrics`] and [`health`] are what monitors and probes read, by the [`http_server`].
 #![forbid(unsafe_code)]
 
+pub mod explain;
 pub mod health;
 pub mod http_server;
 pub mod metrics;

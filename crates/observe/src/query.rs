@@ -1,10 +1,13 @@
 //! Questions to a worker and its answers. The worker looks at its channel once per loop and answers
 //! at most a page of records, so a question never holds up packets for long.
 
+use mooring_engine::explain::Explanation;
 use mooring_engine::neighbours::EntryView;
 use mooring_engine::view::{MappingView, PAGE, SessionView};
 use mooring_engine::{Counters, Engine, Occupancy};
 use mooring_session::Tick;
+
+use crate::explain::Resolved;
 
 /// What is asked of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub enum Query {
     Page(List, u32),
     /// All counters.
     Counters,
+    /// What would happen to a packet, or who holds an outside end.
+    Explain(Resolved),
 }
 
 /// What a worker has more of than it can tell at once.
@@ -33,6 +38,8 @@ pub enum Answer {
     Page(Page),
     /// Counters, and how full the tables are.
     Counters(Box<Counters>, Occupancy),
+    /// An explanation.
+    Explained(Box<Explanation>),
 }
 
 /// Those of [`PAGE`] records of a list that are in use.
@@ -61,6 +68,7 @@ pub fn answer(engine: &Engine, now: Tick, query: Query) -> Answer {
     match query {
         Query::Page(list, start) => Answer::Page(page(engine, now, list, start)),
         Query::Counters => Answer::Counters(Box::new(engine.counters.clone()), engine.occupancy()),
+        Query::Explain(asked) => Answer::Explained(Box::new(asked.answer(engine))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How `show` reaches the appliance: a Unix socket, one line asked, one line answered.
 //!
-//! The question is the topic's name. The answer is one JSON value and a line feed, written and read
+//! The question is the topic's name, or `explain` and what is to be explained. The answer is one JSON value and a line feed, written and read
 //! as it comes to be: neither side holds all of a long one. Where there is no answer it is
 //! `{"error": "..."}`. An answer that goes wrong after it has begun just ends: whoever has not seen
 //! the line feed knows.
@@ -14,8 +14,19 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::explain::Explain;
+
 pub use self::client::{AskError, Incoming, ask};
 pub use self::server::{Reply, Unanswered, serve};
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Show this.
+    Show(Topic),
+    /// Explain this.
+    Explain(Explain),
+}
 
 /// What `show` can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +74,26 @@ impl Topic {
     }
 }
 
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Show(topic) => topic.fmt(f),
+            Self::Explain(question) => write!(f, "{EXPLAIN}{question}"),
+        }
+    }
+}
+
+impl FromStr for Question {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, Self::Err> {
+        match line.strip_prefix(EXPLAIN) {
+            Some(question) => question.parse().map(Self::Explain),
+            None => line.parse().map(Self::Show),
+        }
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -77,6 +108,9 @@ impl FromStr for Topic {
         topic.ok_or_else(|| format!("there is nothing called `{name}` to show"))
     }
 }
+
+/// How a question begins that is not a topic.
+const EXPLAIN: &str = "explain ";
 
 /// How long either side waits for the other's next word.
 const PATIENCE: Duration = Duration::from_secs(10);

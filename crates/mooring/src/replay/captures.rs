@@ -7,9 +7,10 @@ use mooring_io::pcap::{self, Captured, Fault, LinkType, Reader};
 use mooring_policy::{InterfaceId, Policy};
 use mooring_wire::ethernet::HEADER_LEN;
 
-use super::playback::{Arrival, own_mac, peer_mac};
+use super::playback::Arrival;
 use crate::exit::{BAD_INPUT, Failure};
 use crate::failed;
+use crate::offline::{own_mac, peer_mac};
 
 /// An argument of `--in`: the packets of this file came in by this interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mooring_engine::{Counters, Engine, Link, Outbox, Verdict};
+use mooring_engine::{Counters, Engine, Outbox, Verdict};
 use mooring_packet::{Batch, BufferPool, HEADROOM, Offload, Packet, Received, Transmitted};
-use mooring_policy::{Generation, InterfaceId, Policy};
+use mooring_policy::{InterfaceId, Policy};
 use mooring_session::Tick;
 use mooring_wire::Mac;
+
+use crate::offline::{self, own_mac, peer_mac};
 
 /// Takes what leaves.
 pub(crate) trait Sink {
@@ -84,21 +86,9 @@ impl<S: Sink> Playback<S> {
         origin: u64,
         sink: S,
     ) -> Self {
-        let links: Vec<Link> = (0u8..)
-            .zip(&policy.interfaces)
-            .map(|(at, interface)| Link {
-                mac: own_mac(InterfaceId(at)),
-                mtu: interface.mtu.unwrap_or(ETHERNET_MTU),
-            })
-            .collect();
-        let peers: Vec<_> = (0u8..)
-            .zip(&links)
-            .map(|(at, _)| (neighbors == Neighbors::Fixed).then(|| peer_mac(InterfaceId(at))))
-            .collect();
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut engine = Engine::new(policy, Generation(1), &links, bytes);
-        engine.go_offline(&peers);
+        let engine = offline::engine(policy, bytes, neighbors == Neighbors::Fixed);
         let outbox = Outbox::new(BufferPool::new(SMALL_BUFFERS, LARGE_BUFFERS));
         Self { engine, outbox, sink, neighbors, origin, last: origin, buffer: vec![0; HEADROOM] }
     }
@@ -191,16 +181,6 @@ impl<S: Sink> Playback<S> {
     }
 }
 
-/// Our address on an interface: 02:00:00:00:00:0n, n from 1.
-pub(crate) fn own_mac(interface: InterfaceId) -> Mac {
-    Mac([0x02, 0, 0, 0, 0, interface.0 + 1])
-}
-
-/// The address of every next hop there: 02:ff:00:00:00:0n.
-pub(crate) fn peer_mac(interface: InterfaceId) -> Mac {
-    Mac([0x02, 0xff, 0, 0, 0, interface.0 + 1])
-}
-
 /// Writes an address over the beginning of `bytes`, or what there is of it.
 fn overwrite(bytes: &mut [u8], mac: Mac) {
     for (to, byte) in bytes.iter_mut().zip(mac.0) {
@@ -218,9 +198,6 @@ fn received(arrival: &Arrival<'_>) -> Received {
 fn transmitted(bytes: usize) -> Transmitted {
     Transmitted { packets: 1, bytes: bytes as u64, refused: 0 }
 }
-
-/// Where no device says another and the configuration is silent.
-const ETHERNET_MTU: u16 = 1500;
 
 const NANOS_PER_TICK: u64 = 1_000_000;
 

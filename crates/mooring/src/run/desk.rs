@@ -13,11 +13,13 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
 use mooring_engine::{Counters, Occupancy};
+use mooring_observe::explain::{self, Explain};
 use mooring_observe::metrics::Scrape;
 use mooring_observe::query::{Answer, List, Query, Records};
 use mooring_observe::report::Report;
-use mooring_observe::socket::{Reply, Topic, Unanswered, serve};
+use mooring_observe::socket::{Question, Reply, Topic, Unanswered, serve};
 use mooring_policy::Policy;
+use serde_json::Value;
 
 use super::worker::Command;
 use crate::VERSION;
@@ -92,7 +94,10 @@ impl Inner {
     fn attend(&self, stream: &UnixStream) {
         if stream.set_nonblocking(false).is_ok() {
             // What the client could be told it was told; nobody else asked.
-            let _ = serve(stream, |topic, reply| self.answer(topic, reply));
+            let _ = serve(stream, |question, reply| match question {
+                Question::Show(topic) => self.answer(topic, reply),
+                Question::Explain(question) => reply.object(&self.explain(&question)?),
+            });
         }
     }
 
@@ -106,6 +111,22 @@ impl Inner {
             Topic::Neighbors => self.pages(List::Neighbours, reply),
             Topic::Sessions => self.pages(List::Sessions, reply),
         }
+    }
+
+    /// The answer of the worker that has the session or the mapping, else of the first.
+    fn explain(&self, question: &Explain) -> Result<Value, Unanswered> {
+        let asked = question.resolve(&self.policy).map_err(Unanswered::Refused)?;
+        let mut first = None;
+        for worker in &self.workers {
+            let Answer::Explained(explanation) = worker.ask(Query::Explain(asked))? else {
+                return Err(misunderstood());
+            };
+            if explain::is_of_the_owner(&explanation) {
+                return Ok(explain::json(&explanation));
+            }
+            first.get_or_insert(explanation);
+        }
+        first.map(|explanation| explain::json(&explanation)).ok_or_else(misunderstood)
     }
 
     fn scrape(&self) -> Result<Scrape, Unanswered> {
@@ -146,7 +167,7 @@ impl Inner {
         let ask = |worker: &WorkerLine| worker.ask_within(Query::Counters, patience);
         let answers = self.workers.iter().map(|worker| match ask(worker)? {
             Answer::Counters(counters, occupancy) => Ok((*counters, occupancy)),
-            Answer::Page(_) => Err(misunderstood()),
+            Answer::Page(_) | Answer::Explained(_) => Err(misunderstood()),
         });
         answers.collect()
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{MAX_LINE, PATIENCE, Topic};
+use super::{MAX_LINE, PATIENCE, Question};
 
 /// An answer that has begun, as bytes of JSON. It ends well only after its line feed: where it is cut
 /// off, reading fails with `UnexpectedEof`.
@@ -36,15 +36,15 @@ pub enum AskError {
 ///
 /// # Errors
 /// [`AskError`], when there is no answer.
-pub fn ask(path: &Path, topic: Topic) -> Result<Incoming, AskError> {
-    Incoming::ask(UnixStream::connect(path).map_err(AskError::Unreachable)?, topic)
+pub fn ask(path: &Path, question: &Question) -> Result<Incoming, AskError> {
+    Incoming::ask(UnixStream::connect(path).map_err(AskError::Unreachable)?, question)
 }
 
 impl Incoming {
-    pub(super) fn ask(mut stream: UnixStream, topic: Topic) -> Result<Self, AskError> {
+    pub(super) fn ask(mut stream: UnixStream, question: &Question) -> Result<Self, AskError> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("{topic}\n").as_bytes()).map_err(plainly)?;
+        stream.write_all(format!("{question}\n").as_bytes()).map_err(plainly)?;
         let mut head = Vec::with_capacity(ERROR.len());
         (&stream).take(ERROR.len() as u64).read_to_end(&mut head).map_err(plainly)?;
         let is_error = head == ERROR;

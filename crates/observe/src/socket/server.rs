@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::{BUFFER, MAX_LINE, PATIENCE, PATIENCE_WITH_READERS, Topic};
+use super::{BUFFER, MAX_LINE, PATIENCE, PATIENCE_WITH_READERS, Question};
 
 /// The answer to one client, on its way: an object, or an array row by row. Holds 64 KB of it, and
 /// whoever writes it waits for whoever reads it.
@@ -99,14 +99,14 @@ pub enum Unanswered {
 /// When the client did not get its whole answer; as far as it can be told, it was.
 pub fn serve(
     stream: &UnixStream,
-    answer: impl FnOnce(Topic, &mut Reply<'_>) -> Result<(), Unanswered>,
+    answer: impl FnOnce(Question, &mut Reply<'_>) -> Result<(), Unanswered>,
 ) -> Result<(), Unanswered> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE_WITH_READERS))?;
     let mut question = String::new();
     BufReader::new(stream.take(MAX_LINE)).read_line(&mut question)?;
     let mut reply = Reply::new(stream);
-    let topic = question.trim().parse().map_err(Unanswered::Refused);
-    let outcome = topic.and_then(|topic| answer(topic, &mut reply));
+    let question = question.trim().parse().map_err(Unanswered::Refused);
+    let outcome = question.and_then(|question| answer(question, &mut reply));
     reply.end(outcome)
 }

@@ -8,18 +8,18 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::{AskError, BUFFER, Incoming, Reply, Topic, Unanswered, serve};
+use super::{AskError, BUFFER, Incoming, Question, Reply, Topic, Unanswered, serve};
 
 /// What the client reads to the end, and how it ends.
 fn exchange(
     topic: Topic,
-    answer: impl FnOnce(Topic, &mut Reply<'_>) -> Result<(), Unanswered> + Send,
+    answer: impl FnOnce(Question, &mut Reply<'_>) -> Result<(), Unanswered> + Send,
 ) -> Result<(String, io::Result<usize>), AskError> {
     let (client, server) = UnixStream::pair().expect("a socket pair");
     thread::scope(|scope| {
         scope.spawn(move || serve(&server, answer));
         let mut text = String::new();
-        let end = Incoming::ask(client, topic)?.read_to_string(&mut text);
+        let end = Incoming::ask(client, &Question::Show(topic))?.read_to_string(&mut text);
         Ok((text, end))
     })
 }
@@ -30,7 +30,7 @@ fn raw(question: &[u8]) -> String {
     client.write_all(question).expect("the pair is open");
     client.shutdown(Shutdown::Write).expect("the pair is open");
     // Whether there is an answer is what the client sees.
-    let _ = serve(&server, |topic, reply| reply.rows([topic.name()]));
+    let _ = serve(&server, |topic, reply| reply.rows([topic.to_string()]));
     drop(server);
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("the answer is text");
@@ -95,7 +95,8 @@ fn the_first_rows_arrive_before_the_last_exist() {
                 reply.rows(["late"])
             })
         });
-        let mut answer = Incoming::ask(client, Topic::Sessions).expect("an answer");
+        let mut answer =
+            Incoming::ask(client, &Question::Show(Topic::Sessions)).expect("an answer");
         let mut text = vec![0; 1_024];
         answer.read_exact(&mut text).expect("the early rows have arrived");
         seen.send(()).expect("the server waits");
@@ -107,7 +108,7 @@ fn the_first_rows_arrive_before_the_last_exist() {
 
 #[test]
 fn an_error_before_the_first_row_is_told() {
-    let refused = |_: Topic, reply: &mut Reply<'_>| {
+    let refused = |_: Question, reply: &mut Reply<'_>| {
         reply.rows([(); 0])?;
         Err(Unanswered::Refused("the \"worker\" is gone".to_owned()))
     };
@@ -135,7 +136,7 @@ fn an_error_after_a_row_cuts_the_answer_off() {
 fn whoever_closes_at_once_gave_no_answer() {
     let (client, server) = UnixStream::pair().expect("a socket pair");
     drop(server);
-    let error = Incoming::ask(client, Topic::Drops).expect_err("nobody is there");
+    let error = Incoming::ask(client, &Question::Show(Topic::Drops)).expect_err("nobody is there");
     assert!(error.to_string().contains("cut off"), "{error}");
 }
 
@@ -144,7 +145,8 @@ fn a_client_that_goes_away_ends_the_work() {
     let (client, server) = UnixStream::pair().expect("a socket pair");
     thread::scope(|scope| {
         let served = scope.spawn(move || serve(&server, |_, reply| reply.rows(0_u64..)));
-        let mut answer = Incoming::ask(client, Topic::Sessions).expect("an answer");
+        let mut answer =
+            Incoming::ask(client, &Question::Show(Topic::Sessions)).expect("an answer");
         answer.read_exact(&mut [0; 64]).expect("it has begun");
         drop(answer);
         let outcome = served.join().expect("it does not panic");
