@@ -133,7 +133,7 @@ impl Ports {
 
     /// Reads the ports of a protocol that is not ICMP. `l4` has at least the bytes of
     /// [`min_l4_len`].
-    #[inline]
+    #[inline(always)]
     fn of(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
         let plain = Self::none(protocol);
         match protocol {

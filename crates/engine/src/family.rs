@@ -104,7 +104,7 @@ impl Family for Ipv4Addr {
         &mut nats.v4
     }
 
-    #[inline]
+    #[inline(always)]
     fn rewrite(
         frame: &mut [u8],
         place: Place,
@@ -204,7 +204,7 @@ impl Family for Ipv6Addr {
         &mut nats.v6
     }
 
-    #[inline]
+    #[inline(always)]
     fn rewrite(
         frame: &mut [u8],
         place: Place,

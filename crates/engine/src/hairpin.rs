@@ -43,7 +43,7 @@ impl Engine {
                 let owner = || self.owners.of_ours(&self.policy, &key);
                 let scene_of_half = Scene { handed: false, ..scene };
                 if let Some(other) = self.other_owner(scene_of_half, owner) {
-                    self.translate(scene, first, flow, packet);
+                    self.translate_rarely(scene, first, flow, packet);
                     A::give_hop_back(packet.bytes_mut(), flow.place);
                     return Ok(Verdict::HandOverHalf(other));
                 }
@@ -73,9 +73,9 @@ impl Engine {
         flow: &Flow<A>,
         packet: &mut Packet<'_>,
     ) -> NextHopIndex {
-        let hop = self.translate(scene, halves.first, flow, packet);
+        let hop = self.translate_rarely(scene, halves.first, flow, packet);
         let Some(second) = halves.second else { return hop };
-        let hop = self.translate(scene, second, flow, packet);
+        let hop = self.translate_rarely(scene, second, flow, packet);
         A::give_hop_back(packet.bytes_mut(), flow.place);
         hop
     }

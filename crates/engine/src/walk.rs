@@ -186,8 +186,11 @@ impl Engine {
     }
 
     /// Hop 4 itself, and the account of it. The packet goes to the next hop that is returned.
-    #[inline]
-    pub(crate) fn translate<A: Family>(
+    ///
+    /// The detours call [`Engine::translate_rarely`]: there is one copy of this, without a call in it,
+    /// in the way of the packets that are many.
+    #[inline(always)]
+    fn translate<A: Family>(
         &mut self,
         scene: Scene,
         found: SessionRef,
@@ -204,6 +207,19 @@ impl Engine {
         sessions.touch(found, scene.now, packet.len(), flow.flags);
         self.counters.translated += 1;
         hop
+    }
+
+    /// As [`Engine::translate`].
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn translate_rarely<A: Family>(
+        &mut self,
+        scene: Scene,
+        found: SessionRef,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+    ) -> NextHopIndex {
+        self.translate(scene, found, flow, packet)
     }
 
     /// Hop 5 for a packet that goes to a next hop: out, or into the queue of those who wait.

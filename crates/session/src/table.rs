@@ -131,7 +131,7 @@ impl<A: Address> SessionTable<A> {
     ///
     /// Segments from outside do not keep alive what is not open, or no longer: else they would hold a
     /// dead session and its port for ever (RFC 4787 REQ-6 and RFC 5382 REQ-5 in kind).
-    #[inline]
+    #[inline(always)]
     pub fn touch(&mut self, found: SessionRef, now: Tick, bytes: usize, flags: Option<Flags>) {
         let at = found.index.at();
         let session = &mut self.hot[at];
