@@ -5,7 +5,7 @@
 //! need root: they do not work in a user namespace.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -104,8 +104,9 @@ impl Frames {
     /// Headers of every layer, quoted ones too, keep addresses at even offsets; so only those are
     /// looked at. Four random bytes would be taken for one of four addresses once in about 10^9.
     #[must_use]
-    pub fn carrying(&self, addresses: &[Ipv4Addr]) -> Vec<&Frame> {
-        self.0.iter().filter(|frame| frame.carries(addresses)).collect()
+    pub fn carrying<A: Copy + Into<IpAddr>>(&self, addresses: &[A]) -> Vec<&Frame> {
+        let addresses: Vec<Vec<u8>> = addresses.iter().copied().map(octets).collect();
+        self.0.iter().filter(|frame| frame.carries(&addresses)).collect()
     }
 
     fn received_by(mut self, own: &[u8]) -> Self {
@@ -135,10 +136,18 @@ impl Frame {
         (self.bytes[12..14] == [0x08, 0x00]).then(|| Ipv4Addr::from(address))
     }
 
-    fn carries(&self, addresses: &[Ipv4Addr]) -> bool {
+    fn carries(&self, addresses: &[Vec<u8>]) -> bool {
         let headers = &self.bytes[..self.bytes.len().min(SNAP)];
-        let mut windows = headers.windows(4).step_by(2);
-        windows.any(|window| addresses.iter().any(|address| window == address.octets()))
+        addresses.iter().any(|address| {
+            headers.windows(address.len()).step_by(2).any(|window| window == address)
+        })
+    }
+}
+
+fn octets(address: impl Into<IpAddr>) -> Vec<u8> {
+    match address.into() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 

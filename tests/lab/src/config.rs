@@ -17,8 +17,28 @@ impl Config {
         Self {
             appliance: "version = 1\n\n[appliance]\nworkers = 1\n".to_owned(),
             network: NETWORK.to_owned(),
-            rules: SOURCE_NAT.to_owned(),
+            rules: format!("{SOURCE_NAT}source = [\"10.0.0.0/8\"]\n"),
         }
+    }
+
+    /// The same for both families, with an IPv6 pool beside it: the configuration of a site.
+    #[must_use]
+    pub fn dual_stack() -> Self {
+        Self {
+            network: DUAL_STACK.to_owned(),
+            rules: format!("{SOURCE_NAT}source = [\"10.0.0.0/8\"]\n\n{SOURCE_NAT_6}"),
+            ..Self::nat44()
+        }
+    }
+
+    /// Lets the kernel say which addresses and routes the outside has.
+    #[must_use]
+    pub fn outside_from_kernel(self) -> Self {
+        self.replace(
+            "addresses = [\"192.0.2.1/24\", \"2001:db8:1::1/64\"]",
+            "addresses = \"kernel\"",
+        )
+        .replace(ROUTES, "")
     }
 
     /// Adds a line below `[appliance]`.
@@ -33,6 +53,14 @@ impl Config {
     #[must_use]
     pub fn first_rule(mut self, rule: &str) -> Self {
         self.rules = format!("[[rule]]\n{rule}\n{}", self.rules);
+        self
+    }
+
+    /// Adds tables to the end, e.g. a `[[pool]]`.
+    #[must_use]
+    pub fn table(mut self, table: &str) -> Self {
+        self.rules.push_str(table);
+        self.rules.push('\n');
         self
     }
 
@@ -84,8 +112,55 @@ name = "egress"
 kind = "source-nat"
 from = "inside"
 to = "outside"
-source = ["10.0.0.0/8"]
 pool = "egress"
+"#;
+const SOURCE_NAT_6: &str = r#"[[rule]]
+name = "egress-v6"
+kind = "source-nat"
+from = "inside"
+to = "outside"
+source = ["fd00:10::/64"]
+pool = "egress-v6"
+"#;
+const ROUTES: &str = r#"[[route]]
+destination = "0.0.0.0/0"
+via = "192.0.2.2"
+interface = "outside"
+
+[[route]]
+destination = "::/0"
+via = "2001:db8:1::2"
+interface = "outside"
+"#;
+const DUAL_STACK: &str = r#"[[interface]]
+name = "inside"
+device = "in0"
+backend = "af_packet"
+addresses = ["10.0.0.1/24", "fd00:10::1/64"]
+
+[[interface]]
+name = "outside"
+device = "out0"
+backend = "af_packet"
+addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
+
+[[route]]
+destination = "0.0.0.0/0"
+via = "192.0.2.2"
+interface = "outside"
+
+[[route]]
+destination = "::/0"
+via = "2001:db8:1::2"
+interface = "outside"
+
+[[pool]]
+name = "egress"
+addresses = ["203.0.113.10/32"]
+
+[[pool]]
+name = "egress-v6"
+addresses = ["2001:db8:2::10/128"]
 "#;
 
 #[cfg(test)]

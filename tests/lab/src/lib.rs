@@ -8,6 +8,8 @@
 //!                               10.0.0.1        192.0.2.1       route 203.0.113.0/24
 //! ```
 //!
+//! [`Site`] is a larger one of both families.
+//!
 //! Everything stands inside a private mount, network and process namespace ([`isolation`]), so
 //! that the kernel takes it all away when the first process ends, however it ends. The appliance
 //! is only known by its command line and its control socket: a lab links no crate of the packet
@@ -24,6 +26,7 @@ pub mod isolation;
 mod namespace;
 pub mod peers;
 mod process;
+mod site;
 mod topology;
 
 pub use appliance::Appliance;
@@ -33,4 +36,5 @@ pub use config::Config;
 pub use isolation::isolated;
 pub use namespace::Namespace;
 pub use process::{Exit, Process};
+pub use site::{Family, Mtus, Site, Variant};
 pub use topology::{KernelAddresses, Lab, Topology, address};

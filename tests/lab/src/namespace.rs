@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -29,7 +30,7 @@ impl Namespace {
     /// # Errors
     /// When the system refuses.
     pub fn create(role: &str) -> Result<Self> {
-        let name = format!("mtest-{}-{role}", std::process::id());
+        let name = format!("mtest-{}-{role}", MADE.fetch_add(1, Ordering::Relaxed));
         run(Command::new("ip").args(["netns", "add", &name]))?;
         let namespace = Self { name };
         namespace.sysctl("net/ipv4/ip_forward", "0")?;
@@ -40,6 +41,21 @@ impl Namespace {
         namespace.sysctl("net/ipv4/ping_group_range", "0 0")?;
         namespace.ip("link set lo up")?;
         Ok(namespace)
+    }
+
+    /// Lets it speak IPv6 on devices made from now on: no waiting for address collisions, no
+    /// addresses of its own accord.
+    ///
+    /// # Errors
+    /// When this kernel has no IPv6.
+    pub fn enable_ipv6(&self) -> Result<()> {
+        for (setting, value) in
+            [("accept_dad", "0"), ("accept_ra", "0"), ("autoconf", "0"), ("disable_ipv6", "0")]
+        {
+            self.sysctl(&format!("net/ipv6/conf/all/{setting}"), value)?;
+            self.sysctl(&format!("net/ipv6/conf/default/{setting}"), value)?;
+        }
+        Ok(())
     }
 
     /// Its name for `ip netns`.
@@ -121,6 +137,20 @@ impl Namespace {
         Ok(socket)
     }
 
+    /// What a program prints, with a limit to its time: for tools that may wait for ever.
+    ///
+    /// # Errors
+    /// When it fails or takes longer; the message holds all it said.
+    pub fn tool(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output =
+            self.command("timeout").arg(TOOL_SECONDS).arg(program).args(arguments).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let command = format!("{program} {}", arguments.join(" "));
+        ensure!(output.status.success(), "{command}: {}:\n{said}{complaint}", output.status);
+        Ok(said)
+    }
+
     /// A listening TCP socket inside.
     ///
     /// # Errors
@@ -140,3 +170,8 @@ fn run(command: &mut Command) -> Result<Output> {
     ensure!(output.status.success(), "{command:?}: {}: {}", output.status, refusal.trim());
     Ok(output)
 }
+
+/// A test may make several labs: their namespaces are told apart by a number.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+/// Many times what any tool of a lab needs.
+const TOOL_SECONDS: &str = "40";

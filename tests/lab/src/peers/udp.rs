@@ -48,6 +48,12 @@ impl UdpEcho {
         self.seen.recv_timeout(LIMIT).context("the UDP server received nothing")
     }
 
+    /// Whether it received a datagram that [`UdpEcho::next_source`] has not told of yet.
+    #[must_use]
+    pub fn has_seen_any(&self) -> bool {
+        self.seen.try_recv().is_ok()
+    }
+
     /// Sends from the server's own address and port.
     ///
     /// # Errors

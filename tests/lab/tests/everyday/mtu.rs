@@ -1,0 +1,71 @@
+//! A link of 1280 bytes on the way: on the appliance's outside, on its inside, and one hop further.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use mooring_lab::peers::{Digest, HttpServer, Noise, UdpEcho, download};
+use mooring_lab::{Appliance, Family, Mtus, Site, Variant};
+
+use crate::{Group, show, unchanged};
+
+/// Each link in turn is the small one.
+pub(crate) fn everywhere(variant: Variant) -> Result<()> {
+    let usual = Mtus::default();
+    let group = Group { configure: unchanged, traffic };
+    for mtus in [
+        Mtus { outside: SMALL, ..usual },
+        Mtus { inside: SMALL, ..usual },
+        Mtus { far: SMALL, ..usual },
+    ] {
+        show(&Site::with_mtus(variant, mtus)?, &group).with_context(|| format!("{mtus:?}"))?;
+    }
+    Ok(())
+}
+
+fn traffic(site: &Site, _appliance: &Appliance) -> Result<()> {
+    for family in &Family::BOTH {
+        let server = SocketAddr::new(family.far, 80);
+        HttpServer::start(&site.far, server)?;
+        let got = download(&site.client, server, MEGABYTES)?;
+        ensure!(got.digest == Digest::of_noise(MEGABYTES), "{server}: not what was sent");
+        upload(site, server)?;
+        large_datagrams(site, family)?;
+    }
+    Ok(())
+}
+
+fn upload(site: &Site, server: SocketAddr) -> Result<()> {
+    let file = format!("{}/upload", mooring_lab::isolation::SCRATCH);
+    let mut noise = vec![0; usize::try_from(MEGABYTES)?];
+    Noise::default().read_exact(&mut noise)?;
+    std::fs::write(&file, noise)?;
+    let url = format!("http://{server}/");
+    let answer = site.client.tool("curl", &["--silent", "--fail", "--upload-file", &file, &url])?;
+    ensure!(answer == Digest::of_noise(MEGABYTES).to_string(), "{server}: the upload differs");
+    Ok(())
+}
+
+/// 4,000 bytes arrive whole and come back whole. The first may be lost where the sender has to
+/// learn the path's MTU from it (RFC 8201 §3: always in IPv6).
+fn large_datagrams(site: &Site, family: &Family) -> Result<()> {
+    let server = SocketAddr::new(family.far, 7000);
+    let _echo = UdpEcho::start(&site.far, server)?;
+    let client = site.client.udp(SocketAddr::new(family.client, 5000))?;
+    client.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut sent = vec![0; 4000];
+    Noise::default().read_exact(&mut sent)?;
+    let mut buffer = vec![0; 1 << 16];
+    for _ in 0..5 {
+        client.send_to(&sent, server)?;
+        if let Ok((length, from)) = client.recv_from(&mut buffer) {
+            ensure!(from == server && buffer[..length] == sent, "another datagram came back");
+            return Ok(());
+        }
+    }
+    bail!("no datagram of 4,000 bytes came back from {server}")
+}
+
+const SMALL: u16 = 1280;
+const MEGABYTES: u64 = 5_000_000;
