@@ -14,6 +14,8 @@ pub enum DropReason {
     Filtered,
     /// A later piece of a packet: this version keeps no memory of the first one.
     FragmentUntranslated,
+    /// It belongs to another worker, whose ring is full.
+    HandOverFull,
     /// An IP option that records or prescribes the route.
     IpOption,
     /// For an address of the kernel beside us: the kernel has it, and answers for itself.
@@ -62,10 +64,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadChecksum,
         Self::Filtered,
         Self::FragmentUntranslated,
+        Self::HandOverFull,
         Self::IpOption,
         Self::KernelAddress,
         Self::Malformed,
@@ -97,6 +100,7 @@ impl DropReason {
             Self::BadChecksum => "bad_checksum",
             Self::Filtered => "filtered",
             Self::FragmentUntranslated => "fragment_untranslated",
+            Self::HandOverFull => "hand_over_full",
             Self::IpOption => "ip_option",
             Self::KernelAddress => "kernel_address",
             Self::Malformed => "malformed",

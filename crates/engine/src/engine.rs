@@ -145,6 +145,11 @@ impl Engine {
         budget == 0
     }
 
+    /// Says what is to be said before the worker ends, which transmits the outbox once more.
+    pub fn farewell(&mut self, now: Tick, outbox: &mut Outbox) {
+        self.neighbours.farewell(now, outbox);
+    }
+
     /// Addresses that the kernel of our devices answers for itself, in place of those told before.
     /// Packets for them are not ours to carry, and no session begins for one. An address that is
     /// ours by the policy stays ours.
