@@ -4,13 +4,14 @@
 //! - [`af_packet`]: packet sockets on a kernel device, super-packets and partial checksums whole.
 //! - [`memory`]: ports made of memory, for tests.
 //! - [`pcap`]: capture files.
+//! - [`seam`]: cuts super-packets and completes checksums for ports that cannot.
 //! - [`link`]: what the kernel says of a device.
 //! - [`routing`]: what it says of addresses and routes.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
 //! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`), and
 //! nowhere else.
-//! This crate parses no packet: it moves bytes and their offload metadata.
+//! This crate moves bytes and their offload metadata; only the seam looks into a packet.
 #![deny(unsafe_code)]
 
 pub mod af_packet;
@@ -20,3 +21,4 @@ pub mod memory;
 mod netlink;
 pub mod pcap;
 pub mod routing;
+pub mod seam;

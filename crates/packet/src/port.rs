@@ -5,6 +5,7 @@
 //! function pointers.
 
 use std::io;
+use std::ops::AddAssign;
 
 use crate::offload::GsoKind;
 use crate::{Batch, Offload, Packet};
@@ -52,6 +53,14 @@ pub struct Transmitted {
     pub bytes: u64,
     /// Packets that the device refused (queue full, link down, too long).
     pub refused: u64,
+}
+
+impl AddAssign for Transmitted {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.refused += other.refused;
+    }
 }
 
 /// What a backend can carry beside ordinary packets.
