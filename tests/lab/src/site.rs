@@ -170,7 +170,7 @@ impl Site {
             _ => {
                 let switch = Namespace::create("switch")?;
                 self.gateway.ip(&format!(
-                    "link add in0 mtu {inside} type veth peer name up netns {}\nlink set in0 up",
+                    "link add in0 mtu {inside} type veth peer name uplink netns {}\nlink set in0 up",
                     switch.name()
                 ))?;
                 switch
@@ -183,7 +183,7 @@ impl Site {
              link set port1 master lan up\nlink set port2 master lan up\n"
         ))?;
         if self.variant != Variant::Tap {
-            switch.ip("link set up master lan up")?;
+            switch.ip("link set uplink master lan up")?;
         }
         Ok(())
     }

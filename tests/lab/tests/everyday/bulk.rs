@@ -60,7 +60,8 @@ fn many_connections(site: &Site, family: &Family) -> Result<()> {
 fn both_ways(site: &Site, family: &Family) -> Result<()> {
     let server = family.server.to_string();
     for mode in [&[][..], &["--reverse"], &["--bidir"], UDP, UDP_REVERSE] {
-        let test = ["--client", &server, "--time", "1", "--json"];
+        let bytes = if mode.contains(&"--udp") { "2M" } else { "100M" };
+        let test = ["--client", &server, "--bytes", bytes, "--json"];
         let said = site.client.tool("iperf3", &[&test[..], mode].concat())?;
         let report: Value = serde_json::from_str(&said).context("iperf3 prints JSON")?;
         let summary = if mode.contains(&"--udp") { "sum" } else { "sum_received" };

@@ -10,11 +10,12 @@ use mooring_lab::{Appliance, Family, Mtus, Site, Variant};
 
 use crate::{Group, show, unchanged};
 
-/// Each link in turn is the small one.
+/// No link is small, then each in turn.
 pub(crate) fn everywhere(variant: Variant) -> Result<()> {
     let usual = Mtus::default();
     let group = Group { configure: unchanged, traffic };
     for mtus in [
+        usual,
         Mtus { outside: SMALL, ..usual },
         Mtus { inside: SMALL, ..usual },
         Mtus { far: SMALL, ..usual },
@@ -32,7 +33,17 @@ fn traffic(site: &Site, _appliance: &Appliance) -> Result<()> {
         ensure!(got.digest == Digest::of_noise(MEGABYTES), "{server}: not what was sent");
         upload(site, server)?;
         large_datagrams(site, family)?;
+        large_pings(site, family)?;
     }
+    Ok(())
+}
+
+/// Fragments of ICMP both ways; the path's MTU is known by now.
+fn large_pings(site: &Site, family: &Family) -> Result<()> {
+    let far = family.far.to_string();
+    let arguments = ["-n", "-c", "3", "-i", "0.05", "-W", "5", "-s", "4000", &far];
+    let said = site.client.tool("ping", &arguments)?;
+    ensure!(said.contains("3 received"), "{said}");
     Ok(())
 }
 
