@@ -2,6 +2,7 @@
 //! asked of the kernel for it.
 //!
 //! - [`af_packet`]: packet sockets on a kernel device, super-packets and partial checksums whole.
+//! - [`tap`]: a TAP device of our own, whose other end is the kernel.
 //! - [`memory`]: ports made of memory, for tests.
 //! - [`pcap`]: capture files.
 //! - [`seam`]: cuts super-packets and completes checksums for ports that cannot.
@@ -9,7 +10,8 @@
 //! - [`routing`]: what it says of addresses and routes.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
-//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`), and
+//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`,
+//! `tap/device.rs`), and
 //! nowhere else.
 //! This crate moves bytes and their offload metadata; only the seam looks into a packet.
 #![deny(unsafe_code)]
@@ -22,3 +24,4 @@ mod netlink;
 pub mod pcap;
 pub mod routing;
 pub mod seam;
+pub mod tap;

@@ -93,6 +93,22 @@ impl Link {
     }
 }
 
+/// Packets that the kernel could not send out of a device since it was made: for a TAP device, what
+/// its reader was too slow for.
+pub(crate) fn transmit_drops(device: u32) -> io::Result<u64> {
+    let socket = NetlinkSocket::open(ROUTE)?;
+    let bodies = socket.dump(libc::RTM_GETLINK, &[0; IFINFOMSG_LEN])?;
+    let body = bodies.iter().find(|body| u32_at(body, 4) == Some(device));
+    let statistics = body
+        .and_then(|body| body.get(IFINFOMSG_LEN..))
+        .and_then(|rest| attributes(rest).find(|(kind, _)| *kind == libc::IFLA_STATS64));
+    let dropped = statistics.and_then(|(_, numbers)| numbers.get(TX_DROPPED..)?.first_chunk());
+    dropped.map(|bytes| u64::from_ne_bytes(*bytes)).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Where `tx_dropped` lies in `struct rtnl_link_stats64` (linux/if_link.h), in bytes.
+const TX_DROPPED: usize = 7 * 8;
+
 /// Whether packets can pass a device (RFC 2863 `ifOperStatus`, the kernel's `IF_OPER_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {

@@ -6,3 +6,4 @@ mod forwarding;
 mod lab;
 mod port;
 mod routing;
+mod tap;

@@ -1,0 +1,173 @@
+//! A port on a TAP device that we make: the kernel is the other end of the wire. Super-packets and
+//! partial checksums pass whole (IFF_VNET_HDR), and each worker has a queue (IFF_MULTI_QUEUE).
+//!
+//! The device lives as long as its queues, so it vanishes with the process, however that ends. The
+//! kernel's end and ours have Ethernet addresses of their own, both made from the name.
+
+mod device;
+mod kernel_side;
+mod queue;
+
+use std::io;
+use std::num::NonZeroU8;
+
+use mooring_packet::Abilities;
+use mooring_wire::Mac;
+use thiserror::Error;
+
+use crate::link::{Link, LinkError};
+
+pub use kernel_side::{Delivered, KernelSide};
+pub use queue::{Receiver, Sender};
+
+/// A device that we have made.
+pub struct Tap {
+    /// The halves of each worker's queue.
+    pub queues: Vec<(Receiver, Sender)>,
+    /// The device, with the Ethernet address of *our* end.
+    pub link: Link,
+    /// What it carries.
+    pub abilities: Abilities,
+    /// The kernel's end; undone when dropped.
+    pub kernel: KernelSide,
+}
+
+/// Makes the TAP device `name` with a queue for each worker, and sets it up. `mtu` is in bytes; `None`
+/// is 1,500.
+///
+/// # Errors
+/// [`OpenError`]; no device is left then.
+pub fn create(name: &str, workers: NonZeroU8, mtu: Option<u16>) -> Result<Tap, OpenError> {
+    if let Ok(there) = Link::list()
+        && there.iter().any(|link| link.name == name)
+    {
+        return Err(OpenError::Exists { device: name.to_owned() });
+    }
+    let failed = |source: io::Error| OpenError::of(name, source);
+    let files: Vec<_> = (0..workers.get())
+        .map(|_| device::open_queue(name))
+        .collect::<io::Result<_>>()
+        .map_err(failed)?;
+    let abilities = device::set_offloads(&files[0]).map_err(failed)?;
+    let found = Link::find(name)?;
+    let kernel = KernelSide::set_up(&found, kernel_mac(name), mtu).map_err(failed)?;
+    let mut link = Link::find(name)?;
+    link.mac = own_mac(name);
+    let queues = files.into_iter().map(|file| queue::halves(file, link.index)).collect();
+    Ok(Tap { queues, link, abilities, kernel })
+}
+
+/// Why a TAP device could not be made.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// There is no node to make devices with.
+    #[error("cannot make the TAP device `{device}`: there is no {}", device::PATH)]
+    NoNode {
+        /// The device's name.
+        device: String,
+    },
+    /// A device of this name is there already.
+    #[error("there is a device `{device}` already")]
+    Exists {
+        /// The device's name.
+        device: String,
+    },
+    /// The process may not make devices.
+    #[error("no permission to make the TAP device `{device}` (CAP_NET_ADMIN)")]
+    NotPermitted {
+        /// The device's name.
+        device: String,
+    },
+    /// The device vanished, or cannot be read.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The kernel refused.
+    #[error("cannot make the TAP device `{device}`: {source}")]
+    Refused {
+        /// The device's name.
+        device: String,
+        /// Its reason.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    fn of(device: &str, source: io::Error) -> Self {
+        let device = device.to_owned();
+        match source.raw_os_error() {
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Self::NoNode { device },
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted { device },
+            Some(libc::EBUSY) => Self::Exists { device },
+            _ => Self::Refused { device, source },
+        }
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoNode { .. } => Some(
+                "load the module `tun`; in a Pod: mount the node's /dev/net/tun (volumes: hostPath \
+                 with type CharDevice) and add NET_ADMIN to \
+                 securityContext.capabilities"
+                    .to_owned(),
+            ),
+            Self::Exists { .. } => Some(
+                "Mooring makes the device itself: choose another name, or `ip link del` the old one"
+                    .to_owned(),
+            ),
+            Self::NotPermitted { .. } => Some(
+                "run as root or with CAP_NET_ADMIN; in a Pod: \
+                 securityContext.capabilities.add: [NET_ADMIN], and a /dev/net/tun that it may open"
+                    .to_owned(),
+            ),
+            Self::Link(error) => error.hint(),
+            Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// The Ethernet address of our end: locally administered, and the same after a restart.
+fn own_mac(name: &str) -> Mac {
+    numbered(name, 1)
+}
+
+/// The Ethernet address of the kernel's end.
+fn kernel_mac(name: &str) -> Mac {
+    numbered(name, 2)
+}
+
+/// FNV-1a of the name, behind the bit of local administration.
+fn numbered(name: &str, end: u8) -> Mac {
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [a, b, c, d] = hash.to_be_bytes();
+    Mac([0x02, a, b, c, d, end])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::{OpenError, kernel_mac, own_mac};
+
+    #[test]
+    fn the_two_ends_have_addresses_of_their_own() {
+        let macs = [own_mac("in0"), kernel_mac("in0"), own_mac("in1"), kernel_mac("in1")];
+        for (at, mac) in macs.iter().enumerate() {
+            assert_eq!(mac.0[0], 0x02, "locally administered, not a group");
+            assert!(!macs[..at].contains(mac));
+        }
+        assert_eq!(own_mac("in0"), own_mac("in0"));
+    }
+
+    #[test]
+    fn a_pod_without_the_node_is_told_what_to_add() {
+        let error = OpenError::of("tap0", io::Error::from_raw_os_error(libc::ENOENT));
+        assert!(error.to_string().contains("/dev/net/tun"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("hostPath")));
+        let error = OpenError::of("tap0", io::Error::from_raw_os_error(libc::EPERM));
+        assert!(error.hint().is_some_and(|hint| hint.contains("NET_ADMIN")));
+    }
+}

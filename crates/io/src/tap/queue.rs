@@ -1,0 +1,106 @@
+//! The two halves of a queue: one system call a frame, the kernel's metadata in front of it.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use mooring_packet::owned::LARGE_BUFFER;
+use mooring_packet::{Batch, HEADROOM, Offload, Packet, Receive, Received, Transmit, Transmitted};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::device::HEADER_LEN;
+use crate::link::transmit_drops;
+
+/// Receives what the kernel sends out of the device.
+pub struct Receiver {
+    queue: Arc<File>,
+    device: u32,
+    /// The metadata of a frame lies in the headroom, right in front of it.
+    slots: Box<[u8]>,
+}
+
+/// Sends into the device: the kernel receives it.
+pub struct Sender {
+    queue: Arc<File>,
+}
+
+pub(super) fn halves(queue: File, device: u32) -> (Receiver, Sender) {
+    let queue = Arc::new(queue);
+    let slots = vec![0; SLOTS * SLOT].into_boxed_slice();
+    (Receiver { queue: Arc::clone(&queue), device, slots }, Sender { queue })
+}
+
+impl Receive for Receiver {
+    fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
+        let mut received = Received::default();
+        let room = batch.room();
+        for slot in self.slots.chunks_exact_mut(SLOT).take(room) {
+            let length = match (&*self.queue).read(&mut slot[HEADROOM - HEADER_LEN..]) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Set down: nothing comes until it is set up again.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
+                Err(error) => return Err(error),
+            };
+            let header = &slot[HEADROOM - HEADER_LEN..HEADROOM];
+            let (Ok(offload), Some(frame)) =
+                (Offload::read_from_bytes(header), length.checked_sub(HEADER_LEN))
+            else {
+                received.truncated += 1;
+                continue;
+            };
+            received.packets += 1;
+            received.bytes += frame as u64;
+            if batch.push(Packet::new(slot, HEADROOM, frame, offload)).is_err() {
+                break;
+            }
+        }
+        Ok(received)
+    }
+
+    /// What the kernel could not queue for us.
+    fn lost(&mut self) -> u64 {
+        transmit_drops(self.device).unwrap_or_default()
+    }
+}
+
+impl AsRawFd for Receiver {
+    fn as_raw_fd(&self) -> RawFd {
+        self.queue.as_raw_fd()
+    }
+}
+
+impl Transmit for Sender {
+    fn transmit<'p, 'b: 'p>(
+        &mut self,
+        packets: impl Iterator<Item = &'p Packet<'b>>,
+    ) -> Transmitted {
+        let mut done = Transmitted::default();
+        for packet in packets {
+            let frame = [IoSlice::new(packet.offload.as_bytes()), IoSlice::new(packet.bytes())];
+            match (&*self.queue).write_vectored(&frame) {
+                // A device takes a whole frame or none.
+                Ok(written) => {
+                    debug_assert_eq!(written, HEADER_LEN + packet.len());
+                    done.packets += 1;
+                    done.bytes += packet.len() as u64;
+                }
+                // Set down, gone, or not what its metadata says.
+                Err(_) => done.refused += 1,
+            }
+        }
+        done
+    }
+}
+
+/// Frames read at a time: enough that a batch pays, few enough that their memory stays warm.
+const SLOTS: usize = 64;
+
+/// Bytes of a slot: an odd multiple of a cache line, so that slots do not share cache sets.
+const SLOT: usize = LARGE_BUFFER;
+
+const _: () = assert!(HEADER_LEN == size_of::<Offload>());
+const _: () =
+    assert!(SLOT >= HEADROOM + 65_535 + 14 && SLOT.is_multiple_of(64) && (SLOT / 64) % 2 == 1);
