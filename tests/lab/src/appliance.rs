@@ -19,6 +19,7 @@ use crate::process::{Exit, Process};
 pub struct Appliance {
     process: Process,
     gateway: Namespace,
+    file: PathBuf,
 }
 
 impl Appliance {
@@ -39,7 +40,7 @@ impl Appliance {
         let mut command = wrapped(gateway, wrapper)?;
         let mut process = Process::spawn("mooring run", command.args(["run", "-c"]).arg(&file))?;
         process.wait_for_line("ready")?;
-        Ok(Self { process, gateway: gateway.clone() })
+        Ok(Self { process, gateway: gateway.clone(), file })
     }
 
     /// Runs `mooring VERB -c FILE` where it is expected to refuse, and returns how it ended.
@@ -86,6 +87,16 @@ impl Appliance {
     pub fn drops(&self, reason: &str) -> Result<u64> {
         let drops = self.show("drops")?;
         drops[reason].as_u64().with_context(|| format!("show drops has no `{reason}`: {drops}"))
+    }
+
+    /// Writes `config` to its file and sends SIGHUP; what it says about it is for the caller to
+    /// wait for.
+    ///
+    /// # Errors
+    /// When it no longer runs.
+    pub fn reload(&self, config: &str) -> Result<()> {
+        fs::write(&self.file, config)?;
+        self.process.signal(Signal::HUP)
     }
 
     /// Whether it still runs.

@@ -37,6 +37,8 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// Its whole length in bytes; above the MTU for a super-packet.
     pub length: usize,
+    /// When it arrived, since an epoch of the machine's.
+    pub at: Duration,
 }
 
 impl Capture {
@@ -109,6 +111,12 @@ impl Frames {
         self.0.iter().filter(|frame| frame.carries(&addresses)).collect()
     }
 
+    /// Takes those that `wanted` picks.
+    #[must_use]
+    pub fn filter(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<&Frame> {
+        self.0.iter().filter(|frame| wanted(&frame.bytes)).collect()
+    }
+
     fn received_by(mut self, own: &[u8]) -> Self {
         self.0.retain(|frame| frame.bytes.get(6..12) != Some(own));
         self
@@ -123,7 +131,9 @@ impl Frames {
             let (record, after) = rest.split_at_checked(16).context("a record header")?;
             let kept = word(&record[8..12]);
             let (bytes, after) = after.split_at_checked(kept).context("a whole record")?;
-            frames.push(Frame { bytes: bytes.to_vec(), length: word(&record[12..16]) });
+            let micros = Duration::from_micros(word(&record[4..8]) as u64);
+            let at = Duration::from_secs(word(&record[..4]) as u64) + micros;
+            frames.push(Frame { bytes: bytes.to_vec(), length: word(&record[12..16]), at });
             rest = after;
         }
         Ok(Self(frames))
@@ -156,7 +166,7 @@ fn word(bytes: &[u8]) -> usize {
     value.try_into().expect("usize holds 32 bits")
 }
 
-fn mac(namespace: &Namespace, device: &str) -> Result<Vec<u8>> {
+pub(crate) fn mac(namespace: &Namespace, device: &str) -> Result<Vec<u8>> {
     let text = namespace.output("cat", &[&format!("/sys/class/net/{device}/address")])?;
     let bytes = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16));
     bytes.collect::<Result<_, _>>().with_context(|| format!("a MAC address: {text}"))
@@ -179,6 +189,7 @@ const PCAP_MAGIC: u32 = 0xa1b2_c3d4;
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use super::{Frame, Frames, PCAP_MAGIC};
 
@@ -186,7 +197,8 @@ mod tests {
         let mut file = PCAP_MAGIC.to_ne_bytes().to_vec();
         file.extend([0; 20]);
         for frame in frames {
-            file.extend([0; 8]);
+            file.extend(7_u32.to_ne_bytes());
+            file.extend(500_000_u32.to_ne_bytes());
             file.extend(u32::try_from(frame.len()).expect("short").to_ne_bytes());
             file.extend(60_000_u32.to_ne_bytes());
             file.extend(*frame);
@@ -197,7 +209,8 @@ mod tests {
     #[test]
     fn frames_come_back_with_their_whole_length() {
         let frames = Frames::parse(&file(&[&[1, 2, 3], &[4]])).expect("a good file");
-        assert_eq!(frames.all()[0], Frame { bytes: vec![1, 2, 3], length: 60_000 });
+        let at = Duration::from_millis(7_500);
+        assert_eq!(frames.all()[0], Frame { bytes: vec![1, 2, 3], length: 60_000, at });
         assert_eq!((frames.all().len(), frames.longest()), (2, 60_000));
     }
 

@@ -15,6 +15,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::capture::mac;
 use crate::clock::LIMIT;
 
 /// A network namespace that `ip netns` knows by name.
@@ -41,6 +42,14 @@ impl Namespace {
         namespace.sysctl("net/ipv4/ping_group_range", "0 0")?;
         namespace.ip("link set lo up")?;
         Ok(namespace)
+    }
+
+    /// The MAC address of a device.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn mac(&self, device: &str) -> Result<Vec<u8>> {
+        mac(self, device)
     }
 
     /// Lets it speak IPv6 on devices made from now on: no waiting for address collisions, no

@@ -207,6 +207,15 @@ impl Family {
     /// Both, IPv4 first.
     pub const BOTH: [Self; 2] = [IPV4, IPV6];
 
+    /// The one that `address` is of.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => IPV4,
+            IpAddr::V6(_) => IPV6,
+        }
+    }
+
     /// `ipv4` or `ipv6`.
     #[must_use]
     pub fn pick<T>(&self, ipv4: T, ipv6: T) -> T {
