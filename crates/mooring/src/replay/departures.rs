@@ -49,9 +49,9 @@ impl Departures {
 impl Sink for Departures {
     type Error = Failure;
 
-    fn leave(&mut self, egress: InterfaceId, timestamp: u64, frame: &[u8]) -> Result<(), Failure> {
+    fn leave(&mut self, egress: InterfaceId, at: u64, frame: &[u8]) -> Result<(), Failure> {
         let (path, writer) = &mut self.files[usize::from(egress.0)];
-        writer.write(timestamp, frame).map_err(|error| unwritten(path, &error))
+        writer.write(at, frame).map_err(|error| unwritten(path, &error))
     }
 }
 

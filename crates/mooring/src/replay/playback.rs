@@ -22,13 +22,8 @@ pub(crate) trait Sink {
     /// What can go wrong.
     type Error;
 
-    /// `frame` leaves by `egress`, `timestamp` nanoseconds after 1970.
-    fn leave(
-        &mut self,
-        egress: InterfaceId,
-        timestamp: u64,
-        frame: &[u8],
-    ) -> Result<(), Self::Error>;
+    /// `frame` leaves by `egress`, `at` nanoseconds after 1970.
+    fn leave(&mut self, egress: InterfaceId, at: u64, frame: &[u8]) -> Result<(), Self::Error>;
 }
 
 /// An engine between captures and a sink.
