@@ -33,7 +33,7 @@ pub struct Frames(Vec<Frame>);
 /// One frame: its beginning, as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// The first bytes, at most 128.
+    /// The first bytes, at most 256.
     pub bytes: Vec<u8>,
     /// Its whole length in bytes; above the MTU for a super-packet.
     pub length: usize,
@@ -147,7 +147,7 @@ impl Frame {
     }
 
     fn carries(&self, addresses: &[Vec<u8>]) -> bool {
-        let headers = &self.bytes[..self.bytes.len().min(SNAP)];
+        let headers = &self.bytes[..self.bytes.len().min(HEADERS)];
         addresses.iter().any(|address| {
             headers.windows(address.len()).step_by(2).any(|window| window == address)
         })
@@ -179,8 +179,10 @@ fn summary(stderr: &str, what: &str) -> Result<usize> {
     number.with_context(|| format!("tcpdump did not say how many were {what}:\n{stderr}"))
 }
 
-/// Bytes kept of each frame: all headers, quoted ones too.
-const SNAP: usize = 128;
+/// Bytes kept of each frame: enough for a report of some groups.
+const SNAP: usize = 256;
+/// Bytes in which all headers end, quoted ones too.
+const HEADERS: usize = 128;
 /// Frames on their way through the kernel when the capture ends.
 const SETTLE: Duration = Duration::from_millis(100);
 const RING_KIB: &str = "65536";
@@ -233,7 +235,7 @@ mod tests {
         for offset in 0..60 {
             let mut bytes = vec![0xff; 64];
             bytes[offset..offset + 4].copy_from_slice(&inside.octets());
-            let frames = Frames(vec![Frame { bytes, length: 64 }]);
+            let frames = Frames(vec![Frame { bytes, length: 64, at: Duration::ZERO }]);
             assert_eq!(frames.carrying(&[inside]).len(), usize::from(offset % 2 == 0));
         }
     }

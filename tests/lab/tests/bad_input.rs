@@ -1,8 +1,12 @@
 //! Bad input and bad surroundings: one clear message, the exit code of the contract, nothing left
 //! behind.
 
-use anyhow::Result;
-use mooring_lab::{Appliance, Config, Exit, Lab, isolated};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use mooring_lab::clock::{LIMIT, wait_for};
+use mooring_lab::{Appliance, Config, Exit, Lab, Site, Variant, isolated, mooring_binary};
 
 #[test]
 fn an_unknown_key_names_its_line() {
@@ -44,6 +48,81 @@ fn a_good_configuration_passes_the_check() {
         let exit = Appliance::refused(&lab.gateway, "check", &Config::nat44(), &[])?;
         assert_eq!(exit.code, Some(0), "{}", exit.stderr);
         assert!(!exit.stderr.contains("error"), "{}", exit.stderr);
+        Ok(())
+    });
+}
+
+/// The library's own list of mistakes, through the binary: the same words, and exit code 2.
+#[test]
+fn every_listed_mistake_is_told_by_the_binary() {
+    isolated("every_listed_mistake_is_told_by_the_binary", || {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/policy/tests/bad");
+        let mut told = 0;
+        for entry in fs::read_dir(&folder)? {
+            let expected_file = entry?.path();
+            if expected_file.extension().is_none_or(|extension| extension != "txt") {
+                continue;
+            }
+            let expected = fs::read_to_string(&expected_file)?;
+            let name = expected_file.with_extension("toml");
+            let name = name.file_name().unwrap_or_default();
+            let output = std::process::Command::new(mooring_binary()?)
+                .args(["check".as_ref(), "-c".as_ref(), name])
+                .current_dir(&folder)
+                .output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(said.trim() == expected.trim(), "{name:?}: {said}");
+            let code = if expected.contains("error:") { 2 } else { 0 };
+            ensure!(output.status.code() == Some(code), "{name:?}: {}", output.status);
+            told += 1;
+        }
+        ensure!(told >= 15, "only {told} files");
+        Ok(())
+    });
+}
+
+/// In a Pod without the device: what to add, in the error itself.
+#[test]
+fn a_missing_tun_device_is_named_with_what_to_add() {
+    isolated("a_missing_tun_device_is_named_with_what_to_add", || {
+        let site = Site::new(Variant::Tap)?;
+        let hidden = ["unshare", "--mount", "sh", "-c", HIDE_TUN, "-"];
+        let exit = Appliance::refused(&site.gateway, "run", &site.config(), &hidden)?;
+        assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+        assert_one_message(&exit, "/dev/net/tun");
+        assert!(exit.stderr.contains("hint:"), "{}", exit.stderr);
+        Ok(())
+    });
+}
+
+/// The tap is ours: it goes with its process, however that ends, and the next start makes it anew.
+#[test]
+fn a_tap_goes_with_its_process() {
+    isolated("a_tap_goes_with_its_process", || {
+        let site = Site::new(Variant::Tap)?;
+        let gone = || {
+            wait_for("the tap to go", LIMIT, || {
+                let links = site.gateway.output("ip", &["-brief", "link"])?;
+                Ok((!links.contains("tap0")).then_some(()))
+            })
+        };
+        site.start(&site.config())?.kill()?;
+        gone()?;
+        site.start(&site.config())?.stop()?;
+        gone()
+    });
+}
+
+/// A device of that name that is somebody else's is left alone.
+#[test]
+fn a_device_of_another_kind_is_no_tap() {
+    isolated("a_device_of_another_kind_is_no_tap", || {
+        let site = Site::new(Variant::Tap)?;
+        site.gateway.ip("link add tap0 type bridge")?;
+        let exit = Appliance::refused(&site.gateway, "run", &site.config(), &[])?;
+        assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+        assert_one_message(&exit, "tap0");
+        ensure!(site.gateway.output("ip", &["-d", "link", "show", "tap0"])?.contains("bridge"));
         Ok(())
     });
 }
@@ -199,3 +278,6 @@ fn assert_nothing_left(lab: &Lab) -> Result<()> {
     assert!(!sockets.contains("mooring"), "{sockets}");
     Ok(())
 }
+
+/// Puts an empty folder over the one of the device, for what follows.
+const HIDE_TUN: &str = "mount -t tmpfs none /dev/net && exec \"$@\"";

@@ -42,7 +42,7 @@ fn a_changed_router_is_followed_by_all_sessions() {
         let mut clients = Vec::new();
         for family in &Family::BOTH {
             let server = SocketAddr::new(family.far, 7000);
-            std::mem::forget(UdpEcho::start(&site.far, server)?);
+            UdpEcho::start(&site.far, server)?;
             for _ in 0..50 {
                 let client = site.client.udp(SocketAddr::new(family.client, 0))?;
                 client.connect(server)?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::clock::LIMIT;
 use crate::namespace::Namespace;
 
-/// A running echo server.
+/// A running echo server; it answers to the end of the lab.
 #[derive(Debug)]
 pub struct UdpEcho {
     socket: UdpSocket,
@@ -32,9 +32,8 @@ impl UdpEcho {
                 // An ICMP error of an earlier answer ends one receive, not the server.
                 let Ok((length, source)) = server.recv_from(&mut buffer) else { continue };
                 let _ = server.send_to(&buffer[..length], source);
-                if sender.send(source).is_err() {
-                    return;
-                }
+                // Nobody may be interested any more.
+                let _ = sender.send(source);
             }
         });
         Ok(Self { socket, seen })
@@ -46,6 +45,14 @@ impl UdpEcho {
     /// When none comes within the limit.
     pub fn next_source(&self) -> Result<SocketAddr> {
         self.seen.recv_timeout(LIMIT).context("the UDP server received nothing")
+    }
+
+    /// Its own address, with the port that the kernel chose where none was given.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.socket.local_addr()?)
     }
 
     /// Whether it received a datagram that [`UdpEcho::next_source`] has not told of yet.
