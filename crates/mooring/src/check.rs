@@ -28,7 +28,15 @@ pub(crate) fn load(
     arguments: &ConfigArgs,
     source: &mut FileSource,
 ) -> Result<DesiredState, Failure> {
-    let state = source.load().map_err(|error| refused(&error))?;
+    take(arguments, source.load())
+}
+
+/// A state that was made; its warnings are printed.
+pub(crate) fn take(
+    arguments: &ConfigArgs,
+    made: Result<DesiredState, LoadError>,
+) -> Result<DesiredState, Failure> {
+    let state = made.map_err(|error| refused(&error))?;
     for warning in &state.warnings {
         say(warning.render(&arguments.config.display().to_string()).trim_end());
     }

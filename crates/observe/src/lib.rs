@@ -12,6 +12,7 @@
 //! [`metrics`] and [`health`] are what monitors and probes read, by the [`http_server`].
 #![forbid(unsafe_code)]
 
+mod date;
 pub mod explain;
 pub mod health;
 pub mod http_server;

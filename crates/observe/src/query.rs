@@ -2,7 +2,7 @@
 //! at most a page of records, so a question never holds up packets for long.
 
 use mooring_engine::explain::Explanation;
-use mooring_engine::neighbours::EntryView;
+use mooring_engine::neighbours::{Conflict, EntryView};
 use mooring_engine::view::{MappingView, PAGE, SessionView};
 use mooring_engine::{Counters, Engine, Occupancy};
 use mooring_session::Tick;
@@ -16,6 +16,8 @@ pub enum Query {
     Page(List, u32),
     /// All counters.
     Counters,
+    /// Who else uses addresses of ours.
+    Conflicts,
     /// What would happen to a packet, or who holds an outside end.
     Explain(Resolved),
 }
@@ -38,6 +40,8 @@ pub enum Answer {
     Page(Page),
     /// Counters, and how full the tables are.
     Counters(Box<Counters>, Occupancy),
+    /// Those of the last minutes.
+    Conflicts(Vec<Conflict>),
     /// An explanation.
     Explained(Box<Explanation>),
 }
@@ -68,6 +72,9 @@ pub fn answer(engine: &Engine, now: Tick, query: Query) -> Answer {
     match query {
         Query::Page(list, start) => Answer::Page(page(engine, now, list, start)),
         Query::Counters => Answer::Counters(Box::new(engine.counters.clone()), engine.occupancy()),
+        Query::Conflicts => {
+            Answer::Conflicts(engine.neighbours().conflicts(now).copied().collect())
+        }
         Query::Explain(asked) => Answer::Explained(Box::new(asked.answer(engine))),
     }
 }

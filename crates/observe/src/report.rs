@@ -1,5 +1,8 @@
 //! The answers as the contract's JSON.
 
+use std::net::IpAddr;
+use std::time::SystemTime;
+
 use mooring_engine::neighbours::EntryView;
 use mooring_engine::view::{MappingView, SessionView};
 use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy, RESERVED};
@@ -7,6 +10,7 @@ use mooring_policy::{Generation, InterfaceId, Policy};
 use mooring_session::Tick;
 use serde_json::{Map, Value, json};
 
+use crate::date;
 use crate::rows::{MappingRow, NeighbourRow, SessionRow};
 
 /// What is known of the appliance without asking a worker; turns answers into JSON.
@@ -27,6 +31,8 @@ pub struct PortInfo {
     pub device: String,
     /// `af_packet`, ...
     pub backend: &'static str,
+    /// "up" where packets can pass, else what the kernel says of its device.
+    pub state: String,
     /// The device's Ethernet address.
     pub mac: String,
     /// Bytes of the longest IP packet.
@@ -88,6 +94,7 @@ impl Report {
                 "name": port.name,
                 "device": port.device,
                 "backend": port.backend,
+                "state": port.state,
                 "mac": port.mac,
                 "mtu": port.mtu,
                 "addresses": port.addresses,
@@ -98,29 +105,36 @@ impl Report {
         rows.collect()
     }
 
-    /// `show addresses`: what this instance holds.
-    #[must_use]
-    pub fn addresses(&self, policy: &Policy) -> Vec<Value> {
-        let rows = policy.addresses().map(|(interface, address)| {
+    /// `show addresses`: what this instance holds, each address in the state that `state_of` names,
+    /// and since when.
+    pub fn addresses<'r>(
+        &'r self,
+        policy: &'r Policy,
+        state_of: impl Fn(InterfaceId, IpAddr) -> (&'static str, Option<SystemTime>) + 'r,
+    ) -> impl Iterator<Item = Value> + 'r {
+        policy.addresses().map(move |(interface, address)| {
+            let (state, since) = state_of(interface, address);
             json!({
                 "address": address.to_string(),
                 "interface": self.name(interface),
                 "network": null,
-                "state": "held",
-                "since": null,
+                "state": state,
+                "since": since.map(date::rfc3339),
                 "route": null,
             })
-        });
-        rows.collect()
+        })
     }
 
     /// `show neighbors`, of one worker.
     pub fn neighbours(
         &self,
+        worker: usize,
         entries: &[EntryView],
         now: Tick,
     ) -> impl Iterator<Item = NeighbourRow<'_>> {
-        entries.iter().map(move |entry| NeighbourRow::new(self.name(entry.interface), entry, now))
+        entries
+            .iter()
+            .map(move |entry| NeighbourRow::new((worker, self.name(entry.interface)), entry, now))
     }
 
     fn name(&self, interface: InterfaceId) -> &str {

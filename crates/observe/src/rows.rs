@@ -86,12 +86,13 @@ pub struct NeighbourRow<'n> {
     held: u16,
     users: u32,
     age_ms: u64,
+    worker: usize,
 }
 
 impl<'n> NeighbourRow<'n> {
-    /// The row of an entry as it was at `now`, on the interface of this name.
+    /// The row of an entry of `worker` as it was at `now`, on the interface of this name.
     #[must_use]
-    pub fn new(interface: &'n str, entry: &EntryView, now: Tick) -> Self {
+    pub fn new((worker, interface): (usize, &'n str), entry: &EntryView, now: Tick) -> Self {
         Self {
             address: entry.address,
             interface,
@@ -100,6 +101,7 @@ impl<'n> NeighbourRow<'n> {
             held: entry.held,
             users: entry.users,
             age_ms: now.since(entry.since),
+            worker,
         }
     }
 }
@@ -202,11 +204,11 @@ mod tests {
             since: Tick::ZERO,
         };
         let expected = r#"{"address":"10.0.0.2","interface":"inside","mac":null,"#.to_owned()
-            + r#""state":"incomplete","held":1,"users":2,"age_ms":0}"#;
-        let row = NeighbourRow::new("inside", &incomplete, Tick::ZERO);
+            + r#""state":"incomplete","held":1,"users":2,"age_ms":0,"worker":3}"#;
+        let row = NeighbourRow::new((3, "inside"), &incomplete, Tick::ZERO);
         assert_eq!(serde_json::to_string(&row).unwrap(), expected);
         let known = EntryView { mac: Some(Mac([2, 0, 0, 0, 0, 0x1f])), ..incomplete };
-        let row = NeighbourRow::new("inside", &known, Tick::ZERO);
+        let row = NeighbourRow::new((3, "inside"), &known, Tick::ZERO);
         assert_eq!(serde_json::to_value(row).unwrap()["mac"], "02:00:00:00:00:1f");
     }
 }

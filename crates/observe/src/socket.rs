@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::explain::Explain;
 
 pub use self::client::{AskError, Incoming, ask};
-pub use self::server::{Reply, Unanswered, serve};
+pub use self::server::{Reply, Unanswered, serve, turn_away};
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //!
 //! The frames reach the kernel's own stack as well: see [`crate::kernel_forwarding`].
 
+mod groups;
 mod receive;
 mod ring;
 mod send;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 use crate::link::{Link, LinkError};
 
+pub use groups::Groups;
 pub use receive::Receiver;
 pub use send::Sender;
 

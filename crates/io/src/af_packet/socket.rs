@@ -22,6 +22,15 @@ pub(super) struct PacketSocket {
     fd: OwnedFd,
 }
 
+/// Frames for others than the device itself and everybody.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Membership {
+    /// Those for a multicast group.
+    Group(Mac),
+    /// Those for every multicast group.
+    All,
+}
+
 impl PacketSocket {
     /// A socket that is bound to nothing yet and so receives nothing.
     pub(super) fn open() -> io::Result<Self> {
@@ -105,14 +114,24 @@ impl PacketSocket {
 
     /// Receives frames of a multicast group until the socket is closed.
     pub(super) fn join(&self, device: u32, group: Mac) -> io::Result<()> {
+        self.change(device, Membership::Group(group), true)
+    }
+
+    /// Joins or leaves. What was joined is left when the socket is closed.
+    pub(super) fn change(&self, device: u32, membership: Membership, join: bool) -> io::Result<()> {
+        let (kind, address) = match membership {
+            Membership::Group(group) => (libc::PACKET_MR_MULTICAST, group),
+            Membership::All => (libc::PACKET_MR_ALLMULTI, Mac::ZERO),
+        };
         let mut request = libc::packet_mreq {
             mr_ifindex: device.cast_signed(),
-            mr_type: libc::PACKET_MR_MULTICAST as libc::c_ushort,
+            mr_type: kind as libc::c_ushort,
             mr_alen: 6,
             mr_address: [0; 8],
         };
-        request.mr_address[..6].copy_from_slice(&group.0);
-        self.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+        request.mr_address[..6].copy_from_slice(&address.0);
+        let option = if join { libc::PACKET_ADD_MEMBERSHIP } else { libc::PACKET_DROP_MEMBERSHIP };
+        self.set(libc::SOL_PACKET, option, &request)
     }
 
     /// Frames lost for want of buffer since the last time this was asked.

@@ -1,6 +1,6 @@
 //! The only place that reads a clock.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use mooring_session::Tick;
 
@@ -8,6 +8,8 @@ use mooring_session::Tick;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
+    /// The same moment, as people call it.
+    date: SystemTime,
 }
 
 impl Clock {
@@ -15,7 +17,7 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), date: SystemTime::now() }
     }
 
     /// The time now.
@@ -28,5 +30,11 @@ impl Clock {
     #[must_use]
     pub fn micros(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// What people call a moment since the start.
+    #[must_use]
+    pub fn date(&self, at: Tick) -> SystemTime {
+        self.date + Duration::from_millis(at.as_millis())
     }
 }

@@ -4,23 +4,28 @@
 //! asked for the next page of a list when the last one is on its way: the desk never has more than
 //! a page for each client, however many sessions there are.
 
+mod shown;
+
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
+use mooring_engine::neighbours::Conflict;
 use mooring_engine::{Counters, Occupancy};
 use mooring_observe::explain::{self, Explain};
 use mooring_observe::metrics::Scrape;
 use mooring_observe::query::{Answer, List, Query, Records};
 use mooring_observe::report::Report;
-use mooring_observe::socket::{Question, Reply, Topic, Unanswered, serve};
-use mooring_policy::Policy;
+use mooring_observe::socket::{Question, Reply, Topic, Unanswered, serve, turn_away};
 use serde_json::Value;
 
+pub use self::shown::{Shown, Since};
+use super::clock::Clock;
 use super::worker::Command;
 use crate::VERSION;
 
@@ -39,8 +44,8 @@ pub struct Desk {
 }
 
 struct Inner {
-    report: Report,
-    policy: Arc<Policy>,
+    shown: ArcSwap<Shown>,
+    clock: Clock,
     workers: Vec<WorkerLine>,
     clients: AtomicUsize,
 }
@@ -48,18 +53,30 @@ struct Inner {
 impl Desk {
     /// A desk for these workers.
     #[must_use]
-    pub fn new(report: Report, policy: Arc<Policy>, workers: Vec<WorkerLine>) -> Self {
-        let clients = AtomicUsize::new(0);
-        Self { inner: Arc::new(Inner { report, policy, workers, clients }) }
+    pub fn new(shown: Shown, clock: Clock, workers: Vec<WorkerLine>) -> Self {
+        let (shown, clients) = (ArcSwap::from_pointee(shown), AtomicUsize::new(0));
+        Self { inner: Arc::new(Inner { shown, clock, workers, clients }) }
     }
 
-    /// Takes every client that waits at `listener`; more than 16 at a time are turned
-    /// away by closing the connection.
+    /// What is shown now.
+    #[must_use]
+    pub fn shown(&self) -> Arc<Shown> {
+        self.inner.shown.load_full()
+    }
+
+    /// Shows this from now on.
+    pub fn show(&self, shown: Shown) {
+        self.inner.shown.store(Arc::new(shown));
+    }
+
+    /// Takes every client that waits at `listener`; more than 16 at a time are told that they are too
+    /// many.
     pub fn accept(&self, listener: &UnixListener) {
         while let Ok((stream, _)) = listener.accept() {
             let inner = Arc::clone(&self.inner);
             if inner.clients.fetch_add(1, Ordering::Relaxed) >= MAX_CLIENTS {
                 inner.clients.fetch_sub(1, Ordering::Relaxed);
+                turn_away(&stream, "too many ask at a time: try again");
                 continue;
             }
             let spawned = thread::Builder::new().name("show".to_owned()).spawn(move || {
@@ -82,11 +99,7 @@ impl Desk {
 
     /// Tells all workers to stop.
     pub fn stop(&self) {
-        for worker in &self.inner.workers {
-            // A worker that has ended needs no telling.
-            let _ = worker.commands.send(Command::Stop);
-            let _ = worker.waker.wake();
-        }
+        self.inner.workers.iter().for_each(|worker| worker.tell(Command::Stop));
     }
 }
 
@@ -102,20 +115,39 @@ impl Inner {
     }
 
     fn answer(&self, topic: Topic, reply: &mut Reply<'_>) -> Result<(), Unanswered> {
+        let Shown { report, .. } = &*self.shown.load_full();
         match topic {
-            Topic::Addresses => reply.rows(self.report.addresses(&self.policy)),
-            Topic::Counters => reply.object(&self.report.counters(&self.counters()?)),
+            Topic::Addresses => self.addresses(reply),
+            Topic::Counters => reply.object(&report.counters(&self.counters()?)),
             Topic::Drops => reply.object(&Report::drops(&self.counters()?)),
-            Topic::Interfaces => reply.rows(self.report.interfaces(&self.counters()?)),
+            Topic::Interfaces => reply.rows(report.interfaces(&self.counters()?)),
             Topic::Mappings => self.pages(List::Mappings, reply),
             Topic::Neighbors => self.pages(List::Neighbours, reply),
             Topic::Sessions => self.pages(List::Sessions, reply),
         }
     }
 
+    /// The addresses that are held, and who else uses them by the word of the first worker.
+    fn addresses(&self, reply: &mut Reply<'_>) -> Result<(), Unanswered> {
+        let Some(speaker) = self.workers.first() else { return Ok(()) };
+        let Answer::Conflicts(conflicts) = speaker.ask(Query::Conflicts)? else {
+            return Err(misunderstood());
+        };
+        let shown = self.shown.load_full();
+        reply.rows(shown.report.addresses(&shown.policy, |interface, address| {
+            let here = |conflict: &&Conflict| {
+                (conflict.interface, conflict.address) == (interface, address)
+            };
+            match conflicts.iter().find(here) {
+                Some(conflict) => ("conflict", Some(self.clock.date(conflict.since))),
+                None => ("held", shown.since.of(interface, address)),
+            }
+        }))
+    }
+
     /// The answer of the worker that has the session or the mapping, else of the first.
     fn explain(&self, question: &Explain) -> Result<Value, Unanswered> {
-        let asked = question.resolve(&self.policy).map_err(Unanswered::Refused)?;
+        let asked = question.resolve(&self.shown.load().policy).map_err(Unanswered::Refused)?;
         let mut first = None;
         for worker in &self.workers {
             let Answer::Explained(explanation) = worker.ask(Query::Explain(asked))? else {
@@ -130,13 +162,14 @@ impl Inner {
     }
 
     fn scrape(&self) -> Result<Scrape, Unanswered> {
-        let pools = self.policy.pools.iter();
+        let Shown { report, policy, .. } = &*self.shown.load_full();
+        let pools = policy.pools.iter();
         let mut scrape = Scrape {
             version: VERSION,
-            generation: self.report.generation.0,
-            interfaces: self.report.interfaces.iter().map(|port| port.name.clone()).collect(),
+            generation: report.generation.0,
+            interfaces: report.interfaces.iter().map(|port| port.name.clone()).collect(),
             pools: pools.map(|pool| (pool.name.clone(), pool.address_count())).collect(),
-            session_limit: self.policy.limits.sessions,
+            session_limit: policy.limits.sessions,
             workers: self.counters_within(SCRAPE_PATIENCE)?,
             neighbours: Vec::new(),
         };
@@ -167,13 +200,14 @@ impl Inner {
         let ask = |worker: &WorkerLine| worker.ask_within(Query::Counters, patience);
         let answers = self.workers.iter().map(|worker| match ask(worker)? {
             Answer::Counters(counters, occupancy) => Ok((*counters, occupancy)),
-            Answer::Page(_) | Answer::Explained(_) => Err(misunderstood()),
+            _ => Err(misunderstood()),
         });
         answers.collect()
     }
 
     /// All records of all workers, a page at a time.
     fn pages(&self, list: List, reply: &mut Reply<'_>) -> Result<(), Unanswered> {
+        let shown = self.shown.load_full();
         for (at, worker) in self.workers.iter().enumerate() {
             let mut start = Some(0);
             while let Some(from) = start {
@@ -184,7 +218,7 @@ impl Inner {
                     Records::Sessions(views) => reply.rows(Report::sessions(at, views))?,
                     Records::Mappings(views) => reply.rows(Report::mappings(at, views))?,
                     Records::Neighbours(views, now) => {
-                        reply.rows(self.report.neighbours(views, *now))?;
+                        reply.rows(shown.report.neighbours(at, views, *now))?;
                     }
                 }
                 start = page.next;
@@ -195,6 +229,13 @@ impl Inner {
 }
 
 impl WorkerLine {
+    /// Tells the worker something and waits for no answer. One that has ended needs no telling, and
+    /// one that cannot take more within a second has ended.
+    pub fn tell(&self, command: Command) {
+        let _ = self.commands.send_timeout(command, Duration::from_secs(1));
+        let _ = self.waker.wake();
+    }
+
     fn ask(&self, query: Query) -> Result<Answer, Unanswered> {
         self.ask_within(query, PATIENCE)
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use mooring_control::DesiredState;
 use mooring_io::kernel_forwarding::{Guard, GuardError, kernel_addresses};
+use mooring_policy::{Action, Backend, Interface};
 use mooring_session::Tick;
 
 use super::desk::WorkerLine;
@@ -20,10 +21,7 @@ use crate::say::say;
 
 /// Keeps the kernel out, and watches it.
 pub struct KernelWatch {
-    devices: Vec<String>,
-    /// Ours to answer for: pools, and the addresses of our interfaces.
-    owned: Vec<IpNet>,
-    allow: bool,
+    terms: Terms,
     guard: Guard,
     /// The kernel's own addresses, as the workers know them.
     addresses: Vec<IpAddr>,
@@ -34,29 +32,53 @@ pub struct KernelWatch {
     in_vain: u32,
 }
 
+/// A guard for a state that is not at work yet.
+pub struct Prepared {
+    terms: Terms,
+    guard: Guard,
+}
+
+/// What is to be kept from the kernel.
+struct Terms {
+    /// Where packets arrive.
+    devices: Vec<String>,
+    /// Ours to answer for: what pools, rules and gateways have, and the addresses of our interfaces
+    /// that are not the kernel's.
+    owned: Vec<IpNet>,
+    allow: bool,
+}
+
 impl KernelWatch {
     /// Looks for the first time.
     ///
     /// # Errors
     /// When the kernel would carry the same packets and cannot be kept from it.
     pub fn start(state: &DesiredState) -> Result<Self, Failure> {
-        let policy = &state.policy;
-        let pools = policy.pools.iter().flat_map(|pool| pool.addresses.iter().copied());
-        let own = policy.interfaces.iter().flat_map(|interface| &interface.addresses);
-        let mut watch = Self {
-            devices: policy.interfaces.iter().map(|i| i.device.clone()).collect(),
-            owned: pools.chain(own.map(|net| net.addr().into())).collect(),
-            allow: state.settings.allow_kernel_forwarding,
-            guard: Guard::NotNeeded,
-            addresses: Vec::new(),
-            workers: Vec::new(),
-            due: Tick::ZERO,
-            in_vain: 0,
-        };
+        let terms = Terms::of(state);
         let refused = |error: GuardError| failed(&error, error.hint());
-        watch.keep_out().map_err(refused)?;
-        watch.addresses = watch.read_addresses().map_err(refused)?;
-        Ok(watch)
+        let guard = terms.keep_out().map_err(refused)?;
+        let addresses = terms.read_addresses().map_err(refused)?;
+        Ok(Self { terms, guard, addresses, workers: Vec::new(), due: Tick::ZERO, in_vain: 0 })
+    }
+
+    /// Keeps the kernel from what another state will own. What the running one owns stays guarded.
+    ///
+    /// # Errors
+    /// When the kernel would carry the same packets and cannot be kept from it.
+    pub fn prepare(&self, next: &DesiredState) -> Result<Prepared, Failure> {
+        let terms = Terms::of(next);
+        let guard = terms.keep_out().map_err(|error| failed(&error, error.hint()))?;
+        Ok(Prepared { terms, guard })
+    }
+
+    /// The state that was prepared for is at work.
+    pub fn adopt(&mut self, prepared: Prepared) {
+        let was_needed = !matches!(self.guard, Guard::NotNeeded);
+        Prepared { terms: self.terms, guard: self.guard } = prepared;
+        if !was_needed {
+            self.say_guard();
+        }
+        self.due = Tick::ZERO;
     }
 
     /// Says what keeps the kernel out, if something has to.
@@ -105,25 +127,14 @@ impl KernelWatch {
     fn look_now(&mut self) -> Result<(), GuardError> {
         // A guard that was taken does not depend on what changes later.
         if matches!(self.guard, Guard::NotNeeded) {
-            self.keep_out()?;
+            self.guard = self.terms.keep_out()?;
             self.say_guard();
         }
-        let addresses = self.read_addresses()?;
+        let addresses = self.terms.read_addresses()?;
         if addresses != self.addresses && self.tell(&addresses) {
             self.addresses = addresses;
         }
         Ok(())
-    }
-
-    /// Makes sure that the kernel stays out.
-    fn keep_out(&mut self) -> Result<(), GuardError> {
-        let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
-        self.guard = Guard::check(&devices, &self.owned, self.allow)?;
-        Ok(())
-    }
-
-    fn read_addresses(&self) -> Result<Vec<IpAddr>, GuardError> {
-        kernel_addresses(&self.owned).map_err(GuardError::Unreadable)
     }
 
     /// Tells the workers; false when one has no room for it now.
@@ -134,6 +145,54 @@ impl KernelWatch {
             let _ = worker.waker.wake();
             told.is_ok()
         })
+    }
+}
+
+impl Terms {
+    fn of(state: &DesiredState) -> Self {
+        let policy = &state.policy;
+        let pools = policy.pools.iter().flat_map(|pool| pool.addresses.iter().copied());
+        let own = policy.interfaces.iter().filter(|interface| !interface.from_kernel);
+        let own = own.flat_map(|interface| &interface.addresses).map(|net| net.addr());
+        let gateways = policy.interfaces.iter().flat_map(|i| i.gateway_addresses.iter().copied());
+        let ruled = policy.rules.iter().filter_map(|rule| match &rule.action {
+            Action::Static(map) => Some(map.outside),
+            Action::PortForward(forward) => Some(forward.address.into()),
+            Action::SourceNat(_) | Action::Bypass | Action::Drop => None,
+        });
+        let mut owned: Vec<IpNet> =
+            pools.chain(ruled).chain(own.chain(gateways).map(IpNet::from)).collect();
+        owned.sort_unstable();
+        owned.dedup();
+        Self {
+            devices: policy
+                .interfaces
+                .iter()
+                .filter(|i| is_shared(i))
+                .map(|i| i.device.clone())
+                .collect(),
+            owned,
+            allow: state.settings.allow_kernel_forwarding,
+        }
+    }
+
+    /// Makes sure that the kernel stays out.
+    fn keep_out(&self) -> Result<Guard, GuardError> {
+        let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
+        Guard::check(&devices, &self.owned, self.allow)
+    }
+
+    fn read_addresses(&self) -> Result<Vec<IpAddr>, GuardError> {
+        kernel_addresses(&self.owned).map_err(GuardError::Unreadable)
+    }
+}
+
+/// Whether the kernel gets what arrives on the interface as well. What arrives from a tap device's
+/// other side is the kernel's own.
+fn is_shared(interface: &Interface) -> bool {
+    match interface.backend {
+        Backend::AfPacket | Backend::AfXdp => true,
+        Backend::Tap | Backend::TunTap => false,
     }
 }
 

@@ -1,23 +1,30 @@
 //! The loop of a worker: receive, walk, transmit; wait when there is nothing to do.
 //!
-//! The worker owns its engine and its ports. Others reach it by a bounded channel only, which it
-//! looks at once per turn.
+//! The worker owns its engine and its ports. Others reach it by a bounded channel, which it looks at
+//! once per turn, and other workers by the rings of their [`exchange`].
+
+mod core;
+pub mod exchange;
 
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use mooring_engine::{Engine, Outbox, Verdict};
+use mooring_engine::{Engine, Link};
 use mooring_observe::health::Heartbeat;
 use mooring_observe::query::{Answer, Query, answer};
-use mooring_packet::{Batch, BufferPool, Receive, Transmit};
-use mooring_policy::InterfaceId;
+use mooring_packet::{Batch, Receive, Transmit};
+use mooring_policy::{Generation, InterfaceId, Policy};
 use mooring_session::Tick;
+use mooring_wire::Mac;
 
+use self::core::Core;
+use self::exchange::{Giving, Taking};
 use super::clock::Clock;
 use super::services::Services;
 
@@ -26,10 +33,35 @@ use super::services::Services;
 pub enum Command {
     /// Answer a question.
     Ask(Query, Sender<Answer>),
+    /// Work by another policy from now on, and say so.
+    Adopt(Adoption, Sender<Groups>),
+    /// The links are these now.
+    Links(Arc<[Link]>),
     /// The kernel's own addresses are these now.
     KernelAddresses(Vec<IpAddr>),
     /// End.
     Stop,
+}
+
+/// A policy to work by. Whoever made it keeps the one before until every worker has answered, so that
+/// no worker takes the time to free it.
+#[derive(Clone, Debug)]
+pub struct Adoption {
+    /// Its interfaces are those of the policy before.
+    pub policy: Arc<Policy>,
+    /// Above that of the policy before.
+    pub generation: Generation,
+    /// One for each interface.
+    pub links: Arc<[Link]>,
+}
+
+/// What a worker listens to by multicast.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// The Ethernet addresses of the groups, each with its interface.
+    pub groups: Vec<(InterfaceId, Mac)>,
+    /// The interfaces on which they are too many to be named.
+    pub all: Vec<InterfaceId>,
 }
 
 /// The two halves of a port, one of each for every interface, in their order.
@@ -42,10 +74,10 @@ pub struct Ports<R, T> {
 
 /// A worker, before it runs.
 pub struct Worker<R, T> {
-    engine: Engine,
-    ports: Ports<R, T>,
-    services: Services,
-    outbox: Outbox,
+    rx: Vec<R>,
+    core: Core<T>,
+    /// What other workers have for this one, if there are any.
+    taking: Option<Taking>,
     commands: Receiver<Command>,
     clock: Clock,
     poll: Poll,
@@ -53,6 +85,19 @@ pub struct Worker<R, T> {
     /// When the engine was last asked what is due.
     aged: Tick,
     heartbeat: Heartbeat,
+}
+
+impl Groups {
+    /// Those of an engine.
+    #[must_use]
+    pub fn of(engine: &Engine) -> Self {
+        let neighbours = engine.neighbours();
+        let interfaces = (0..engine.links().len()).map(|at| InterfaceId(at as u8));
+        Self {
+            groups: neighbours.groups().collect(),
+            all: interfaces.filter(|id| neighbours.needs_all_groups(*id)).collect(),
+        }
+    }
 }
 
 impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
@@ -67,31 +112,29 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         clock: Clock,
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
-        for (at, rx) in ports.rx.iter().enumerate() {
+        let Ports { rx, tx } = ports;
+        for (at, rx) in rx.iter().enumerate() {
             let fd = rx.as_raw_fd();
             poll.registry().register(&mut SourceFd(&fd), Token(at), Interest::READABLE)?;
         }
         let waker = Waker::new(poll.registry(), WAKER)?;
         let services = Services::of(&engine)?;
-        let outbox = Outbox::new(BufferPool::new(SMALL_BUFFERS, LARGE_BUFFERS));
-        let events = Events::with_capacity(ports.rx.len() + 1);
+        let events = Events::with_capacity(rx.len() + 1);
         let heartbeat = Heartbeat::default();
         heartbeat.beat(clock.now());
-        Ok((
-            Self {
-                engine,
-                ports,
-                services,
-                outbox,
-                commands,
-                clock,
-                poll,
-                events,
-                aged: Tick::ZERO,
-                heartbeat,
-            },
-            waker,
-        ))
+        let core = Core::new(engine, services, tx);
+        let aged = Tick::ZERO;
+        let taking = None;
+        let worker = Self { rx, core, taking, commands, clock, poll, events, aged, heartbeat };
+        Ok((worker, waker))
+    }
+
+    /// Makes it one of several, which exchange packets.
+    #[must_use]
+    pub fn among_others(mut self, (giving, taking): (Giving, Taking)) -> Self {
+        self.core.join(giving);
+        self.taking = Some(taking);
+        self
     }
 
     /// What tells others that it still turns.
@@ -100,7 +143,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         self.heartbeat.clone()
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop, or nobody is left who could tell it.
     ///
     /// # Errors
     /// The operating system's, when a port is broken.
@@ -114,6 +157,8 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
                 awake_since = micros;
             }
             if !self.obey(now) {
+                self.core.engine.farewell(now, &mut self.core.outbox);
+                self.core.flush();
                 return Ok(());
             }
             if micros - awake_since > SPIN_MICROS {
@@ -123,13 +168,14 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         }
     }
 
-    /// One turn: what time asks for, then a batch from each port. True when there is more to do.
+    /// One turn: what time asks for, then a batch from each port and from each worker. True when there
+    /// is more to do.
     fn turn(&mut self, now: Tick) -> io::Result<bool> {
         let mut busy = self.age(now);
-        for at in 0..self.ports.rx.len() {
+        for at in 0..self.rx.len() {
             busy |= self.turn_port(now, at)?;
         }
-        Ok(busy)
+        Ok(self.turn_others(now) | busy)
     }
 
     /// Lets the engine do what time asks for; true when there is more. After a pause of the whole
@@ -137,10 +183,11 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     fn age(&mut self, now: Tick) -> bool {
         let paused = now.since(self.aged) > PAUSE_MILLIS;
         self.aged = now;
-        self.services.poll(now, &mut self.engine, &mut self.outbox);
+        let Core { engine, services, outbox, .. } = &mut self.core;
+        services.poll(now, engine, outbox);
         loop {
-            let more = self.engine.poll(now, &mut self.outbox);
-            self.flush();
+            let more = self.core.engine.poll(now, &mut self.core.outbox);
+            self.core.flush();
             if !(more && paused) {
                 return more;
             }
@@ -150,69 +197,67 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     /// The five hops for what waits at one port.
     fn turn_port(&mut self, now: Tick, at: usize) -> io::Result<bool> {
         let ingress = InterfaceId(at as u8);
-        let rx = &mut self.ports.rx[at];
         let mut batch = Batch::new();
-        let received = rx.receive(&mut batch).map_err(|error| {
-            let interface = self.engine.policy().0.interface(ingress);
+        let received = self.rx[at].receive(&mut batch).map_err(|error| {
+            let interface = self.core.engine.policy().0.interface(ingress);
             io::Error::other(format!("device `{}` is broken: {error}", interface.device))
         })?;
-        self.engine.counters.received(ingress, received);
+        self.core.engine.counters.received(ingress, received);
         if batch.is_empty() {
             // Frames that could not be read were taken all the same: there may be more behind them.
             return Ok(received.truncated > 0);
         }
-        let verdicts = self.engine.process(now, ingress, &mut batch, &mut self.outbox);
-        for (to, tx) in self.ports.tx.iter_mut().enumerate() {
-            let egress = InterfaceId(to as u8);
-            let verdicts = batch.packets().iter().zip(&verdicts);
-            let leaving = verdicts.filter(|(_, verdict)| **verdict == Verdict::Tx(egress));
-            let sent = tx.transmit(leaving.map(|(packet, _)| packet));
-            self.engine.counters.transmitted(egress, sent);
-        }
-        for (packet, verdict) in batch.packets().iter().zip(&verdicts) {
-            let packet = (packet, *verdict);
-            self.services.take(now, packet, &mut self.engine, &mut self.outbox);
-        }
-        drop(batch);
-        self.flush();
+        self.core.walk(now, ingress, &mut batch);
         Ok(true)
     }
 
-    /// Transmits what the engine has to say and what has waited for its neighbour.
-    fn flush(&mut self) {
-        if self.outbox.is_empty() {
-            return;
+    /// The same for what other workers have given: a batch from each at most.
+    fn turn_others(&mut self, now: Tick) -> bool {
+        let Some(taking) = &mut self.taking else { return false };
+        let mut busy = false;
+        for _ in 0..taking.givers() {
+            let Some(from) = taking.take() else { break };
+            self.core.walk_handed(now, from, &mut taking.batch());
+            busy = true;
         }
-        for (to, tx) in self.ports.tx.iter_mut().enumerate() {
-            let egress = InterfaceId(to as u8);
-            for packet in self.outbox.ready_for(egress) {
-                let sent = tx.transmit(std::iter::once(&packet.as_packet()));
-                self.engine.counters.transmitted(egress, sent);
-            }
-        }
-        self.outbox.clear();
+        busy
     }
 
     /// Does what others ask for; false when that is to stop.
     fn obey(&mut self, now: Tick) -> bool {
-        while let Ok(command) = self.commands.try_recv() {
-            match command {
+        loop {
+            match self.commands.try_recv() {
                 // Whoever asked may have lost patience: then nobody wants the answer.
-                Command::Ask(query, reply) => {
+                Ok(Command::Ask(query, reply)) => {
                     self.count_losses();
-                    let _ = reply.try_send(answer(&self.engine, now, query));
+                    let _ = reply.try_send(answer(&self.core.engine, now, query));
                 }
-                Command::KernelAddresses(addresses) => self.engine.set_kernel_addresses(addresses),
-                Command::Stop => return false,
+                Ok(Command::Adopt(adoption, reply)) => {
+                    self.adopt(adoption, now);
+                    let _ = reply.try_send(Groups::of(&self.core.engine));
+                }
+                Ok(Command::Links(links)) => self.core.engine.set_links(&links),
+                Ok(Command::KernelAddresses(addresses)) => {
+                    self.core.engine.set_kernel_addresses(addresses);
+                }
+                Err(TryRecvError::Empty) => return true,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
             }
         }
-        true
+    }
+
+    fn adopt(&mut self, adoption: Adoption, now: Tick) {
+        let Adoption { policy, generation, links } = adoption;
+        let Core { engine, services, outbox, .. } = &mut self.core;
+        engine.set_policy(policy, generation, &links, now, outbox);
+        services.follow(engine);
+        self.core.flush();
     }
 
     /// Asks the ports what they have lost: a system call each, so only when somebody wants to know.
     fn count_losses(&mut self) {
-        for (at, rx) in self.ports.rx.iter_mut().enumerate() {
-            self.engine.counters.lost(InterfaceId(at as u8), rx.lost());
+        for (at, rx) in self.rx.iter_mut().enumerate() {
+            self.core.engine.counters.lost(InterfaceId(at as u8), rx.lost());
         }
     }
 
@@ -221,11 +266,15 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     /// Readiness is edge-triggered: every port was read until it was empty before this is called, so
     /// a packet that came since is an edge that ends the sleep at once.
     fn wait(&mut self, now: Tick) -> io::Result<()> {
-        let deadlines = [self.engine.next_deadline(), self.services.next_deadline()];
+        let deadlines = [self.core.engine.next_deadline(), self.core.services.next_deadline()];
         let due =
             deadlines.into_iter().flatten().min().map(|due| Duration::from_millis(due.since(now)));
         let timeout = due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
-        match self.poll.poll(&mut self.events, Some(timeout)) {
+        let may_sleep = self.taking.as_ref().is_none_or(Taking::may_sleep);
+        let timeout = if may_sleep { timeout } else { Duration::ZERO };
+        let slept = self.poll.poll(&mut self.events, Some(timeout));
+        self.taking.iter().for_each(Taking::awake);
+        match slept {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             done => done,
         }
@@ -241,11 +290,5 @@ const PAUSE_MILLIS: u64 = 1_000;
 
 /// The worker looks after its sessions this often, at least.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
-
-/// Buffers for packets that wait, and for what the engine says: 2 KB each.
-const SMALL_BUFFERS: usize = 4_096;
-
-/// The same for super-packets: 64 KB each.
-const LARGE_BUFFERS: usize = 64;
 
 const WAKER: Token = Token(usize::MAX);

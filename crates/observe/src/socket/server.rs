@@ -1,6 +1,7 @@
 //! The appliance's side of the socket.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use serde::Serialize;
@@ -109,4 +110,14 @@ pub fn serve(
     let question = question.trim().parse().map_err(Unanswered::Refused);
     let outcome = question.and_then(|question| answer(question, &mut reply));
     reply.end(outcome)
+}
+
+/// Tells a client why it gets no answer, without waiting for it.
+pub fn turn_away(mut stream: &UnixStream, reason: &str) {
+    // Whoever is gone, or does not read, need not know.
+    let _ = stream.set_nonblocking(true);
+    let _ = stream.write_all(format!("{}\n", json!({ "error": reason })).as_bytes());
+    let _ = stream.shutdown(Shutdown::Write);
+    // A question left unread would cut off the answer.
+    let _ = stream.read(&mut [0; MAX_LINE as usize]);
 }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::UNIX_EPOCH;
 
 use crossbeam::channel::{Sender, bounded};
 use mio::{Poll, Token, Waker};
@@ -15,7 +16,8 @@ use mooring_session::Counts;
 use mooring_wire::Protocol;
 use serde_json::Value;
 
-use super::{Desk, WorkerLine};
+use super::{Desk, Shown, Since, WorkerLine};
+use crate::run::clock::Clock;
 use crate::run::worker::Command;
 
 /// What `show sessions` reads of two workers that have `pages` pages of two sessions each, the second
@@ -29,7 +31,9 @@ fn show_sessions(pages: u32, lives: u32) -> String {
         .map(|(commands, _)| WorkerLine { commands: commands.clone(), waker: Arc::clone(&waker) });
     let policy = mooring_policy::load(MINIMAL).expect("the example is valid").policy;
     let report = Report { interfaces: Vec::new(), generation: Generation(1) };
-    let desk = Desk::new(report, Arc::new(policy), lines.into());
+    let since = Since::now(&policy, UNIX_EPOCH);
+    let shown = Shown { report, policy: Arc::new(policy), since };
+    let desk = Desk::new(shown, Clock::start(), lines.into());
     let (mut client, server) = UnixStream::pair().expect("a socket pair");
     writeln!(client, "sessions").expect("the pair is open");
     let answered = thread::spawn(move || desk.inner.attend(&server));

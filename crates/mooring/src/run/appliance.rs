@@ -1,0 +1,278 @@
+//! The running state, and the way from it to the next: a new configuration, or another word of the
+//! kernel.
+//!
+//! A state is read, compiled and compared here, beside the workers, and only a good one reaches them:
+//! as an immutable snapshot, which all of them have acknowledged before the one before is freed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::bounded;
+use mooring_control::{DesiredState, FileSource};
+use mooring_engine::Link;
+use mooring_observe::report::Report;
+use mooring_policy::Interface;
+
+use super::clock::Clock;
+use super::conflict_log::ConflictLog;
+use super::desk::{Desk, Shown, WorkerLine};
+use super::devices::Devices;
+use super::kernel_watch::KernelWatch;
+use super::ports::{self, Listening};
+use super::worker::{Adoption, Command, Groups};
+use crate::exit::Failure;
+use crate::say::say;
+
+/// All that changes while packets pass, but the workers.
+pub struct Appliance {
+    /// Where states come from.
+    pub source: FileSource,
+    /// What runs.
+    pub state: DesiredState,
+    /// As the kernel's devices are, by the last look.
+    pub devices: Devices,
+    /// As the workers know the links.
+    pub links: Vec<Link>,
+    /// Keeps the kernel out.
+    pub watch: KernelWatch,
+    /// The multicast groups of the ports.
+    pub listening: Listening,
+    /// Answers questions.
+    pub desk: Arc<Desk>,
+    /// How to reach the workers.
+    pub lines: Vec<WorkerLine>,
+    /// Who contradicts us.
+    pub conflicts: ConflictLog,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Appliance {
+    /// Reads the configuration again, and says what became of it.
+    pub fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(()) => say(&format!("mooring: reloaded generation {}", self.state.generation.0)),
+            Err(reason) => say(&format!(
+                "mooring: reload refused: {reason}\n\
+                 mooring: generation {} stays",
+                self.state.generation.0
+            )),
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), String> {
+        let devices = Devices::read().map_err(|failure| failure.message)?;
+        let next = self.source.load_with(&devices.facts()).map_err(|error| error.to_string())?;
+        for warning in &next.warnings {
+            say(warning.render(&self.source.path().display().to_string()).trim_end());
+        }
+        if let Some(reason) = needs_a_restart(&self.state, &next) {
+            return Err(format!("{reason}: that needs a restart"));
+        }
+        self.publish(next, devices)
+    }
+
+    /// Follows what the kernel says of devices, addresses and routes now.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn follow_kernel(&mut self) -> Result<(), Failure> {
+        let devices = Devices::read()?;
+        let policy = &self.state.policy;
+        let has_changed = devices.facts_for(policy) != self.devices.facts_for(policy);
+        if self.state.follows_kernel && has_changed {
+            match self.follow_facts(devices) {
+                Ok(()) => say(&format!(
+                    "mooring: the kernel has other addresses, routes or MTUs: generation {}",
+                    self.state.generation.0
+                )),
+                Err(reason) => say(&format!(
+                    "mooring: cannot follow the kernel: {reason}\n\
+                     mooring: generation {} stays",
+                    self.state.generation.0
+                )),
+            }
+            return Ok(());
+        }
+        let links = devices.links(policy, &self.links);
+        self.say_changes(&devices);
+        if links != self.links {
+            self.tell_all(|| Command::Links(links.as_slice().into()));
+            self.links = links;
+        }
+        self.devices = devices;
+        self.show();
+        Ok(())
+    }
+
+    fn follow_facts(&mut self, devices: Devices) -> Result<(), String> {
+        let next = self.source.refresh(&devices.facts()).map_err(|error| error.to_string());
+        // What is known now stands, so that the same news is not told again and again.
+        self.say_changes(&devices);
+        self.devices = devices.clone();
+        self.publish(next?, devices)
+    }
+
+    /// Puts a state to work. Afterwards all that runs is of it, or, after an error, nothing is.
+    fn publish(&mut self, next: DesiredState, devices: Devices) -> Result<(), String> {
+        let links = devices.links(&next.policy, &self.links);
+        let guard = self.watch.prepare(&next).map_err(|failure| failure.message)?;
+        let adoption = Adoption {
+            policy: Arc::clone(&next.policy),
+            generation: next.generation,
+            links: links.as_slice().into(),
+        };
+        let groups = self.adopt(&adoption);
+        self.watch.adopt(guard);
+        if let Some(Err(failure)) = groups.map(|groups| self.listening.follow(&groups)) {
+            say(&format!("mooring: warning: not all groups are joined: {}", failure.message));
+        }
+        self.source.accepted();
+        self.links = links;
+        self.devices = devices;
+        // From here on nobody has the state before: every worker has answered.
+        self.state = next;
+        self.show();
+        Ok(())
+    }
+
+    /// Gives a policy to all workers and waits until they work by it. The groups are those of the
+    /// first, which speaks for all.
+    fn adopt(&self, adoption: &Adoption) -> Option<Groups> {
+        let answers: Vec<_> = self
+            .lines
+            .iter()
+            .map(|line| {
+                let (reply, answer) = bounded(1);
+                line.tell(Command::Adopt(adoption.clone(), reply));
+                answer
+            })
+            .collect();
+        let mut groups = None;
+        for answer in answers {
+            // One that is silent for so long has ended, or frees the policy itself when it goes on.
+            let answered = answer.recv_timeout(PATIENCE).ok();
+            groups = groups.or(answered);
+        }
+        groups
+    }
+
+    /// Does what time asks for.
+    ///
+    /// # Errors
+    /// When the kernel carries our packets and cannot be kept from it.
+    pub fn look(&mut self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        self.watch.look(now)?;
+        if let Some(speaker) = self.lines.first() {
+            self.conflicts.look(speaker, &self.state.policy, now);
+        }
+        Ok(())
+    }
+
+    /// How long to wait before [`Self::look`] has something to do.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        self.watch.pause(self.clock.now())
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        self.lines.iter().for_each(|line| line.tell(command()));
+    }
+
+    /// What `show` tells from now on.
+    fn show(&self) {
+        let before = self.desk.shown();
+        let report = Report {
+            interfaces: ports::infos(&self.state.policy, &self.links, &self.devices),
+            generation: self.state.generation,
+        };
+        let policy = Arc::clone(&self.state.policy);
+        let since = before.since.follow(&policy, self.clock.date(self.clock.now()));
+        self.desk.show(Shown { report, policy, since });
+    }
+
+    /// Says which devices have come up, gone down or changed their MTU.
+    fn say_changes(&self, devices: &Devices) {
+        for Interface { name, device, .. } in &self.state.policy.interfaces {
+            let (before, now) = (self.devices.link(device), devices.link(device));
+            let state = |link: Option<&mooring_io::link::Link>| {
+                link.map(|link| (link.up, link.operation, link.mtu))
+            };
+            if state(before) == state(now) {
+                continue;
+            }
+            let Some(now) = now else { continue };
+            let up = if now.up { now.operation.to_string() } else { "down".to_owned() };
+            say(&format!("mooring: `{name}`: device `{device}` is {up}, MTU {}", now.mtu));
+        }
+    }
+}
+
+/// What differs between two states that cannot change while packets pass.
+fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<String> {
+    let (old, new) = (&from.settings, &to.settings);
+    let (limits, wanted) = (from.policy.limits, to.policy.limits);
+    let fixed = |interface: &Interface| {
+        (interface.name.clone(), interface.device.clone(), interface.backend)
+    };
+    let (here, there) = (&from.policy.interfaces, &to.policy.interfaces);
+    let changed = [
+        (
+            "`[[interface]]`: number, order, names, devices or backends",
+            !here.iter().map(fixed).eq(there.iter().map(fixed)),
+        ),
+        ("`appliance.workers`", old.workers != new.workers),
+        ("`appliance.control_socket`", old.control_socket != new.control_socket),
+        ("`appliance.metrics`", old.metrics != new.metrics),
+        ("`appliance.health`", old.health != new.health),
+        ("`limits.sessions`, the size of the tables,", limits.sessions != wanted.sessions),
+        ("`limits.fragments`, the size of the table,", limits.fragments != wanted.fragments),
+    ];
+    let changed: Vec<&str> =
+        changed.into_iter().filter_map(|(what, changed)| changed.then_some(what)).collect();
+    (!changed.is_empty()).then(|| format!("{} changed", changed.join(" and ")))
+}
+
+/// How long a worker may take to adopt a policy.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use mooring_control::{DesiredState, FileSource};
+
+    use super::needs_a_restart;
+
+    fn state(text: &str) -> DesiredState {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("mooring.toml");
+        fs::write(&path, text).expect("the folder is writable");
+        FileSource::new(&path).load().expect("a valid configuration")
+    }
+
+    const RUNNING: &str = include_str!("../../../../configs/egress.toml");
+
+    #[test]
+    fn rules_pools_and_addresses_change_while_packets_pass() {
+        let running = state(RUNNING);
+        let other = RUNNING.replace("203.0.113.10", "203.0.113.77");
+        assert_ne!(other, RUNNING);
+        assert_eq!(needs_a_restart(&running, &state(&other)), None);
+        let other = format!("{RUNNING}\n[limits]\nsessions_per_source = 7\n");
+        assert_eq!(needs_a_restart(&running, &state(&other)), None);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let running = state(RUNNING);
+        let other = format!("{RUNNING}\n[limits]\nsessions = 77\nfragments = 7\n");
+        let reason = needs_a_restart(&running, &state(&other)).expect("tables keep their size");
+        assert!(reason.contains("limits.sessions") && reason.contains("limits.fragments"));
+        let device = &running.policy.interfaces[0].device;
+        let other = RUNNING.replace(&format!("\"{device}\""), "\"other0\"");
+        let reason = needs_a_restart(&running, &state(&other)).expect("another device");
+        assert!(reason.starts_with("`[[interface]]`"), "{reason}");
+    }
+}

@@ -1,0 +1,69 @@
+//! What the kernel says of the devices that interfaces are on.
+
+use mooring_engine::Link;
+use mooring_io::link;
+use mooring_io::routing::{self, DeviceRouting};
+use mooring_policy::{DeviceFacts, KernelFacts, Policy};
+
+use crate::exit::Failure;
+use crate::failed;
+
+/// All devices, as they were at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices(Vec<DeviceRouting>);
+
+impl Devices {
+    /// As they are now.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn read() -> Result<Self, Failure> {
+        routing::devices().map(Self).map_err(|error| failed(&error, error.hint()))
+    }
+
+    /// What a policy may learn of them.
+    #[must_use]
+    pub fn facts(&self) -> KernelFacts {
+        let facts = |device: &DeviceRouting| DeviceFacts {
+            device: device.link.name.clone(),
+            addresses: device.addresses.clone(),
+            routes: device.routes.clone(),
+            mtu: bytes(device.link.mtu),
+        };
+        KernelFacts { devices: self.0.iter().map(facts).collect() }
+    }
+
+    /// What a policy has learned of them, if it asked.
+    #[must_use]
+    pub fn facts_for(&self, policy: &Policy) -> KernelFacts {
+        let mut facts = self.facts();
+        facts.devices.retain(|facts| policy.interfaces.iter().any(|i| i.device == facts.device));
+        facts
+    }
+
+    /// The device called `name`.
+    #[must_use]
+    pub fn link(&self, name: &str) -> Option<&link::Link> {
+        self.0.iter().map(|device| &device.link).find(|link| link.name == name)
+    }
+
+    /// The links of a policy's interfaces, in their order, where each has the MAC address that it has
+    /// in `macs`. A device that is not there any more has no say: its port ends the process.
+    #[must_use]
+    pub fn links(&self, policy: &Policy, before: &[Link]) -> Vec<Link> {
+        let links = policy.interfaces.iter().zip(before).map(|(interface, before)| {
+            let mtu = self.link(&interface.device).map_or(before.mtu, |link| bytes(link.mtu));
+            Link {
+                mac: before.mac,
+                mtu: interface.mtu.map_or(mtu, |configured| configured.min(mtu)),
+            }
+        });
+        links.collect()
+    }
+}
+
+/// An MTU as IP packets know it.
+#[must_use]
+pub fn bytes(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,135 @@
+//! What the main thread does while packets pass: it waits for signals, clients, news of the kernel,
+//! and the end of a worker.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use mooring_io::routing::Changes;
+use mooring_session::Tick;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+use super::appliance::Appliance;
+use super::control_socket::ControlSocket;
+use crate::exit::Failure;
+use crate::failed;
+
+/// What the main thread waits for.
+pub struct Hub {
+    poll: Poll,
+    ended: Arc<Waker>,
+    /// Kept open for the signals that end the process.
+    _stop: UnixStream,
+    reload: UnixStream,
+    changes: Changes,
+    control: ControlSocket,
+    /// When to look at what the kernel has changed.
+    kernel_due: Option<Tick>,
+}
+
+impl Hub {
+    /// Waits from now on, so that nothing is missed.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors.
+    pub fn new(control: ControlSocket) -> Result<Self, Failure> {
+        Self::open(control).map_err(|error| failed(&error, None))
+    }
+
+    fn open(control: ControlSocket) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let (stop, raised) = UnixStream::pair()?;
+        pipe::register(SIGINT, raised.try_clone()?)?;
+        pipe::register(SIGTERM, raised)?;
+        let (reload, raised) = UnixStream::pair()?;
+        pipe::register(SIGHUP, raised)?;
+        reload.set_nonblocking(true)?;
+        let changes = Changes::watch()?;
+        let descriptors = [
+            (CONTROL, control.listener().as_raw_fd()),
+            (STOP, stop.as_raw_fd()),
+            (RELOAD, reload.as_raw_fd()),
+            (KERNEL, changes.as_raw_fd()),
+        ];
+        for (token, fd) in descriptors {
+            poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        }
+        let ended = Arc::new(Waker::new(poll.registry(), WORKER_ENDED)?);
+        // What changed since the kernel was asked first is looked at first.
+        let kernel_due = Some(Tick::ZERO);
+        Ok(Self { poll, ended, _stop: stop, reload, changes, control, kernel_due })
+    }
+
+    /// What a worker wakes when it ends.
+    #[must_use]
+    pub const fn ended(&self) -> &Arc<Waker> {
+        &self.ended
+    }
+
+    /// Serves until a signal or the end of a worker.
+    ///
+    /// # Errors
+    /// When the kernel carries our packets and cannot be kept from it, or does not answer.
+    pub fn serve(mut self, appliance: &mut Appliance) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(8);
+        loop {
+            let pause = self.pause(appliance);
+            match self.poll.poll(&mut events, Some(pause)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(failed(&error, None));
+                }
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    STOP | WORKER_ENDED => return Ok(()),
+                    CONTROL => appliance.desk.accept(self.control.listener()),
+                    KERNEL => self.note_changes(appliance.clock.now())?,
+                    _ => {
+                        drain(&self.reload);
+                        appliance.reload();
+                    }
+                }
+            }
+            if self.kernel_due.is_some_and(|due| due <= appliance.clock.now()) {
+                self.kernel_due = None;
+                appliance.follow_kernel()?;
+            }
+            appliance.look()?;
+        }
+    }
+
+    fn pause(&self, appliance: &Appliance) -> Duration {
+        let now = appliance.clock.now();
+        let kernel = self.kernel_due.map(|due| Duration::from_millis(due.since(now)));
+        appliance.pause().min(kernel.unwrap_or(Duration::MAX))
+    }
+
+    /// Changes come in crowds (an address brings routes with it): they are looked at together.
+    fn note_changes(&mut self, now: Tick) -> Result<(), Failure> {
+        if self.changes.any().map_err(|error| failed(&error, None))? {
+            self.kernel_due.get_or_insert(now + CROWD);
+        }
+        Ok(())
+    }
+}
+
+/// Takes what signals have written.
+fn drain(mut signal: &UnixStream) {
+    let mut raised = [0; 16];
+    while io::Read::read(&mut signal, &mut raised).is_ok_and(|read| read > 0) {}
+}
+
+/// How long changes of the kernel are collected.
+const CROWD: Duration = Duration::from_millis(20);
+
+const CONTROL: Token = Token(0);
+const STOP: Token = Token(1);
+const RELOAD: Token = Token(2);
+const WORKER_ENDED: Token = Token(3);
+const KERNEL: Token = Token(4);
