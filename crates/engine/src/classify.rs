@@ -16,6 +16,9 @@ use self::v4::classify_v4;
 use self::v6::classify_v6;
 use crate::DropReason;
 
+pub(crate) use self::v4::first_piece_v4;
+pub(crate) use self::v6::first_piece_v6;
+
 mod v4;
 mod v6;
 
@@ -32,6 +35,10 @@ pub(crate) enum Class {
     QuotedError(Flow<Ipv4Addr>),
     /// The same of IPv6.
     QuotedErrorV6,
+    /// A piece of a packet, the first or a later one.
+    Piece,
+    /// The same of IPv6.
+    PieceV6,
     /// ARP.
     Arp,
     /// A neighbor solicitation or advertisement.
@@ -157,6 +164,15 @@ impl Ports {
             Protocol::ICMP | Protocol::ICMPV6 => Err(DropReason::UnsupportedProtocol),
             _ => Ok(plain),
         }
+    }
+
+    /// As [`Ports::of`], of the first piece of a packet, whose length field speaks of the whole one.
+    fn of_first_piece(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
+        if protocol != Protocol::UDP {
+            return Self::of(protocol, l4);
+        }
+        let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
+        Ok(Self { source: port(0), destination: port(2), ..Self::none(protocol) })
     }
 
     /// An echo message: the identifier stands in the place that a query or its answer gives it.

@@ -12,7 +12,12 @@ pub enum DropReason {
     BadChecksum,
     /// The outside port is mapped, but filtering does not let this remote end use it.
     Filtered,
-    /// A later piece of a packet: this version keeps no memory of the first one.
+    /// A piece of a packet when no more can be remembered, or wait.
+    FragmentLimit,
+    /// A piece of a packet that carries bytes which another one has carried, and all that come after it.
+    FragmentOverlap,
+    /// A piece of a packet whose first one was dropped or did not come, of an ICMP error, or for
+    /// ourselves.
     FragmentUntranslated,
     /// It belongs to another worker, whose ring is full.
     HandOverFull,
@@ -64,9 +69,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::BadChecksum,
         Self::Filtered,
+        Self::FragmentLimit,
+        Self::FragmentOverlap,
         Self::FragmentUntranslated,
         Self::HandOverFull,
         Self::IpOption,
@@ -99,6 +106,8 @@ impl DropReason {
         match self {
             Self::BadChecksum => "bad_checksum",
             Self::Filtered => "filtered",
+            Self::FragmentLimit => "fragment_limit",
+            Self::FragmentOverlap => "fragment_overlap",
             Self::FragmentUntranslated => "fragment_untranslated",
             Self::HandOverFull => "hand_over_full",
             Self::IpOption => "ip_option",
@@ -128,8 +137,7 @@ impl DropReason {
 }
 
 /// Names of the contract for drops that cannot happen in this version: `show drops` lists them as 0.
-pub const RESERVED: [&str; 4] =
-    ["address_not_held", "fragment_limit", "fragment_overlap", "pool_limit"];
+pub const RESERVED: [&str; 2] = ["address_not_held", "pool_limit"];
 
 impl From<Refusal> for DropReason {
     fn from(refusal: Refusal) -> Self {

@@ -13,6 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::classify::{Class, Flow};
 use crate::family::{Family, Nats};
+use crate::fragments::Fragments;
 use crate::limiter::Limiter;
 use crate::neighbours::{InterfaceLink, Neighbours, Polled, Role};
 use crate::outbox::Outbox;
@@ -30,6 +31,7 @@ pub struct Engine {
     /// In their order.
     kernel_addresses: Box<[IpAddr]>,
     pub(crate) nats: Nats,
+    pub(crate) fragments: Fragments,
     pub(crate) neighbours: Neighbours,
     pub(crate) random: ChaCha8Rng,
     pub(crate) error_limit: Limiter,
@@ -101,6 +103,7 @@ impl Engine {
             owners: Owners::new(&policy, share.of()),
             links: links.into(),
             kernel_addresses: Box::default(),
+            fragments: Fragments::new(share.part(policy.limits.fragments), &hash),
             nats: Nats {
                 v6: Nat::new(&policy, share, hash.derived()),
                 v4: Nat::new(&policy, share, hash),
@@ -137,6 +140,7 @@ impl Engine {
             self.unreachable(now, &mut packet, outbox);
             outbox.discard(packet);
         }
+        self.expire_pieces(now, outbox);
         let mut budget = RECORDS_PER_POLL;
         self.expire_sessions::<Ipv4Addr>(now, &mut budget);
         self.expire_sessions::<Ipv6Addr>(now, &mut budget);
@@ -163,10 +167,11 @@ impl Engine {
         self.kernel_addresses.binary_search(&address).is_ok()
     }
 
-    /// When [`Engine::poll`] has something to do for a neighbour next, at the earliest.
+    /// When [`Engine::poll`] has something to do next for a neighbour, or for a packet that waits for
+    /// its first piece, at the earliest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.neighbours.next_deadline()
+        self.neighbours.next_deadline().into_iter().chain(self.fragments.next_deadline()).min()
     }
 
     /// The policy that the engine works by, and its generation.
@@ -190,6 +195,8 @@ impl Engine {
             sessions: self.nats.sessions(),
             mappings: v4.mappings.len() + v6.mappings.len(),
             leased_ports: v4.leased_ports() + v6.leased_ports(),
+            fragmented: self.fragments.len().0,
+            waiting_fragments: self.fragments.len().1,
         }
     }
 
@@ -222,6 +229,10 @@ pub struct Occupancy {
     pub mappings: usize,
     /// Leased outside ports and identifiers.
     pub leased_ports: usize,
+    /// Packets of which pieces have come.
+    pub fragmented: usize,
+    /// Pieces that wait for the first one of their packet.
+    pub waiting_fragments: usize,
 }
 
 /// The neighbour table as admission sees it.

@@ -13,6 +13,7 @@ mod drop_reason;
 mod echo;
 mod engine;
 mod family;
+mod fragments;
 mod hairpin;
 mod limiter;
 mod local;

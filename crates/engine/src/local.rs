@@ -30,11 +30,17 @@ impl Engine {
         };
         let (protocol, port) = (flow.key.protocol, flow.key.destination_port);
         if let Some(service) = self.policy.service(destination, protocol, port) {
+            if scene.in_pieces {
+                return Some(Err(DropReason::FragmentUntranslated));
+            }
             return Some(self.serve(scene, service, flow, packet));
         }
         // Every address answers on the link of its side: nobody outside learns those of the inside.
         let answers = ping && self.policy.answers_for(scene.ingress, destination);
         if flow.key.protocol == A::ICMP && flow.icmp_kind == A::ECHO_REQUEST && answers {
+            if scene.in_pieces {
+                return Some(Err(DropReason::FragmentUntranslated));
+            }
             return Some(self.echo(scene, flow, packet));
         }
         // Not even a rule has a use for the address.

@@ -10,6 +10,8 @@ pub struct Outbox {
     ready: Vec<(InterfaceId, OwnedPacket)>,
     /// Small buffers that packets which wait may not use: a quarter.
     reserve: usize,
+    /// Small and large buffers that packets which may wait for seconds leave to others: half.
+    half: (usize, usize),
     pool: BufferPool,
 }
 
@@ -19,7 +21,8 @@ impl Outbox {
     #[must_use]
     pub fn new(pool: BufferPool) -> Self {
         let (small, large) = pool.free();
-        Self { ready: Vec::with_capacity(small + large), reserve: small / 4, pool }
+        let half = (small.div_ceil(2), large.div_ceil(2));
+        Self { ready: Vec::with_capacity(small + large), reserve: small / 4, half, pool }
     }
 
     /// Queues a packet of `len` bytes on `egress`, written by `fill`. False (and nothing queued)
@@ -56,6 +59,13 @@ impl Outbox {
             return None;
         }
         self.pool.copy(packet)
+    }
+
+    /// As [`Self::copy`], of a packet that may wait for seconds, for something that anybody can let it
+    /// wait for: half of all buffers are kept for others.
+    pub fn copy_for_long(&mut self, packet: &Packet<'_>) -> Option<OwnedPacket> {
+        let (small, large) = self.pool.free();
+        (small > self.half.0 && large >= self.half.1).then(|| self.pool.copy(packet))?
     }
 
     /// Queues a packet that has waited long enough.

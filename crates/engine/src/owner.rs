@@ -67,6 +67,22 @@ impl Owners {
         self.of_host(source)
     }
 
+    /// The worker that remembers the pieces of a packet. It can be named by every one of them, without
+    /// ports; `key` has none. By the first piece that worker then finds the owner.
+    pub(crate) fn of_pieces<A: Address>(
+        &self,
+        policy: &Policy,
+        key: &FlowKey<A>,
+        identification: u32,
+    ) -> u8 {
+        let (source, destination) = (key.source.into(), key.destination.into());
+        if policy.ownership(destination).is_none() {
+            return self.of_flow(policy, key);
+        }
+        let ([a, b], [c, d]) = (words(source), words(destination));
+        self.pick([a ^ d ^ u64::from(identification) << 16, b ^ c ^ u64::from(key.protocol.0)])
+    }
+
     /// The owner of a packet to an address of ours that comes from its outside, or out of the first
     /// half of a hairpin.
     pub(crate) fn of_ours<A: Address>(&self, policy: &Policy, key: &FlowKey<A>) -> u8 {

@@ -27,6 +27,16 @@ pub(crate) struct Scene {
     pub(crate) ingress: InterfaceId,
     /// Another worker has named us as the owner.
     pub(crate) handed: bool,
+    /// It is the first piece of its packet.
+    pub(crate) in_pieces: bool,
+}
+
+/// What comes of a packet that found no session.
+pub(crate) enum Begun {
+    /// It has one now.
+    Session(SessionRef),
+    /// It was for us, or for another worker.
+    Done(Verdict),
 }
 
 impl Engine {
@@ -43,7 +53,7 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Verdicts {
         self.classify(ingress, batch);
-        let scene = Scene { now, ingress, handed: false };
+        let scene = Scene { now, ingress, handed: false, in_pieces: false };
         self.walk(scene, batch, outbox)
     }
 
@@ -62,7 +72,7 @@ impl Engine {
     ) -> Verdicts {
         self.classify(ingress, batch);
         let ingress = if half { HAIRPIN_INTERFACE } else { ingress };
-        self.walk(Scene { now, ingress, handed: true }, batch, outbox)
+        self.walk(Scene { now, ingress, handed: true, in_pieces: false }, batch, outbox)
     }
 
     /// The hops after classification.
@@ -132,6 +142,8 @@ impl Engine {
                 let flow = self.flows_v6[at];
                 self.error(scene, &flow, packet, outbox)
             }
+            Class::Piece => self.piece::<Ipv4Addr>(scene, packet, outbox),
+            Class::PieceV6 => self.piece::<Ipv6Addr>(scene, packet, outbox),
             Class::Arp | Class::Ndp => self.neighbour(scene, self.classes[at], packet, outbox),
             Class::Drop(reason) => Err(reason),
         };
@@ -268,6 +280,20 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
+        match self.begin(scene, flow, packet, outbox)? {
+            Begun::Session(found) => self.forward(scene, found, flow, packet, outbox),
+            Begun::Done(verdict) => Ok(verdict),
+        }
+    }
+
+    /// The detour itself.
+    pub(crate) fn begin<A: Family>(
+        &mut self,
+        scene: Scene,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Begun, DropReason> {
         let (source, destination) = (flow.key.source, flow.key.destination);
         if source.is_martian() || destination.is_martian() {
             return Err(DropReason::Martian);
@@ -275,7 +301,7 @@ impl Engine {
         if scene.ingress != HAIRPIN_INTERFACE
             && let Some(verdict) = self.local(scene, flow, packet)
         {
-            return verdict;
+            return verdict.map(Begun::Done);
         }
         if source.stays_on_link() || destination.stays_on_link() {
             return Err(DropReason::Martian);
@@ -287,12 +313,12 @@ impl Engine {
         if let Some(other) =
             self.other_owner(scene, || self.owners.of_flow(&self.policy, &flow.key))
         {
-            return Ok(Verdict::HandOver(other));
+            return Ok(Begun::Done(Verdict::HandOver(other)));
         }
         let Flow { key, hash, flags, ttl, .. } = *flow;
         let arrival = Arrival { ingress: scene.ingress, key, hash, flags, ttl };
         match self.admit(scene.now, &arrival) {
-            Ok(found) => self.forward(scene, found, flow, packet, outbox),
+            Ok(found) => Ok(Begun::Session(found)),
             Err(reason) => Err(self.refused(scene, reason, flow, packet, outbox)),
         }
     }

@@ -59,7 +59,8 @@ fn likely_program(seed: u64) -> Vec<u8> {
         let [choice, hosts, port, flags] = (random.next_u32() & NOT_FORGED).to_be_bytes();
         let arguments = [hosts, port, flags & 3, 20];
         program = match choice & 31 {
-            0..6 => program.inside(Template::Udp, arguments),
+            0..4 => program.inside(Template::Udp, arguments),
+            4..6 => program.inside(Template::Piece, [hosts, port & 15, flags, 0]),
             6..9 => program.inside(Template::Tcp, [hosts, port, SYN | flags & 3, 0]),
             9..11 => program.inside(Template::Tcp, [hosts, port, flags, 0]),
             11..13 => program.inside(Template::Ping, arguments),

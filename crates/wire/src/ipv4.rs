@@ -320,6 +320,14 @@ impl Header {
         self.destination = address.octets();
     }
 
+    /// Sets what the fragments of one packet have in common, and says what the header's sum changed by.
+    #[inline]
+    pub fn set_identification(&mut self, identification: u16) -> Delta {
+        let old = self.identification.get();
+        self.identification.set(identification);
+        Delta::of(old, identification)
+    }
+
     /// Makes it the header of a piece of its packet, `total_len` bytes long with the header, whose
     /// payload begins at byte `offset` of the whole one; `more` pieces follow. Not the checksum.
     #[inline]
@@ -398,7 +406,8 @@ impl Header {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{Emit, HEADER_LEN, Ipv4};
+    use super::{Emit, HEADER_LEN, Header, Ipv4};
+    use crate::checksum::apply;
     use crate::error::{Field, Layer, ParseError};
     use crate::protocol::Protocol;
 
@@ -449,6 +458,17 @@ mod tests {
             .payload_mut()
             .copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
         assert_eq!(bytes, PACKET);
+    }
+
+    #[test]
+    fn another_identification_is_told_to_the_checksum() {
+        let mut bytes = PACKET;
+        let header = Header::mut_at_front(&mut bytes).unwrap();
+        let delta = header.set_identification(0xbeef);
+        header.set_checksum(apply(header.checksum(), delta));
+        let packet = Ipv4::parse(&bytes[..]).unwrap();
+        assert_eq!(packet.identification(), 0xbeef);
+        assert!(packet.checksum_is_valid());
     }
 
     #[test]

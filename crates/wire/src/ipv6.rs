@@ -11,6 +11,8 @@ use crate::error::{Field, Layer, ParseError};
 use crate::protocol::Protocol;
 use crate::view;
 
+pub mod fragment;
+
 /// An IPv6 packet whose version and payload length agree with the bytes.
 #[derive(Debug)]
 pub struct Ipv6<B: SplitByteSlice> {
@@ -185,6 +187,16 @@ impl Emit {
         };
         view::write_header(buf, &header);
     }
+}
+
+/// The protocol behind the extension headers at the front of `bytes`, the first of which is a `next`
+/// if it is one, and its offset in bytes. For what follows a fragment header; see
+/// [`Ipv6::upper_layer`].
+///
+/// # Errors
+/// As for [`Ipv6::upper_layer`].
+pub fn upper_layer_of(next: Protocol, bytes: &[u8]) -> Result<(Protocol, usize), ParseError> {
+    walk(next, bytes).map(|(protocol, offset)| (protocol, offset - HEADER_LEN))
 }
 
 /// Walks from the extension header `next` at the front of `payload`.

@@ -278,11 +278,13 @@ fn every_wrong_bit_of_a_header_is_noticed() {
 }
 
 #[test]
-fn pieces_are_not_translated_whichever_they_are() {
+fn pieces_are_told_from_whole_packets_by_offset_and_flag() {
     for (offset, more) in [(0, true), (1, true), (1, false), (0x1fff, false)] {
         let frame = inside(HOST, SERVER).piece(offset, more).udp(1, 2, b"12345678");
-        assert_eq!(dropped(&frame), Some(DropReason::FragmentUntranslated), "{offset} {more}");
+        assert!(matches!(class(&frame), Class::Piece), "{offset} {more}");
     }
+    let whole = inside(HOST, SERVER).piece(0, false).udp(1, 2, b"12345678");
+    assert!(matches!(class(&whole), Class::Flow(_)));
 }
 
 #[test]

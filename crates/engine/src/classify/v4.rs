@@ -1,5 +1,7 @@
 //! What an IPv4 packet is.
 
+use std::net::Ipv4Addr;
+
 use mooring_nat::Place;
 use mooring_nat::rewrite::min_l4_len;
 use mooring_packet::Packet;
@@ -18,12 +20,32 @@ pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, Dr
     if !ip.checksum_is_valid() {
         return Err(DropReason::BadChecksum);
     }
-    if ip.is_fragment() {
-        return Err(DropReason::FragmentUntranslated);
-    }
     if !ip.options().is_empty() && options_show_or_choose_the_way(ip.options()) {
         return Err(DropReason::IpOption);
     }
+    if ip.is_fragment() {
+        return Ok(Class::Piece);
+    }
+    let (flow, is_error) = read(packet, &ip, Ports::of)?;
+    Ok(if is_error { Class::QuotedError(flow) } else { Class::Flow(flow) })
+}
+
+/// The flow of the first piece of a packet, which has passed [`classify_v4`].
+pub(crate) fn first_piece_v4(packet: &Packet<'_>) -> Result<Flow<Ipv4Addr>, DropReason> {
+    let ip = Ipv4::parse(&packet.bytes()[HEADER_LEN..]).map_err(reason)?;
+    match read(packet, &ip, Ports::of_first_piece)? {
+        (flow, false) => Ok(flow),
+        (_, true) => Err(DropReason::FragmentUntranslated),
+    }
+}
+
+/// Reads what lies behind the IP header. True when it is an ICMP error.
+#[inline(always)]
+fn read(
+    packet: &Packet<'_>,
+    ip: &Ipv4<&[u8]>,
+    ports_of: impl Fn(Protocol, &[u8]) -> Result<Ports, DropReason>,
+) -> Result<(Flow<Ipv4Addr>, bool), DropReason> {
     let protocol = ip.protocol();
     let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + ip.header_len()) as u16 };
     check_offload(packet, place, protocol)?;
@@ -33,7 +55,7 @@ pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, Dr
     }
     let ports = match protocol {
         Protocol::ICMP => icmp(l4)?,
-        _ => Ports::of(protocol, l4)?,
+        _ => ports_of(protocol, l4)?,
     };
     let flow = Flow {
         key: FlowKey {
@@ -54,7 +76,7 @@ pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, Dr
         ip_len: ip.total_len().into(),
         headers_len: place.l4 + ports.header_len,
     };
-    Ok(if ports.is_error { Class::QuotedError(flow) } else { Class::Flow(flow) })
+    Ok((flow, ports.is_error))
 }
 
 fn icmp(l4: &[u8]) -> Result<Ports, DropReason> {

@@ -9,8 +9,8 @@ use mooring_session::FlowKey;
 use mooring_wire::Protocol;
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::icmpv6::{self, Icmpv6};
+use mooring_wire::ipv6::fragment::{self, Fragment};
 use mooring_wire::ipv6::{self, Ipv6};
-use mooring_wire::udp::Udp;
 
 use super::{Class, Flow, Ports, check_offload, reason};
 use crate::DropReason;
@@ -30,12 +30,51 @@ pub(super) fn classify_v6(
     if let Some(class) = of_the_link(protocol, l4, to_us) {
         return class;
     }
-    if l4_at != ipv6::HEADER_LEN && extensions_show_or_choose_the_way(&ip) {
+    let extended = l4_at != ipv6::HEADER_LEN;
+    if extended && extensions_show_or_choose_the_way(ip.next_header(), ip.payload()) {
         return Err(DropReason::IpOption);
     }
     if protocol == Protocol::FRAGMENT {
-        return Err(DropReason::FragmentUntranslated);
+        return Ok(Class::PieceV6);
     }
+    let is_error = read(packet, &ip, (protocol, l4_at), Ports::of, flow)?;
+    Ok(if is_error { Class::QuotedErrorV6 } else { Class::FlowV6 })
+}
+
+/// The flow of the first piece of a packet, which has passed [`classify_v6`] and whose fragment
+/// header lies `at` bytes behind the start of the IP header.
+pub(crate) fn first_piece_v6(packet: &Packet<'_>, at: usize) -> Result<Flow<Ipv6Addr>, DropReason> {
+    let ip = Ipv6::parse(&packet.bytes()[HEADER_LEN..]).map_err(reason)?;
+    let bytes = &ip.payload()[at - ipv6::HEADER_LEN..];
+    let next = Fragment::parse(bytes).map_err(reason)?.next_header();
+    let behind = &bytes[fragment::HEADER_LEN..];
+    // RFC 7112 §5: all headers are in the first piece, or a firewall could not judge the packet.
+    let (protocol, l4_at) = ipv6::upper_layer_of(next, behind).map_err(reason)?;
+    if next == Protocol::HOP_BY_HOP || protocol == Protocol::FRAGMENT {
+        return Err(DropReason::Malformed);
+    }
+    if extensions_show_or_choose_the_way(next, behind) {
+        return Err(DropReason::IpOption);
+    }
+    let mut flow = Flow::NONE;
+    let l4_at = at + fragment::HEADER_LEN + l4_at;
+    match read(packet, &ip, (protocol, l4_at), Ports::of_first_piece, &mut flow)? {
+        false => Ok(flow),
+        true => Err(DropReason::FragmentUntranslated),
+    }
+}
+
+/// Reads what lies behind the extension headers, a `protocol` at `l4_at`, into `flow`. True when it is
+/// an ICMP error.
+#[inline(always)]
+fn read(
+    packet: &Packet<'_>,
+    ip: &Ipv6<&[u8]>,
+    (protocol, l4_at): (Protocol, usize),
+    ports_of: impl Fn(Protocol, &[u8]) -> Result<Ports, DropReason>,
+    flow: &mut Flow<Ipv6Addr>,
+) -> Result<bool, DropReason> {
+    let l4 = &ip.payload()[l4_at - ipv6::HEADER_LEN..];
     let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + l4_at) as u16 };
     check_offload(packet, place, protocol)?;
     if l4.len() < min_l4_len(protocol) {
@@ -43,7 +82,7 @@ pub(super) fn classify_v6(
     }
     let ports = match protocol {
         Protocol::ICMPV6 => icmp(l4)?,
-        _ => Ports::of(protocol, l4)?,
+        _ => ports_of(protocol, l4)?,
     };
     if protocol == Protocol::UDP && packet.offload.partial().is_none() && lacks_checksum(l4) {
         return Err(DropReason::BadChecksum);
@@ -67,7 +106,7 @@ pub(super) fn classify_v6(
         ip_len: ipv6::HEADER_LEN as u32 + u32::from(ip.payload_len()),
         headers_len: place.l4 + ports.header_len,
     };
-    Ok(if ports.is_error { Class::QuotedErrorV6 } else { Class::FlowV6 })
+    Ok(ports.is_error)
 }
 
 /// What concerns the link alone, whatever its destination, and what is not for our link address.
@@ -102,10 +141,11 @@ fn icmp(l4: &[u8]) -> Result<Ports, DropReason> {
 }
 
 /// RFC 8200 §8.1: "the default behavior when UDP packets are originated by an IPv6 node is that the
-/// UDP checksum is not optional"; a receiver discards one without.
+/// UDP checksum is not optional"; a receiver discards one without. The rest of the datagram may be in
+/// other pieces.
 #[inline]
 fn lacks_checksum(l4: &[u8]) -> bool {
-    Udp::parse(l4).is_ok_and(|udp| udp.checksum() == 0)
+    l4[6..8] == [0; 2]
 }
 
 /// Whether an extension header carries an address, which would show the inside outside and which the
@@ -113,8 +153,7 @@ fn lacks_checksum(l4: &[u8]) -> bool {
 /// as long as there are segments left (RFC 8200 §4.4); destination options may name a home address
 /// (RFC 6275 §6.3). An authentication header covers the addresses: translated it is void.
 #[cold]
-fn extensions_show_or_choose_the_way(ip: &Ipv6<&[u8]>) -> bool {
-    let (mut next, mut rest) = (ip.next_header(), ip.payload());
+fn extensions_show_or_choose_the_way(mut next: Protocol, mut rest: &[u8]) -> bool {
     loop {
         // The walk to the upper layer has found every header whole.
         let [following, len, kind, segments_left, ..] = *rest else { return false };

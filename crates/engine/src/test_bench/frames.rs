@@ -52,6 +52,30 @@ impl Ip {
         self
     }
 
+    pub(crate) fn identified(mut self, identification: u16) -> Self {
+        self.header.identification = identification;
+        self
+    }
+
+    /// The packet with `l4` behind its IP header, in pieces of `size` bytes of it.
+    pub(crate) fn pieces(
+        self,
+        identification: u16,
+        protocol: u8,
+        l4: &[u8],
+        size: usize,
+    ) -> Vec<Vec<u8>> {
+        let parts = l4.chunks(size).enumerate();
+        parts
+            .map(|(at, part)| {
+                let more = (at + 1) * size < l4.len();
+                let piece =
+                    self.clone().identified(identification).piece((at * size / 8) as u16, more);
+                piece.other(protocol, part)
+            })
+            .collect()
+    }
+
     pub(crate) fn options(mut self, options: Ipv4Options) -> Self {
         self.header.options = options;
         self

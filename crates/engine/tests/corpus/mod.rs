@@ -44,6 +44,22 @@ fn seeds() -> Vec<Seed> {
             },
         },
         Seed {
+            name: "pieces",
+            program: [0x1c, 0x08, 0x04, 0x00, 0x20, 0x20, 0x44]
+                .into_iter()
+                .fold(Program::default(), |program, piece| {
+                    program.inside(Template::Piece, [0, 0, piece, 0])
+                })
+                .walk()
+                .wait_seconds(3)
+                .poll(),
+            reached: &|counters| {
+                counters.translated == 5
+                    && counters.dropped(DropReason::FragmentOverlap) == 1
+                    && counters.dropped(DropReason::FragmentUntranslated) == 1
+            },
+        },
+        Seed {
             name: "again-and-too-late",
             program: begin(Template::Udp, 0)
                 .inside(Template::Again, [0, 0, 0, 0])

@@ -13,10 +13,12 @@ use mooring_wire::{Mac, Protocol, checksum};
 use super::frames::{Given, INSIDE_HOSTS, INSIDE_PREFIX};
 use super::{LINKS, OUTSIDE, SESSIONS, SESSIONS_PER_SOURCE};
 
-/// With nothing about to leave, every buffer is free or holds a packet that waits.
+/// With nothing about to leave, every buffer is free or holds a packet that waits for a neighbour or
+/// for its first piece.
 pub(crate) fn buffers(engine: &Engine, outbox: &Outbox, total: usize) {
     let (small, large) = outbox.free();
-    assert_eq!(small + large + held(engine), total, "no buffer is lost or made");
+    let waiting = held(engine) + engine.occupancy().waiting_fragments;
+    assert_eq!(small + large + waiting, total, "no buffer is lost or made");
 }
 
 /// The tables agree with each other and keep the limits.
@@ -71,6 +73,10 @@ pub(crate) fn translated(given: &Given, after: &[u8], egress: &Link) {
     } else {
         assert!(now.total_len() <= egress.mtu, "a packet fits the link");
     }
+    if now.fragment_offset() != 0 {
+        assert_eq!(before.payload(), now.payload(), "a later piece has no L4 header");
+        return;
+    }
     let (before, now) = (residue(&before, partial), residue(&now, partial));
     assert_eq!(before, now, "a right checksum stays right, a wrong one wrong: {after:02x?}");
 }
@@ -80,6 +86,8 @@ pub(crate) fn nothing_is_left(engine: &Engine, outbox: &Outbox, buffers: (usize,
     let occupancy = engine.occupancy();
     let left = (occupancy.sessions, occupancy.mappings, occupancy.leased_ports, held(engine));
     assert_eq!(left, (0, 0, 0, 0), "sessions, mappings, leases, packets that wait");
+    let pieces = (occupancy.fragmented, occupancy.waiting_fragments);
+    assert_eq!(pieces, (0, 0), "packets in pieces, pieces that wait");
     assert_eq!(outbox.free(), buffers);
     let users = engine.neighbours().entries().map(|entry| entry.users).sum::<u32>();
     assert_eq!(users, 0, "no session counts on a neighbour");

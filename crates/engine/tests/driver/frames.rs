@@ -60,6 +60,8 @@ impl Memory {
     pub(crate) fn see(&mut self, link: InterfaceId, frame: &[u8]) {
         let link = usize::from(link.0);
         match frame[12..14] {
+            // A later piece has nothing that an answer could be made of.
+            [8, 0] if frame[20] & 0x1f != 0 || frame[21] != 0 => {}
             [8, 0] => push(&mut self.left[link], frame),
             [8, 6] if frame[21] == 1 => self.asked[link] = Some(frame.to_vec()),
             _ => {}
@@ -138,8 +140,11 @@ fn build(link: InterfaceId, template: Template, with: Arguments, memory: &Memory
             ip(link, with, Protocol([47, 50, 132, 2][usize::from(with.c & 3)]), &payload)
         }
         Template::Piece => {
-            let mut frame = ip(link, with, Protocol::UDP, &udp(link, with, &payload));
-            frame[20..22].copy_from_slice(&[0x20 | with.c & 1, with.c >> 1]);
+            let place = with.c >> 2 & 3;
+            let l4 = if place == 0 { udp(link, with, &[PAYLOAD; 8]) } else { vec![PAYLOAD; 16] };
+            let mut frame = ip(link, with, Protocol::UDP, &l4);
+            let more = if with.c & 0x10 == 0 { 0x20 } else { 0 };
+            frame[18..22].copy_from_slice(&[0x4d, with.c >> 5, more, 2 * place]);
             frame
         }
         Template::Long => {

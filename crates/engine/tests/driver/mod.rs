@@ -127,7 +127,10 @@ impl World {
             let packet = Packet::new(buffer, 0, len, given.offload);
             batch.push(packet).expect("a batch has room for as many");
         }
+        let before = self.dropped();
         let verdicts = self.engine.process(self.now, self.link, &mut batch, &mut self.outbox);
+        let dropped = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Drop(_)));
+        self.waited_in_vain += self.dropped() - before - dropped.count() as u64;
         assert_eq!(verdicts.len(), given.len(), "every packet has one verdict");
         let forged = given.iter().any(|given| given.forged);
         for ((verdict, packet), given) in verdicts.iter().zip(batch.packets()).zip(&given) {
@@ -156,9 +159,9 @@ impl World {
         self.walk();
         let mut more = true;
         while more {
-            let before = self.unresolved();
+            let before = self.dropped();
             more = self.engine.poll(self.now, &mut self.outbox);
-            self.waited_in_vain += self.unresolved() - before;
+            self.waited_in_vain += self.dropped() - before;
             self.empty_outbox(false);
         }
         self.check();
@@ -186,12 +189,11 @@ impl World {
         let counters = &self.engine.counters;
         let kept =
             self.left_at_once + counters.local + counters.held + counters.cut + counters.served;
-        let dropped: u64 = self.engine.counters.drops.iter().sum();
-        assert_eq!(self.walked, kept + dropped - self.waited_in_vain, "counters add up");
+        assert_eq!(self.walked, kept + self.dropped() - self.waited_in_vain, "counters add up");
     }
 
-    fn unresolved(&self) -> u64 {
-        self.engine.counters.dropped(DropReason::NeighborUnresolved)
+    fn dropped(&self) -> u64 {
+        self.engine.counters.drops.iter().sum()
     }
 
     fn leave(&mut self, link: InterfaceId, frame: &[u8], offload: Offload, forged: bool) {
@@ -274,4 +276,5 @@ const CONFIG: &str = r#"
     [limits]
     sessions = 32
     sessions_per_source = 6
+    fragments = 4
 "#;

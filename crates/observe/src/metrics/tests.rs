@@ -13,7 +13,13 @@ fn scrape() -> Scrape {
     counters.interfaces[1].rx_bytes = 77;
     counters.drops[DropReason::NoRule as usize] = 3;
     counters.sessions_created = 5;
-    let occupancy = Occupancy { sessions: 4, mappings: 2, leased_ports: 2 };
+    let occupancy = Occupancy {
+        sessions: 4,
+        mappings: 2,
+        leased_ports: 2,
+        fragmented: 0,
+        waiting_fragments: 0,
+    };
     Scrape {
         version: "1.2.3 (commit abc)",
         generation: 9,

@@ -1,0 +1,285 @@
+//! Packets in pieces, as they come and as they leave.
+
+mod order;
+mod v6;
+
+use crate::test_bench::frames::{Ip, inside, outside, with_byte};
+use crate::test_bench::seen::{Seen, Transport};
+use crate::test_bench::{
+    BUFFERS, Bench, GATEWAY, HOST, INSIDE, OTHER_HOST, OUR_INSIDE_IP, OUTSIDE, POOL, SERVER,
+    config_with,
+};
+use crate::{DropReason, Verdict};
+
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+
+/// The pieces of a datagram with this payload, from port 5000 to port 53.
+fn question(ip: Ip, identification: u16, payload: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let whole = ip.clone().udp(5000, 53, payload);
+    ip.pieces(identification, UDP, &whole[34..], size)
+}
+
+/// The packet that pieces are of, and their identification.
+fn joined(pieces: &[Vec<u8>]) -> (Vec<u8>, u16) {
+    let mut pieces = pieces.to_vec();
+    let word = |frame: &[u8], at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    pieces.sort_by_key(|piece| word(piece, 20) & 0x1fff);
+    let mut whole = pieces[0][..34].to_vec();
+    let identification = word(&whole, 18);
+    for (at, piece) in pieces.iter().enumerate() {
+        let offset = usize::from(word(piece, 20) & 0x1fff) * 8;
+        assert_eq!(offset, whole.len() - 34, "no byte is missing or there twice");
+        assert_eq!(word(piece, 20) & 0x2000 == 0, at + 1 == pieces.len(), "the last one says so");
+        assert_eq!(word(piece, 18), identification, "they belong together");
+        assert_eq!(usize::from(word(piece, 16)), piece.len() - 14);
+        assert_eq!(piece[22..24], whole[22..24], "TTL and protocol");
+        assert_eq!(piece[26..34], whole[26..34], "both addresses");
+        let mut header = piece.clone();
+        header.truncate(34);
+        assert_eq!(mooring_wire::checksum::rfc1071(&header[14..]), 0, "the header's checksum");
+        whole.extend(&piece[34..]);
+    }
+    let len = (whole.len() - 14) as u16;
+    whole[16..18].copy_from_slice(&len.to_be_bytes());
+    whole[20..22].fill(0);
+    mooring_wire::ipv4::Ipv4::parse(&mut whole[14..]).expect("it is whole").fill_checksum();
+    (whole, identification)
+}
+
+fn memory(bench: &Bench) -> (usize, usize) {
+    let occupancy = bench.engine.occupancy();
+    (occupancy.fragmented, occupancy.waiting_fragments)
+}
+
+#[test]
+fn a_datagram_in_pieces_goes_out_and_its_answer_comes_back() {
+    let mut bench = Bench::ready();
+    let payload: Vec<u8> = (0..4_000_u32).map(|n| n as u8).collect();
+    let pieces = question(inside(HOST, SERVER), 7, &payload, 1_376);
+    let sent: Vec<_> = pieces.iter().map(|piece| bench.forward(INSIDE, piece)).collect();
+    let (whole, identification) = joined(&sent);
+    let seen = Seen::read(&whole);
+    assert_eq!((seen.source, seen.destination, seen.ttl), (POOL, SERVER, 63));
+    assert_eq!((&seen.payload, identification), (&payload, 7));
+    let Transport::Udp(port, 53) = seen.transport else { panic!("{seen:?}") };
+    let ip = outside(SERVER, POOL);
+    let answer = ip.clone().udp(53, port, &payload);
+    let pieces = ip.pieces(9, UDP, &answer[34..], 1_376);
+    let sent: Vec<_> = pieces.iter().map(|piece| bench.forward(OUTSIDE, piece)).collect();
+    let (whole, identification) = joined(&sent);
+    let seen = Seen::read(&whole);
+    assert_eq!((seen.destination, seen.transport), (HOST, Transport::Udp(53, 5000)));
+    assert_eq!((seen.payload, identification), (payload, 9));
+    assert_eq!(memory(&bench), (0, 0), "what has come whole is forgotten");
+    let (sessions, _) = bench.engine.sessions(bench.now, 1 << 31);
+    assert_eq!((sessions[0].forward.packets, sessions[0].reverse.packets), (3, 3));
+}
+
+#[test]
+fn pings_in_pieces_pass() {
+    let mut bench = Bench::ready();
+    let ip = inside(HOST, SERVER);
+    let whole = ip.clone().icmp(8, 0, [[0, 77], [0, 1]], &[5; 3_000]);
+    let pieces = ip.pieces(7, ICMP, &whole[34..], 1_376);
+    let sent: Vec<_> = pieces.iter().map(|piece| bench.forward(INSIDE, piece)).collect();
+    let seen = Seen::read(&joined(&sent).0);
+    assert_eq!((seen.source, seen.payload), (POOL, vec![5; 3_000]));
+    assert!(matches!(seen.transport, Transport::Icmp(8, 0, _, 1)));
+}
+
+/// RFC 6864 §4.3, RFC 7857 §9.
+#[test]
+fn two_hosts_with_one_identification_leave_with_two() {
+    let mut bench = Bench::ready();
+    let mut sent = [Vec::new(), Vec::new()];
+    let both = [HOST, OTHER_HOST].map(|host| question(inside(host, SERVER), 7, &[1; 3_000], 1_376));
+    for at in 0..both[0].len() {
+        for (sent, pieces) in sent.iter_mut().zip(&both) {
+            sent.push(bench.forward(INSIDE, &pieces[at]));
+        }
+    }
+    let [first, second] = sent.map(|pieces| joined(&pieces));
+    assert_eq!(first.1, 7);
+    assert_ne!(second.1, 7);
+    for (whole, _) in [&first, &second] {
+        assert_eq!(Seen::read(whole).payload, [1; 3_000]);
+    }
+}
+
+#[test]
+fn pieces_to_a_forwarded_port_and_through_a_hairpin() {
+    let mut bench = Bench::ready_with(&config_with(
+        r#"
+        [[rule]]
+        name = "web"
+        kind = "port-forward"
+        address = "203.0.113.10"
+        protocol = "udp"
+        port = "53"
+        target = "10.0.0.3:80"
+    "#,
+    ));
+    for (link, ip) in [(OUTSIDE, outside(SERVER, POOL)), (INSIDE, inside(HOST, POOL))] {
+        let source = if link == OUTSIDE { SERVER } else { POOL };
+        for backwards in [false, true] {
+            let mut pieces = question(ip.clone(), 7, &[3; 3_000], 1_376);
+            if backwards {
+                pieces.reverse();
+            }
+            let mut sent = Vec::new();
+            for piece in pieces {
+                match bench.send(link, &piece) {
+                    (Verdict::Tx(INSIDE), frame) => sent.push(frame),
+                    (verdict, _) => assert_eq!(verdict, Verdict::Hold),
+                }
+            }
+            sent.extend(bench.sent_by(INSIDE));
+            let seen = Seen::read(&joined(&sent).0);
+            assert_eq!((seen.source, seen.destination, seen.ttl), (source, OTHER_HOST, 63));
+            assert!(matches!(seen.transport, Transport::Udp(_, 80)));
+        }
+    }
+    assert_eq!(memory(&bench), (0, 0));
+}
+
+#[test]
+fn protocols_without_ports_pass_by_static_addresses() {
+    let mut bench = Bench::ready_with(&config_with(
+        r#"
+        [[rule]]
+        name = "host"
+        kind = "static"
+        inside = "10.0.0.3"
+        outside = "203.0.113.20"
+    "#,
+    ));
+    let pieces = inside(OTHER_HOST, SERVER).pieces(7, 47, &[9; 40], 16);
+    let sent: Vec<_> = pieces.iter().map(|piece| bench.forward(INSIDE, piece)).collect();
+    let (whole, _) = joined(&sent);
+    assert_eq!((&whole[26..30], &whole[34..]), (&[203, 0, 113, 20][..], &[9; 40][..]));
+}
+
+#[test]
+fn what_only_the_receiver_could_read_is_dropped() {
+    let mut bench = Bench::ready();
+    let refused = DropReason::FragmentUntranslated;
+    let ping = inside(HOST, OUR_INSIDE_IP);
+    let whole = ping.clone().icmp(8, 0, [[0, 77], [0, 1]], &[5; 100]);
+    for piece in ping.pieces(7, ICMP, &whole[34..], 64) {
+        bench.ignore(INSIDE, &piece, refused);
+    }
+    let sent = bench.forward(INSIDE, &inside(HOST, SERVER).udp(5000, 53, b"question"));
+    let ip = outside(GATEWAY, POOL);
+    let error = ip.clone().error((3, 3), 0, &sent);
+    for piece in ip.pieces(7, ICMP, &error[34..], 16) {
+        bench.ignore(OUTSIDE, &piece, refused);
+    }
+    assert_eq!(bench.sessions(), 1);
+}
+
+/// RFC 1858 §3, RFC 7112 §5.
+#[test]
+fn a_first_piece_has_its_whole_l4_header() {
+    let mut bench = Bench::ready();
+    let ip = inside(HOST, SERVER);
+    let whole = ip.clone().tcp(5000, 80, "S", &[1; 40]);
+    let pieces = ip.pieces(7, 6, &whole[34..], 8);
+    bench.ignore(INSIDE, &pieces[0], DropReason::Malformed);
+    bench.ignore(INSIDE, &pieces[1], DropReason::FragmentUntranslated);
+    let odd = inside(HOST, SERVER).piece(0, true).other(UDP, &[0; 13]);
+    bench.ignore(INSIDE, &odd, DropReason::Malformed);
+}
+
+/// RFC 3128: the second piece would write over the flags of the header.
+#[test]
+fn overlapping_pieces_are_dropped() {
+    let mut bench = Bench::ready();
+    let pieces = question(inside(HOST, SERVER), 7, &[1; 40], 16);
+    bench.forward(INSIDE, &pieces[0]);
+    let overlap = inside(HOST, SERVER).identified(7).piece(1, true).other(UDP, &[0; 16]);
+    bench.ignore(INSIDE, &overlap, DropReason::FragmentOverlap);
+    bench.ignore(INSIDE, &pieces[2], DropReason::FragmentOverlap);
+}
+
+#[test]
+fn no_more_packets_are_remembered_than_the_limit_says() {
+    let mut bench = Bench::ready_with(&config_with("[limits]\nfragments = 2"));
+    let first = |id| question(inside(HOST, SERVER), id, &[1; 40], 16).remove(0);
+    bench.forward(INSIDE, &first(1));
+    bench.forward(INSIDE, &first(2));
+    bench.ignore(INSIDE, &first(3), DropReason::FragmentLimit);
+    assert_eq!(
+        bench.engine.next_deadline().map(|at| at.as_millis()),
+        Some(bench.now.as_millis() + 2_000)
+    );
+    bench.rest(2_000);
+    assert_eq!(memory(&bench), (0, 0));
+    bench.forward(INSIDE, &first(3));
+}
+
+/// RFC 792: Time Exceeded is for first pieces alone.
+#[test]
+fn time_exceeded_is_said_once() {
+    let mut bench = Bench::ready();
+    let pieces = question(inside(HOST, SERVER).ttl(1), 7, &[1; 40], 16);
+    let said = bench.refuse(INSIDE, &pieces[0], DropReason::TtlExpired);
+    assert_eq!(said.len(), 1);
+    bench.ignore(INSIDE, &pieces[1], DropReason::FragmentUntranslated);
+    let fine = question(inside(HOST, SERVER), 8, &[1; 40], 16);
+    bench.forward(INSIDE, &fine[0]);
+    bench.ignore(
+        INSIDE,
+        &question(inside(HOST, SERVER).ttl(1), 8, &[1; 40], 16)[1],
+        DropReason::TtlExpired,
+    );
+}
+
+#[test]
+fn pieces_too_long_for_the_next_link_are_cut_again() {
+    let mut bench = Bench::ready();
+    let payload: Vec<u8> = (0..3_500_u32).map(|n| n as u8).collect();
+    for piece in question(inside(HOST, SERVER), 7, &payload, 1_480).iter().take(2) {
+        assert_eq!(bench.send(INSIDE, piece).0, Verdict::Cut);
+    }
+    let last = question(inside(HOST, SERVER), 7, &payload, 1_480).remove(2);
+    let (verdict, last) = bench.send(INSIDE, &last);
+    assert_eq!(verdict, Verdict::Tx(OUTSIDE));
+    let mut sent = bench.sent_by(OUTSIDE);
+    sent.push(last);
+    assert_eq!(sent.len(), 5);
+    assert!(sent.iter().all(|piece| piece.len() <= 14 + 1_400));
+    assert_eq!(Seen::read(&joined(&sent).0).payload, payload);
+}
+
+/// RFC 1122 §3.2.2: an error about the first piece, none about others.
+#[test]
+fn pieces_that_may_not_be_cut_are_told_of_once() {
+    let mut bench = Bench::ready();
+    let may_not = |frame: &Vec<u8>| {
+        let mut frame = with_byte(frame.clone(), 20, frame[20] | 0x40);
+        let mut ip = mooring_wire::ipv4::Ipv4::parse(&mut frame[14..]).expect("a packet");
+        ip.fill_checksum();
+        frame
+    };
+    let pieces = question(inside(HOST, SERVER), 7, &[1; 3_500], 1_480);
+    let said = bench.refuse(INSIDE, &may_not(&pieces[0]), DropReason::TooBig);
+    let seen = Seen::read(&said[0].1);
+    assert!(matches!(seen.transport, Transport::Icmp(3, 4, 0, 1_400)), "{seen:?}");
+    bench.ignore(INSIDE, &may_not(&pieces[1]), DropReason::FragmentUntranslated);
+}
+
+#[test]
+fn pieces_wait_for_the_neighbour_in_their_order() {
+    let mut bench = Bench::unresolved(crate::test_bench::CONFIG);
+    bench.learn(INSIDE, HOST, crate::test_bench::HOST_MAC);
+    let pieces = question(inside(HOST, SERVER), 7, &[1; 40], 16);
+    for piece in [&pieces[1], &pieces[0], &pieces[2]] {
+        assert_eq!(bench.send(INSIDE, piece).0, Verdict::Hold);
+    }
+    bench.sent();
+    let sent = bench.gateway_answers();
+    assert_eq!(sent.iter().map(|frame| frame[21]).collect::<Vec<_>>(), [0, 2, 4]);
+    assert_eq!(Seen::read(&joined(&sent).0).payload, [1; 40]);
+    assert_eq!(bench.outbox.free(), (BUFFERS, BUFFERS));
+}
