@@ -5,15 +5,16 @@
 //! cannot tell another story. Slow and allocating: for people, never for packets.
 
 mod holder;
+mod known;
 mod rules;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use mooring_nat::Arrival;
 use mooring_nat::foresee::{Foreseen, OutsideEnd};
-use mooring_nat::{Arrival, HAIRPIN_INTERFACE};
 use mooring_policy::{Hop, InterfaceId, Ownership};
-use mooring_session::{Direction, FlowKey, SessionRef};
+use mooring_session::{Direction, FlowKey};
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 
@@ -107,80 +108,13 @@ impl Engine {
         trail.step("arrival", format!("on `{}`", self.name(asked.ingress)));
         let sessions = &A::nat(&self.nats).sessions;
         let outcome = match sessions.find_key(&key) {
-            Some(found) => self.known::<A>(asked, found, &mut trail),
+            Some(found) => self.known::<A>(asked.ingress, found, &mut trail),
             None => {
                 trail.step("session", "none yet".to_owned());
                 self.new_flow(asked.ingress, key, &mut trail)
             }
         };
         trail.ends(outcome.unwrap_or_else(Outcome::Dropped))
-    }
-
-    /// A packet of a session that lives.
-    fn known<A: Family>(
-        &self,
-        asked: &Asked,
-        found: SessionRef,
-        trail: &mut Trail,
-    ) -> Result<Outcome, DropReason> {
-        let nat = A::nat(&self.nats);
-        let session = nat.sessions.session(found.index);
-        let way = match found.direction {
-            Direction::Forward => "forward",
-            Direction::Reverse => "reverse",
-        };
-        let rule = self.rule_name(session.rule);
-        trail.step(
-            "session",
-            format!(
-                "{way}, inside {}, outside {}, remote {}, state {}, rule `{rule}`",
-                end(session.inside, Some(session.inside_port), session.protocol),
-                end(session.outside, Some(session.outside_port), session.protocol),
-                end(session.remote, Some(session.remote_port), session.protocol),
-                session.state.name(),
-            ),
-        );
-        if session.ingress(found.direction) != asked.ingress.0 {
-            trail.step(
-                "arrival",
-                "the session's packets of this direction come in elsewhere".into(),
-            );
-            return Err(DropReason::SpoofedSource);
-        }
-        if session.generation != self.generation.0 {
-            trail.step("session", "admitted under an older policy: it is asked again first".into());
-        }
-        let (source, destination) = match found.direction {
-            Direction::Forward => (
-                (session.outside, Some(session.outside_port)),
-                (session.remote, session.remote_port),
-            ),
-            Direction::Reverse => {
-                ((session.remote, Some(session.remote_port)), (session.inside, session.inside_port))
-            }
-        };
-        if session.is_hairpin(found.direction) {
-            let source_port = source.1.unwrap_or_default();
-            let key = FlowKey {
-                source: source.0,
-                destination: destination.0,
-                source_port,
-                destination_port: destination.1,
-                ..session.key(found.direction)
-            };
-            return self.second_half_of(key, source.1, trail);
-        }
-        let egress = InterfaceId(session.egress(found.direction));
-        let hop = self.policy.route(destination.0.into());
-        let next_hop = hop.map_or(destination.0.into(), |hop| hop.next_hop);
-        trail.step("next hop", self.hop_text(&Hop { interface: egress, next_hop }));
-        Ok(Outcome::Forwarded {
-            egress: self.name(egress),
-            next_hop,
-            rule,
-            source: (source.0.into(), source.1),
-            destination: (destination.0.into(), destination.1),
-        })
     }
 
     /// The first packet of a flow.
@@ -258,48 +192,6 @@ impl Engine {
             rule: self.rule_name(foreseen.rule.0),
             source: (source.0.into(), source.1),
             destination: (destination.0.into(), destination.1),
-        })
-    }
-
-    /// The other half of a hairpin, for a packet that the first one has translated; `port` is its
-    /// source port, if it is known.
-    fn second_half_of<A: Family>(
-        &self,
-        key: FlowKey<A>,
-        port: Option<u16>,
-        trail: &mut Trail,
-    ) -> Result<Outcome, DropReason> {
-        trail.step(
-            "hairpin",
-            format!(
-                "the destination is ours: goes on as {} to {}, as if from outside",
-                end(key.source, port, key.protocol),
-                end(key.destination, Some(key.destination_port), key.protocol)
-            ),
-        );
-        let sessions = &A::nat(&self.nats).sessions;
-        let (address, target_port, rule, hop) = match sessions.find_key(&key) {
-            Some(found) => {
-                let session = sessions.session(found.index);
-                let hop = self.policy.route(session.inside.into()).ok_or(DropReason::NoRoute)?;
-                let rule = self.rule_name(session.rule);
-                (session.inside, session.inside_port, rule, hop)
-            }
-            None => {
-                let foreseen = self.foresee(HAIRPIN_INTERFACE, key)?;
-                let rule = self.rule_name(foreseen.rule.0);
-                let inside = &foreseen.forward;
-                (inside.source, inside.source_port, rule, foreseen.back)
-            }
-        };
-        trail.step("rule", format!("`{rule}` has the destination"));
-        trail.step("next hop", self.hop_text(&hop));
-        Ok(Outcome::Forwarded {
-            egress: self.name(hop.interface),
-            next_hop: hop.next_hop,
-            rule,
-            source: (key.source.into(), port),
-            destination: (address.into(), target_port),
         })
     }
 
