@@ -7,17 +7,27 @@ pub(super) fn check(files: &[SourceFile]) -> Vec<Finding> {
     let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
         return vec![Finding::error(DOCUMENT, 0, "is missing")];
     };
-    let lines: Vec<_> = document.text.lines().collect();
     let mut findings = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        // The row above the line of dashes is the table's head.
-        let is_head = lines.get(index + 1).is_some_and(|next| is_rule(next));
-        if line.starts_with('|') && !is_rule(line) && !is_head {
-            let problems = check_row(line, files).into_iter();
-            findings.extend(problems.map(|what| Finding::error(DOCUMENT, index + 1, what)));
-        }
+    for (number, row) in rows(&document.text) {
+        let problems = check_row(row, files).into_iter();
+        findings.extend(problems.map(|what| Finding::error(DOCUMENT, number, what)));
     }
     findings
+}
+
+/// The rows of all tables, without heads, each with the number of its line.
+pub(super) fn rows(document: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut lines = document.lines().enumerate().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let (index, line) = lines.next()?;
+            // The row above the line of dashes is the table's head.
+            let is_head = lines.peek().is_some_and(|(_, next)| is_rule(next));
+            if line.starts_with('|') && !is_rule(line) && !is_head {
+                return Some((index + 1, line));
+            }
+        }
+    })
 }
 
 /// What is wrong with one row.
@@ -32,7 +42,7 @@ fn check_row(row: &str, files: &[SourceFile]) -> Vec<String> {
 }
 
 /// A name is a function (its last part counts), a file or folder, or a command of ours.
-fn exists(name: &str, files: &[SourceFile]) -> bool {
+pub(super) fn exists(name: &str, files: &[SourceFile]) -> bool {
     if name.starts_with("cargo ") || name.starts_with(".ci/") {
         return true;
     }

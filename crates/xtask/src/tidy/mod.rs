@@ -2,6 +2,7 @@
 //!
 //! Errors fail the run; notes are what a reviewer may want to look at.
 
+mod compliance;
 mod demands;
 mod dependencies;
 mod sources;
@@ -23,6 +24,7 @@ pub(crate) fn run() -> Result<()> {
     let mut findings = dependencies::check(&workspace::metadata(None)?);
     findings.extend(sources::check(&files));
     findings.extend(demands::check(&files));
+    findings.extend(compliance::check(&files));
     for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
         if !root().join(licence).is_file() {
             findings.push(Finding::error(licence, 0, "the licence file is missing"));
