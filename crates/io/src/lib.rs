@@ -3,16 +3,17 @@
 //!
 //! - [`af_packet`]: packet sockets on a kernel device, super-packets and partial checksums whole.
 //! - [`tap`]: a TAP device of our own, whose other end is the kernel.
+//! - [`tun_tap`]: the same without offloads, to compare with.
+//! - [`port`]: one of these, whichever.
+//! - [`seam`]: cuts super-packets and completes checksums for ports that cannot.
 //! - [`memory`]: ports made of memory, for tests.
 //! - [`pcap`]: capture files.
-//! - [`seam`]: cuts super-packets and completes checksums for ports that cannot.
 //! - [`link`]: what the kernel says of a device.
 //! - [`routing`]: what it says of addresses and routes.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
 //! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`,
-//! `tap/device.rs`), and
-//! nowhere else.
+//! `tap/device.rs`), and nowhere else.
 //! This crate moves bytes and their offload metadata; only the seam looks into a packet.
 #![deny(unsafe_code)]
 
@@ -22,6 +23,8 @@ pub mod link;
 pub mod memory;
 mod netlink;
 pub mod pcap;
+pub mod port;
 pub mod routing;
 pub mod seam;
 pub mod tap;
+pub mod tun_tap;

@@ -38,23 +38,33 @@ pub struct Tap {
 /// # Errors
 /// [`OpenError`]; no device is left then.
 pub fn create(name: &str, workers: NonZeroU8, mtu: Option<u16>) -> Result<Tap, OpenError> {
-    if let Ok(there) = Link::list()
-        && there.iter().any(|link| link.name == name)
-    {
-        return Err(OpenError::Exists { device: name.to_owned() });
-    }
+    refuse_existing(name)?;
     let failed = |source: io::Error| OpenError::of(name, source);
     let files: Vec<_> = (0..workers.get())
         .map(|_| device::open_queue(name))
         .collect::<io::Result<_>>()
         .map_err(failed)?;
     let abilities = device::set_offloads(&files[0]).map_err(failed)?;
-    let found = Link::find(name)?;
-    let kernel = KernelSide::set_up(&found, kernel_mac(name), mtu).map_err(failed)?;
-    let mut link = Link::find(name)?;
-    link.mac = own_mac(name);
+    let (link, kernel) = set_up(name, mtu)?;
     let queues = files.into_iter().map(|file| queue::halves(file, link.index)).collect();
     Ok(Tap { queues, link, abilities, kernel })
+}
+
+/// A device of this name that is there already is somebody else's.
+pub(crate) fn refuse_existing(name: &str) -> Result<(), OpenError> {
+    if Link::list()?.iter().any(|link| link.name == name) {
+        return Err(OpenError::Exists { device: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Sets up the device that was just made: our end of it, and the kernel's.
+pub(crate) fn set_up(name: &str, mtu: Option<u16>) -> Result<(Link, KernelSide), OpenError> {
+    let kernel = KernelSide::set_up(&Link::find(name)?, kernel_mac(name), mtu);
+    let kernel = kernel.map_err(|source| OpenError::of(name, source))?;
+    let mut link = Link::find(name)?;
+    link.mac = own_mac(name);
+    Ok((link, kernel))
 }
 
 /// Why a TAP device could not be made.
@@ -92,7 +102,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn of(device: &str, source: io::Error) -> Self {
+    pub(crate) fn of(device: &str, source: io::Error) -> Self {
         let device = device.to_owned();
         match source.raw_os_error() {
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Self::NoNode { device },

@@ -7,3 +7,4 @@ mod lab;
 mod port;
 mod routing;
 mod tap;
+mod tun_tap;

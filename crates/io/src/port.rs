@@ -1,0 +1,85 @@
+//! A port of any backend: what a worker holds when its interfaces are not all of one kind.
+//!
+//! The backend is found by a `match` once for each batch, never for a packet. Whatever a port cannot
+//! carry is made ready for it by the [`Seam`].
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use mooring_packet::{Abilities, Batch, Packet, Receive, Received, Transmit, Transmitted};
+
+use crate::seam::Seam;
+use crate::{af_packet, tap, tun_tap};
+
+/// The receiving half of a port.
+pub enum AnyReceiver {
+    /// Packet sockets on a kernel device.
+    AfPacket(af_packet::Receiver),
+    /// A queue of a TAP device.
+    Tap(tap::Receiver),
+    /// A TAP device without offloads.
+    TunTap(tun_tap::Receiver),
+}
+
+impl Receive for AnyReceiver {
+    fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
+        match self {
+            Self::AfPacket(receiver) => receiver.receive(batch),
+            Self::Tap(receiver) => receiver.receive(batch),
+            Self::TunTap(receiver) => receiver.receive(batch),
+        }
+    }
+
+    fn lost(&mut self) -> u64 {
+        match self {
+            Self::AfPacket(receiver) => receiver.lost(),
+            Self::Tap(receiver) => receiver.lost(),
+            Self::TunTap(receiver) => receiver.lost(),
+        }
+    }
+}
+
+impl AsRawFd for AnyReceiver {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::AfPacket(receiver) => receiver.as_raw_fd(),
+            Self::Tap(receiver) => receiver.as_raw_fd(),
+            Self::TunTap(receiver) => receiver.as_raw_fd(),
+        }
+    }
+}
+
+/// The transmitting half of a port, behind the seam.
+pub enum AnySender {
+    /// Packet sockets on a kernel device.
+    AfPacket(Seam<af_packet::Sender>),
+    /// A queue of a TAP device.
+    Tap(Seam<tap::Sender>),
+    /// A TAP device without offloads.
+    TunTap(Seam<tun_tap::Sender>),
+}
+
+impl AnySender {
+    /// What the port carries without the seam.
+    #[must_use]
+    pub const fn abilities(&self) -> Abilities {
+        match self {
+            Self::AfPacket(sender) => sender.abilities(),
+            Self::Tap(sender) => sender.abilities(),
+            Self::TunTap(sender) => sender.abilities(),
+        }
+    }
+}
+
+impl Transmit for AnySender {
+    fn transmit<'p, 'b: 'p>(
+        &mut self,
+        packets: impl Iterator<Item = &'p Packet<'b>>,
+    ) -> Transmitted {
+        match self {
+            Self::AfPacket(sender) => sender.transmit(packets),
+            Self::Tap(sender) => sender.transmit(packets),
+            Self::TunTap(sender) => sender.transmit(packets),
+        }
+    }
+}
