@@ -51,6 +51,7 @@ pub(crate) const BENCH: &[Tool] = &[
 pub(crate) const DIST: &[Tool] = &[
     tool("musl-gcc", "musl-tools"),
     tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    tool("/usr/aarch64-linux-gnu/include/linux/if_tun.h", "libc6-dev-arm64-cross"),
     tool("qemu-aarch64", "qemu-user"),
     tool("gzip", "gzip"),
     tool("git", "git"),

@@ -103,6 +103,14 @@ impl Arch {
         }
     }
 
+    /// Where the C compiler finds the headers of the kernel; `musl-gcc` looks into musl's folder alone.
+    fn kernel_headers(self) -> &'static [&'static str] {
+        match self {
+            Self::X86_64 => &["-idirafter/usr/include", "-idirafter/usr/include/x86_64-linux-gnu"],
+            Self::Aarch64 => &[],
+        }
+    }
+
     /// What runs its programs here.
     fn runner(self) -> Option<&'static str> {
         (std::env::consts::ARCH != self.name()).then_some(match self {
@@ -141,7 +149,8 @@ impl Arch {
             .collect();
         let c_maps = path_maps()?
             .into_iter()
-            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()));
+            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+            .chain(self.kernel_headers().iter().map(ToString::to_string));
         let mut command = cargo(arguments);
         command
             .args(["--target", triple])
