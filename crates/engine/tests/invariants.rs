@@ -87,14 +87,16 @@ fn random_program(seed: u64) -> Vec<u8> {
     program
 }
 
-const PROGRAMS: u64 = 200;
+const PROGRAMS: u64 = 220;
 const NOT_FORGED: u32 = 0xff7f_ffff;
 const SYN: u8 = 2 << 2;
 const SYN_ACK: u8 = 0x12 << 2;
 
-/// A pool without addresses is refused by validation, no kernel is beside us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
+/// Hand-overs are the worker's, a pool without addresses is refused by validation, no kernel is beside
+/// us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
 /// than a program has frames.
-const UNREACHABLE: [DropReason; 4] = [
+const UNREACHABLE: [DropReason; 5] = [
+    DropReason::HandOverFull,
     DropReason::KernelAddress,
     DropReason::NeighborTableFull,
     DropReason::PoolEmpty,

@@ -20,7 +20,7 @@ pub(crate) mod program;
 
 use std::sync::{Arc, LazyLock};
 
-use mooring_engine::{Counters, DropReason, Engine, Link, Outbox, Verdict};
+use mooring_engine::{Counters, Engine, Link, Outbox, Verdict};
 use mooring_packet::{Batch, BufferPool, Offload, Packet};
 use mooring_policy::{Generation, InterfaceId, Policy, load};
 use mooring_session::Tick;
