@@ -41,6 +41,15 @@ impl Config {
         .replace(ROUTES, "")
     }
 
+    /// Makes the inside a tap device `tap0`, by this backend.
+    #[must_use]
+    pub fn inside_by_tap(self, backend: &str) -> Self {
+        self.replace(
+            "device = \"in0\"\nbackend = \"af_packet\"",
+            &format!("device = \"tap0\"\nbackend = \"{backend}\""),
+        )
+    }
+
     /// Adds a line below `[appliance]`.
     #[must_use]
     pub fn appliance(mut self, line: &str) -> Self {

@@ -43,6 +43,8 @@ pub enum Variant {
     TwoWorkers,
     /// Inside through a tap, whose kernel side is a port of a bridge in the gateway's namespace.
     Tap,
+    /// The same through the plain backend, without offloads.
+    TunTap,
     /// Outside like a Pod's `eth0`: the kernel's /32 and /128, routers off every subnet, forwarding
     /// switched on.
     KernelAddresses,
@@ -124,7 +126,7 @@ impl Site {
     /// When it does not become ready.
     pub fn start(&self, config: &Config) -> Result<Appliance> {
         let appliance = Appliance::start(&self.gateway, config)?;
-        if self.variant == Variant::Tap {
+        if self.has_tap() {
             self.gateway.ip("link set tap0 master lan\nlink set tap0 up").context("the tap")?;
         }
         Ok(appliance)
@@ -137,10 +139,8 @@ impl Site {
         match self.variant {
             Variant::AfPacket => config,
             Variant::TwoWorkers => config.replace("workers = 1", "workers = 2"),
-            Variant::Tap => config.replace(
-                "device = \"in0\"\nbackend = \"af_packet\"",
-                "device = \"tap0\"\nbackend = \"tap\"",
-            ),
+            Variant::Tap => config.inside_by_tap("tap"),
+            Variant::TunTap => config.inside_by_tap("tun-tap"),
             Variant::KernelAddresses => config.outside_from_kernel(),
         }
     }
@@ -168,16 +168,15 @@ impl Site {
         self.server
             .ip(&format!("link add eth1 mtu {far} type veth peer name eth0 netns {distant}"))?;
         // A tap is a port of the hosts' own bridge; else a cable leads to a switch of their own.
-        let switch = match self.variant {
-            Variant::Tap => self.gateway.clone(),
-            _ => {
-                let switch = Namespace::create("switch")?;
-                self.gateway.ip(&format!(
-                    "link add in0 mtu {inside} type veth peer name uplink netns {}\nlink set in0 up",
-                    switch.name()
-                ))?;
-                switch
-            }
+        let switch = if self.has_tap() {
+            self.gateway.clone()
+        } else {
+            let switch = Namespace::create("switch")?;
+            self.gateway.ip(&format!(
+                "link add in0 mtu {inside} type veth peer name uplink netns {}\nlink set in0 up",
+                switch.name()
+            ))?;
+            switch
         };
         switch.ip(&format!(
             "link add lan mtu {inside} type bridge\nlink set lan up\n\
@@ -185,10 +184,15 @@ impl Site {
              link add port2 mtu {inside} type veth peer name eth0 netns {other}\n\
              link set port1 master lan up\nlink set port2 master lan up\n"
         ))?;
-        if self.variant != Variant::Tap {
+        if !self.has_tap() {
             switch.ip("link set uplink master lan up")?;
         }
         Ok(())
+    }
+
+    /// Whether the inside is a tap device of the appliance's.
+    const fn has_tap(&self) -> bool {
+        matches!(self.variant, Variant::Tap | Variant::TunTap)
     }
 
     /// The addresses of the link between appliance and server.

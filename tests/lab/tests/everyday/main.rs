@@ -28,6 +28,11 @@ fn reach_by_tap() {
 }
 
 #[test]
+fn reach_by_tun_tap() {
+    isolated("reach_by_tun_tap", || shown(Variant::TunTap, reach::all));
+}
+
+#[test]
 fn reach_by_kernel_addresses() {
     isolated("reach_by_kernel_addresses", || shown(Variant::KernelAddresses, reach::all));
 }
@@ -48,6 +53,11 @@ fn bulk_by_tap() {
 }
 
 #[test]
+fn bulk_by_tun_tap() {
+    isolated("bulk_by_tun_tap", || shown(Variant::TunTap, bulk::all));
+}
+
+#[test]
 fn bulk_by_kernel_addresses() {
     isolated("bulk_by_kernel_addresses", || shown(Variant::KernelAddresses, bulk::all));
 }
@@ -65,6 +75,11 @@ fn small_mtu_by_two_workers() {
 #[test]
 fn small_mtu_by_tap() {
     isolated("small_mtu_by_tap", || mtu::everywhere(Variant::Tap));
+}
+
+#[test]
+fn small_mtu_by_tun_tap() {
+    isolated("small_mtu_by_tun_tap", || mtu::everywhere(Variant::TunTap));
 }
 
 #[test]
