@@ -235,7 +235,7 @@ impl Engine {
     }
 
     /// Hop 5 for a packet that goes to a next hop: out, or into the queue of those who wait.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave(
         &mut self,
         now: Tick,

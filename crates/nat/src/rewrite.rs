@@ -27,7 +27,7 @@ pub struct Place {
 ///
 /// # Panics
 /// When `place` does not keep the promises of [`Place`].
-#[inline]
+#[inline(always)]
 pub fn rewrite_v4(
     frame: &mut [u8],
     place: Place,
@@ -167,7 +167,7 @@ pub(crate) fn header_v6(bytes: &mut [u8]) -> &mut ipv6::Header {
 
 /// Writes the port or identifier and adjusts the checksum. `partial` is the delta of the addresses
 /// when the field holds the sum of the pseudo-header alone.
-#[inline]
+#[inline(always)]
 fn rewrite_l4<A>(
     l4: &mut [u8],
     session: &Session<A>,

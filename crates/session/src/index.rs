@@ -6,6 +6,7 @@
 //! does not know what its values mean: the caller compares the records.
 
 use crate::memory::prefetch;
+use crate::tags;
 
 /// An index of at most the number of values it was made for.
 pub struct Index {
@@ -27,7 +28,7 @@ impl Index {
     }
 
     /// The value under `hash` that `is_it` accepts.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         let mut at = self.home(hash);
@@ -149,11 +150,7 @@ impl Bucket {
     /// A bit for each slot that carries `tag`.
     #[inline]
     fn slots_with(&self, tag: u8) -> u32 {
-        let mut slots = 0;
-        for (slot, &here) in self.tags.iter().enumerate() {
-            slots |= u32::from(here == tag) << slot;
-        }
-        slots
+        tags::equal(&self.tags, tag)
     }
 }
 

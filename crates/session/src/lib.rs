@@ -19,6 +19,7 @@ pub mod record;
 pub mod sources;
 pub mod state;
 pub mod table;
+mod tags;
 pub mod tick;
 pub mod wheel;
 
