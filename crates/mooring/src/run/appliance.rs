@@ -18,7 +18,7 @@ use super::conflict_log::ConflictLog;
 use super::desk::{Desk, Shown, WorkerLine};
 use super::devices::Devices;
 use super::kernel_watch::KernelWatch;
-use super::ports::{self, Listening};
+use super::ports::Attachments;
 use super::worker::{Adoption, Command, Groups};
 use crate::exit::Failure;
 use crate::say::say;
@@ -35,8 +35,8 @@ pub struct Appliance {
     pub links: Vec<Link>,
     /// Keeps the kernel out.
     pub watch: KernelWatch,
-    /// The multicast groups of the ports.
-    pub listening: Listening,
+    /// What stays of the ports beside the workers.
+    pub attached: Attachments,
     /// Answers questions.
     pub desk: Arc<Desk>,
     /// How to reach the workers.
@@ -117,6 +117,11 @@ impl Appliance {
     fn publish(&mut self, next: DesiredState, devices: Devices) -> Result<(), String> {
         let links = devices.links(&next.policy, &self.links);
         let guard = self.watch.prepare(&next).map_err(|failure| failure.message)?;
+        if let Err(failure) = self.attached.deliver(&next.policy) {
+            // What was given meanwhile is taken back; if not even that can be done, it was told why.
+            let _ = self.attached.deliver(&self.state.policy);
+            return Err(failure.message);
+        }
         let adoption = Adoption {
             policy: Arc::clone(&next.policy),
             generation: next.generation,
@@ -124,7 +129,7 @@ impl Appliance {
         };
         let groups = self.adopt(&adoption);
         self.watch.adopt(guard);
-        if let Some(Err(failure)) = groups.map(|groups| self.listening.follow(&groups)) {
+        if let Some(Err(failure)) = groups.map(|groups| self.attached.listen(&groups)) {
             say(&format!("mooring: warning: not all groups are joined: {}", failure.message));
         }
         self.source.accepted();
@@ -184,7 +189,7 @@ impl Appliance {
     fn show(&self) {
         let before = self.desk.shown();
         let report = Report {
-            interfaces: ports::infos(&self.state.policy, &self.links, &self.devices),
+            interfaces: self.attached.infos(&self.state.policy, &self.links, &self.devices),
             generation: self.state.generation,
         };
         let policy = Arc::clone(&self.state.policy);
@@ -252,7 +257,7 @@ mod tests {
         FileSource::new(&path).load().expect("a valid configuration")
     }
 
-    const RUNNING: &str = include_str!("../../../../configs/egress.toml");
+    const RUNNING: &str = include_str!("../../../../configs/minimal.toml");
 
     #[test]
     fn rules_pools_and_addresses_change_while_packets_pass() {

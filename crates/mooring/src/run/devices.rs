@@ -1,7 +1,7 @@
 //! What the kernel says of the devices that interfaces are on.
 
 use mooring_engine::Link;
-use mooring_io::link;
+use mooring_io::link::{self, Operation};
 use mooring_io::routing::{self, DeviceRouting};
 use mooring_policy::{DeviceFacts, KernelFacts, Policy};
 
@@ -45,6 +45,27 @@ impl Devices {
     #[must_use]
     pub fn link(&self, name: &str) -> Option<&link::Link> {
         self.0.iter().map(|device| &device.link).find(|link| link.name == name)
+    }
+
+    /// These, and those of `later` that were not there: the ones that we have made.
+    #[must_use]
+    pub fn with(mut self, later: Self) -> Self {
+        let new = later.0.into_iter().filter(|device| self.link(&device.link.name).is_none());
+        let new: Vec<_> = new.collect();
+        self.0.extend(new);
+        self
+    }
+
+    /// Whether packets can pass a device: "up", or what the kernel says instead.
+    #[must_use]
+    pub fn state(&self, device: &str) -> String {
+        match self.link(device) {
+            None => "gone".to_owned(),
+            Some(link) if !link.up => Operation::Down.to_string(),
+            // Drivers that say nothing let packets pass.
+            Some(link) if link.operation == Operation::Unknown => Operation::Up.to_string(),
+            Some(link) => link.operation.to_string(),
+        }
     }
 
     /// The links of a policy's interfaces, in their order, where each has the MAC address that it has

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use mooring_control::{DesiredState, FileSource};
 use mooring_engine::{Engine, Link};
 use mooring_nat::Share;
-use mooring_observe::report::Report;
+use mooring_observe::report::{PortInfo, Report};
 use mooring_policy::Policy;
 
 use self::appliance::Appliance;
@@ -60,32 +60,27 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     observers.health().policy_is_compiled();
     let mut watch = KernelWatch::start(&state)?;
     let workers = crew::size(&state.settings);
-    let ports::Opened { ports, links, mut listening } = ports::open(&state.policy, workers)?;
+    let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
+    attached.deliver(&state.policy)?;
+    // The kernel has delivered addresses now, and is kept from them where others send to them.
+    watch.look(clock.now())?;
+    let devices = devices.with(Devices::read()?);
     observers.health().interfaces_are_open();
     let engines = engines(&state, &links, workers, watch.addresses())?;
-    listening.follow(&engines.first().map(Groups::of).unwrap_or_default())?;
+    attached.listen(&engines.first().map(Groups::of).unwrap_or_default())?;
     let crew = Crew::start(engines.into_iter().zip(ports).collect(), clock, hub.ended())?;
     let lines = crew.lines().to_vec();
     lines.iter().for_each(|line| watch.inform(line.clone()));
-    let shown = shown(&state, &links, &devices, clock);
+    let interfaces = attached.infos(&state.policy, &links, &devices);
+    let shown = shown(&state, interfaces, clock);
     let desk = Arc::new(Desk::new(shown, clock, lines.clone()));
     observers.ready(&desk);
     observers.health().workers_run(crew.heartbeats());
     watch.say_guard();
     say(&format!("mooring: ready: {} forward", names(&state.policy)));
     let conflicts = ConflictLog::default();
-    let mut appliance = Appliance {
-        source,
-        state,
-        devices,
-        links,
-        watch,
-        listening,
-        desk,
-        lines,
-        conflicts,
-        clock,
-    };
+    let mut appliance =
+        Appliance { source, state, devices, links, watch, attached, desk, lines, conflicts, clock };
     let served = hub.serve(&mut appliance);
     observers.health().drains();
     appliance.desk.stop();
@@ -114,8 +109,7 @@ fn engines(
 }
 
 /// What `show` tells of the first state.
-fn shown(state: &DesiredState, links: &[Link], devices: &Devices, clock: Clock) -> Shown {
-    let interfaces = ports::infos(&state.policy, links, devices);
+fn shown(state: &DesiredState, interfaces: Vec<PortInfo>, clock: Clock) -> Shown {
     Shown {
         report: Report { interfaces, generation: state.generation },
         policy: Arc::clone(&state.policy),
