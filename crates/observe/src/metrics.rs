@@ -102,7 +102,7 @@ impl Scrape {
         let labels = vec![("version", self.version.to_owned())];
         out.gauge("build_info", "Version and commit", vec![Row { labels, value: 1 }])?;
         out.single("generation", "Generation of the policy", self.generation)?;
-        out.single("sessions_limit", "Most sessions of a worker", self.session_limit)?;
+        out.single("sessions_limit", "Most live sessions", self.session_limit)?;
         out.gauge("pool_addresses", "Addresses of the pool", self.pools())?;
         out.gauge("neighbours", "Entries of the neighbour table", self.neighbours())
     }
@@ -118,18 +118,30 @@ impl Scrape {
         out.counter("sessions_created", "Sessions begun", created)?;
         let expired = self.of_workers(|counters, _| counters.sessions_expired);
         out.counter("sessions_expired", "Sessions ended by their timeout", expired)?;
+        let ended = self.of_workers(|counters, _| counters.sessions_ended);
+        out.counter("sessions_ended", "Sessions ended before their timeout", ended)?;
+        self.write_packets(out)?;
+        let conflicts = self.of_workers(|counters, _| counters.conflicts);
+        out.counter("conflicts", "Frames in which others used an address of ours", conflicts)?;
+        let batches = self.of_workers(|counters, _| counters.batches);
+        out.counter("batches", "Batches walked", batches)
+    }
+
+    fn write_packets(&self, out: &mut Writer<'_>) -> fmt::Result {
         let translated = self.of_workers(|counters, _| counters.translated);
         out.counter("translated_packets", "Packets translated", translated)?;
         let local = self.of_workers(|counters, _| counters.local);
         out.counter("local_packets", "Packets that were for us and were read", local)?;
+        let served = self.of_workers(|counters, _| counters.served);
+        out.counter("served_packets", "Packets given to a service of ours", served)?;
+        let handed = self.of_workers(|counters, _| counters.handed_over);
+        out.counter("handed_over_packets", "Packets that belong to another worker", handed)?;
+        let cut = self.of_workers(|counters, _| counters.cut);
+        out.counter("cut_packets", "Packets that left in fragments", cut)?;
         let held = self.of_workers(|counters, _| counters.held);
         out.counter("held_packets", "Packets that waited for their neighbour", held)?;
         let originated = self.of_workers(|counters, _| counters.originated);
         out.counter("originated_packets", "ICMP errors and echo replies of our own", originated)?;
-        let conflicts = self.of_workers(|counters, _| counters.conflicts);
-        out.counter("conflicts", "Frames in which others used an address of ours", conflicts)?;
-        let batches = self.of_workers(|counters, _| counters.batches);
-        out.counter("batches", "Batches walked", batches)?;
         out.counter("dropped_packets", "Packets dropped", self.drops())
     }
 
