@@ -41,7 +41,8 @@ pub(super) fn open_queue(name: &str) -> io::Result<File> {
 /// those of UDP. What was said counts for the whole device and outlives who said it, so it is always
 /// said.
 pub(super) fn set_offloads(queue: &File) -> io::Result<Abilities> {
-    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    // Without TSO_ECN the kernel would cut every super-packet whose sender has slowed down.
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let with_udp = tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6;
     let set = |flags: libc::c_uint| {
         // SAFETY: TUNSETOFFLOAD takes its argument by value.

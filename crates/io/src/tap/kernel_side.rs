@@ -13,7 +13,9 @@ use ipnet::IpNet;
 use mooring_wire::Mac;
 
 use crate::link::Link;
-use crate::netlink::{Content, NetlinkSocket, ROUTE, attribute, attributes, message, u32_at};
+use crate::netlink::{
+    Content, NetlinkSocket, ROUTE, attribute, attributes, message, nested, u32_at,
+};
 
 /// The kernel's end of a device of ours.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ impl KernelSide {
     pub(super) fn set_up(link: &Link, mac: Mac, mtu: Option<u16>) -> io::Result<Self> {
         let mut header = [0; IFINFOMSG_LEN];
         header[4..8].copy_from_slice(&link.index.to_ne_bytes());
+        // A kernel without IPv6 has no address to make, and says so.
+        let _ = change(libc::RTM_NEWLINK, 0, &header, [no_address_of_its_own()]);
         for at in [8, 12] {
             header[at..at + 4].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
         }
@@ -176,6 +180,12 @@ fn rule(kind: u16, flags: i32, address: IpAddr, table: u32) -> io::Result<()> {
     change(kind, flags, &header, attributes)
 }
 
+/// The kernel makes no link-local address for the device, and so asks for no router there.
+fn no_address_of_its_own() -> Vec<u8> {
+    let mode = attribute(IFLA_INET6_ADDR_GEN_MODE, [IN6_ADDR_GEN_MODE_NONE]);
+    nested(libc::IFLA_AF_SPEC, [nested(libc::AF_INET6 as u16, [mode])])
+}
+
 /// Asks the kernel for one change and waits for its answer.
 fn change(
     kind: u16,
@@ -240,6 +250,10 @@ const RULE_LEN: usize = 12;
 
 /// The router is on the link whatever the routes say (linux/rtnetlink.h).
 const RTNH_F_ONLINK: u32 = 4;
+
+/// `IFLA_INET6_ADDR_GEN_MODE`, `IN6_ADDR_GEN_MODE_NONE` (linux/if_link.h).
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 
 /// `FR_ACT_TO_TBL`, `FRA_*` (linux/fib_rules.h).
 const FR_ACT_TO_TBL: u8 = 1;

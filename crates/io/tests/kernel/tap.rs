@@ -29,6 +29,8 @@ fn the_device_is_set_up_and_vanishes_with_its_queues() {
         let shown = output("ip link show in0");
         assert!(shown.contains("UP") && shown.contains("mtu 1400"), "{shown}");
         assert!(!shown.contains(&tap.link.mac.to_string()), "the kernel's end has its own address");
+        let addresses = output("ip -6 address show in0");
+        assert!(!addresses.contains("inet6"), "the kernel makes itself no address: {addresses}");
         let again = tap::create("in0", one(), None).err().expect("it is there already");
         assert!(matches!(again, OpenError::Exists { .. }), "{again}");
         drop(tap);
