@@ -78,7 +78,7 @@ impl Probes<'_> {
                 arrived.push(receive(&client)?.0);
             }
             arrived.sort_unstable();
-            let wanted = if passes { &[&b"invited"[..], b"probe"][..] } else { &[b"invited"] };
+            let wanted: &[&[u8]] = if passes { &[b"invited", b"probe"] } else { &[b"invited"] };
             ensure!(arrived == wanted, "port {port}, from {:?}: {arrived:?}", probe.local_addr());
         }
         Ok(())
