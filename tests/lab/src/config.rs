@@ -41,12 +41,12 @@ impl Config {
         .replace(ROUTES, "")
     }
 
-    /// Makes the inside a tap device `tap0`, by this backend.
+    /// Makes the inside a tap device `tap0` of `mtu` bytes, by this backend.
     #[must_use]
-    pub fn inside_by_tap(self, backend: &str) -> Self {
+    pub fn inside_by_tap(self, backend: &str, mtu: u16) -> Self {
         self.replace(
             "device = \"in0\"\nbackend = \"af_packet\"",
-            &format!("device = \"tap0\"\nbackend = \"{backend}\""),
+            &format!("device = \"tap0\"\nmtu = {mtu}\nbackend = \"{backend}\""),
         )
     }
 

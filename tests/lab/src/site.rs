@@ -32,6 +32,7 @@ pub struct Site {
     /// Outside, one hop behind `server`.
     pub far: Namespace,
     variant: Variant,
+    mtus: Mtus,
 }
 
 /// How the appliance is attached to the site.
@@ -107,6 +108,7 @@ impl Site {
             server: host("server")?,
             far: host("far")?,
             variant,
+            mtus,
         };
         site.link(mtus)?;
         site.client.ip(&inside_host(2, mtus.inside))?;
@@ -139,8 +141,8 @@ impl Site {
         match self.variant {
             Variant::AfPacket => config,
             Variant::TwoWorkers => config.replace("workers = 1", "workers = 2"),
-            Variant::Tap => config.inside_by_tap("tap"),
-            Variant::TunTap => config.inside_by_tap("tun-tap"),
+            Variant::Tap => config.inside_by_tap("tap", self.mtus.inside),
+            Variant::TunTap => config.inside_by_tap("tun-tap", self.mtus.inside),
             Variant::KernelAddresses => config.outside_from_kernel(),
         }
     }

@@ -25,7 +25,7 @@ fn a_health_service_answers_on_an_owned_address() {
         let appliance = Appliance::start(&lab.gateway, &config)?;
         let ask = |host: &mooring_lab::Namespace, url: &str| -> Result<String> {
             let format = "%{http_code}";
-            host.output("curl", &["-sS", "--max-time", "10", "-w", format, url])
+            host.output("curl", &["-sS", "--max-time", "3", "-w", format, url])
         };
         for (host, address) in [(&lab.server, "203.0.113.10:8080"), (&lab.client, "10.0.0.1")] {
             let healthy = ask(host, &format!("http://{address}/healthz"))?;
