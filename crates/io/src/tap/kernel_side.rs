@@ -6,6 +6,7 @@
 //! route is the device. Addresses and routes vanish with the device; rules do not, so they carry our
 //! mark, are deleted when this is dropped, and those of a process that was killed at the next start.
 
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 
@@ -21,6 +22,7 @@ use crate::netlink::{
 #[derive(Debug)]
 pub struct KernelSide {
     device: u32,
+    name: String,
     rules: Vec<IpAddr>,
 }
 
@@ -47,7 +49,7 @@ impl KernelSide {
         let wanted =
             [attribute(libc::IFLA_ADDRESS, mac.0), attribute(libc::IFLA_MTU, mtu.to_ne_bytes())];
         change(libc::RTM_NEWLINK, 0, &header, wanted)?;
-        let side = Self { device: link.index, rules: Vec::new() };
+        let side = Self { device: link.index, name: link.name.clone(), rules: Vec::new() };
         side.delete_stale_rules()?;
         Ok(side)
     }
@@ -72,6 +74,12 @@ impl KernelSide {
     }
 
     fn give(&mut self, delivered: &Delivered) -> io::Result<()> {
+        if delivered.address.is_ipv6() {
+            // A Pod of an IPv4 cluster may have it off for new devices; this one is ours. Where the
+            // setting cannot be written, the kernel refuses the address.
+            let setting = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", self.name);
+            let _ = fs::write(setting, "0");
+        }
         let replace = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
         self.address(libc::RTM_NEWADDR, replace, delivered.address)?;
         let mut route = [0; RTMSG_LEN];
