@@ -10,11 +10,11 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
 use mooring::run::clock::Clock;
-use mooring::run::worker::{Command, Ports, Worker};
+use mooring::run::worker::{Adoption, Command, Groups, Ports, Worker};
 use mooring_engine::{Counters, Engine, Link};
 use mooring_observe::query::{Answer, Query};
 use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
-use mooring_policy::{Generation, load};
+use mooring_policy::{Generation, InterfaceId, load};
 use mooring_wire::Mac;
 
 /// Datagrams as frames; one of a single byte is a frame that the port cannot read.
@@ -77,8 +77,7 @@ impl Running {
         host.set_read_timeout(Some(PATIENCE)).expect("a socket");
 
         let policy = Arc::new(load(CONFIG).expect("a valid configuration").policy);
-        let links = [Link { mac: Mac([2, 0, 0, 0, 0, 1]), mtu: 1500 }];
-        let engine = Engine::new(policy, Generation(1), &links, [7; 32]);
+        let engine = Engine::new(policy, Generation(1), &[LINK], [7; 32]);
         let tx = vec![Transmitter(port.try_clone().expect("a socket"))];
         let rx = vec![Receiver { socket: port, frame: vec![0; 2048] }];
         let (commands, inbox) = bounded(8);
@@ -87,7 +86,18 @@ impl Running {
         Self { commands, waker, thread: thread::spawn(move || worker.run()), host }
     }
 
-    /// Waits for the answer to an ARP request for 10.0.0.1.
+    /// Lets the worker work by `config`, and waits until it does.
+    fn adopt(&self, config: &str, generation: u32) -> Groups {
+        let policy = Arc::new(load(config).expect("a valid configuration").policy);
+        let generation = Generation(generation);
+        let adoption = Adoption { policy, generation, links: Arc::new([LINK]) };
+        let (reply, answer) = bounded(1);
+        self.commands.send(Command::Adopt(adoption, reply)).expect("the worker runs");
+        self.waker.wake().expect("the worker runs");
+        answer.recv_timeout(PATIENCE).expect("the worker answers in time")
+    }
+
+    /// Waits for the answer to an ARP request of ours.
     fn wait_for_answer(&self) {
         let mut frame = [0; 2048];
         loop {
@@ -123,6 +133,8 @@ const CONFIG: &str = r#"
     addresses = ["10.0.0.1/24"]
 "#;
 
+const LINK: Link = Link { mac: Mac([2, 0, 0, 0, 0, 1]), mtu: 1500 };
+
 /// From 10.0.0.2 at 02:aa:00:00:00:bb.
 const ARP_REQUEST: [u8; 42] = [
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0xaa, 0, 0, 0, 0xbb, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2,
@@ -148,4 +160,34 @@ fn frames_that_cannot_be_read_are_counted_and_hold_up_nothing() {
         assert_eq!(counters.interfaces[0].rx_lost, 7);
     }
     running.stop();
+}
+
+#[test]
+fn another_policy_is_acknowledged_and_its_addresses_are_answered_for() {
+    let running = Running::start();
+    let groups = running.adopt(&CONFIG.replace("10.0.0.1/24", "10.0.0.3/24"), 2);
+    assert_eq!(groups, Groups::default(), "without IPv6 addresses there are none");
+    let mut request = ARP_REQUEST;
+    request[41] = 3;
+    running.host.send(&ARP_REQUEST).expect("loopback");
+    running.host.send(&request).expect("loopback");
+    running.wait_for_answer();
+    let mut frame = [0; 2048];
+    running.host.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket");
+    while let Ok(bytes) = running.host.recv(&mut frame) {
+        let answers_for = frame[28..32].to_vec();
+        assert!(bytes < 42 || answers_for != [10, 0, 0, 1], "10.0.0.1 is no longer ours");
+    }
+    let both = CONFIG.replace("\"10.0.0.1/24\"", "\"10.0.0.1/24\", \"fd00:10::1/64\"");
+    let groups = running.adopt(&both, 3);
+    let solicited = Mac([0x33, 0x33, 0xff, 0, 0, 1]);
+    assert!(groups.groups.contains(&(InterfaceId(0), solicited)), "{groups:?}");
+    running.stop();
+}
+
+#[test]
+fn a_worker_that_nobody_can_reach_ends() {
+    let Running { commands, thread, .. } = Running::start();
+    drop(commands);
+    thread.join().expect("no panic").expect("no broken port");
 }

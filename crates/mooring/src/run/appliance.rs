@@ -80,37 +80,36 @@ impl Appliance {
         let devices = Devices::read()?;
         let policy = &self.state.policy;
         let has_changed = devices.facts_for(policy) != self.devices.facts_for(policy);
-        if self.state.follows_kernel && has_changed {
-            match self.follow_facts(devices) {
-                Ok(()) => say(&format!(
-                    "mooring: the kernel has other addresses, routes or MTUs: generation {}",
-                    self.state.generation.0
-                )),
-                Err(reason) => say(&format!(
-                    "mooring: cannot follow the kernel: {reason}\n\
-                     mooring: generation {} stays",
-                    self.state.generation.0
-                )),
-            }
-            return Ok(());
-        }
-        let links = devices.links(policy, &self.links);
         self.say_changes(&devices);
+        if self.state.follows_kernel && has_changed {
+            self.follow_facts(&devices);
+        }
+        let links = devices.links(&self.state.policy, &self.links);
         if links != self.links {
             self.tell_all(|| Command::Links(links.as_slice().into()));
             self.links = links;
         }
+        // What is known now stands also where it was refused: it is told once.
         self.devices = devices;
         self.show();
         Ok(())
     }
 
-    fn follow_facts(&mut self, devices: Devices) -> Result<(), String> {
+    /// Puts the running configuration to work with what the kernel says now, and says what became of
+    /// that.
+    fn follow_facts(&mut self, devices: &Devices) {
         let next = self.source.refresh(&devices.facts()).map_err(|error| error.to_string());
-        // What is known now stands, so that the same news is not told again and again.
-        self.say_changes(&devices);
-        self.devices = devices.clone();
-        self.publish(next?, devices)
+        match next.and_then(|next| self.publish(next, devices.clone())) {
+            Ok(()) => say(&format!(
+                "mooring: the kernel has other addresses, routes or MTUs: generation {}",
+                self.state.generation.0
+            )),
+            Err(reason) => say(&format!(
+                "mooring: cannot follow the kernel: {reason}\n\
+                 mooring: generation {} stays",
+                self.state.generation.0
+            )),
+        }
     }
 
     /// Puts a state to work. Afterwards all that runs is of it, or, after an error, nothing is.
