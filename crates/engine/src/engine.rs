@@ -18,6 +18,7 @@ use crate::limiter::Limiter;
 use crate::neighbours::{InterfaceLink, Neighbours, Polled, Role};
 use crate::outbox::Outbox;
 use crate::owner::Owners;
+use crate::silent::{SilentHop, SilentHops};
 use crate::{Counters, DropReason};
 
 /// Everything that one worker needs to translate packets. Knows no socket, thread, clock or random
@@ -33,6 +34,7 @@ pub struct Engine {
     pub(crate) nats: Nats,
     pub(crate) fragments: Fragments,
     pub(crate) neighbours: Neighbours,
+    silent: SilentHops,
     pub(crate) random: ChaCha8Rng,
     pub(crate) error_limit: Limiter,
     /// Apart from the other errors: a connection hangs that is not told how long its packets may be.
@@ -109,6 +111,7 @@ impl Engine {
                 v4: Nat::new(&policy, share, hash),
             },
             neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS).with_role(role(share)),
+            silent: SilentHops::default(),
             random,
             error_limit: Limiter::new(ERRORS_PER_SECOND),
             too_big_limit: Limiter::new(ERRORS_PER_SECOND),
@@ -136,6 +139,8 @@ impl Engine {
         let Polled { dropped, .. } = self.neighbours.poll(now, outbox);
         self.counters.drops[DropReason::NeighborUnresolved as usize] += dropped;
         while let Some(waited) = self.neighbours.next_unreachable() {
+            let (interface, address) = (waited.interface, waited.address);
+            self.silent.note(SilentHop { interface, address, last: now });
             let mut packet = waited.packet;
             self.unreachable(now, &mut packet, outbox);
             outbox.discard(packet);
@@ -174,10 +179,22 @@ impl Engine {
         self.neighbours.next_deadline().into_iter().chain(self.fragments.next_deadline()).min()
     }
 
+    /// Whether this worker speaks for all: it alone knows of conflicts.
+    #[must_use]
+    pub fn speaks(&self) -> bool {
+        self.share.worker() == 0
+    }
+
     /// The policy that the engine works by, and its generation.
     #[must_use]
     pub fn policy(&self) -> (&Policy, Generation) {
         (&self.policy, self.generation)
+    }
+
+    /// Next hops that did not answer, the last few.
+    #[must_use]
+    pub fn silent_hops(&self) -> &[SilentHop] {
+        self.silent.all()
     }
 
     /// The links of the engine, in the order of the interfaces.

@@ -22,6 +22,7 @@ mod owner;
 mod quoted;
 mod reload;
 mod service;
+mod silent;
 #[cfg(test)]
 mod test_bench;
 mod unreachable;
@@ -38,4 +39,5 @@ pub use drop_reason::{DropReason, RESERVED};
 pub use engine::{Engine, Link, Occupancy};
 pub use mooring_nat::Share;
 pub use outbox::Outbox;
+pub use silent::{SILENT_HOPS, SilentHop};
 pub use verdict::{Verdict, Verdicts, WorkerId};

@@ -4,7 +4,7 @@
 use mooring_engine::explain::Explanation;
 use mooring_engine::neighbours::{Conflict, EntryView};
 use mooring_engine::view::{MappingView, PAGE, SessionView};
-use mooring_engine::{Counters, Engine, Occupancy};
+use mooring_engine::{Counters, Engine, Occupancy, SilentHop};
 use mooring_session::Tick;
 
 use crate::explain::Resolved;
@@ -16,8 +16,8 @@ pub enum Query {
     Page(List, u32),
     /// All counters.
     Counters,
-    /// Who else uses addresses of ours.
-    Conflicts,
+    /// Who else uses addresses of ours, and who does not answer.
+    Trouble,
     /// What would happen to a packet, or who holds an outside end.
     Explain(Resolved),
 }
@@ -40,10 +40,21 @@ pub enum Answer {
     Page(Page),
     /// Counters, and how full the tables are.
     Counters(Box<Counters>, Occupancy),
-    /// Those of the last minutes.
-    Conflicts(Vec<Conflict>),
+    /// That of the last minutes.
+    Trouble(Trouble),
     /// An explanation.
     Explained(Box<Explanation>),
+}
+
+/// What a worker would have people know.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// It speaks for all: others know of no conflicts.
+    pub speaks: bool,
+    /// Who else uses addresses of ours.
+    pub conflicts: Vec<Conflict>,
+    /// Next hops that did not answer.
+    pub silent: Vec<SilentHop>,
 }
 
 /// Those of [`PAGE`] records of a list that are in use.
@@ -72,9 +83,11 @@ pub fn answer(engine: &Engine, now: Tick, query: Query) -> Answer {
     match query {
         Query::Page(list, start) => Answer::Page(page(engine, now, list, start)),
         Query::Counters => Answer::Counters(Box::new(engine.counters.clone()), engine.occupancy()),
-        Query::Conflicts => {
-            Answer::Conflicts(engine.neighbours().conflicts(now).copied().collect())
-        }
+        Query::Trouble => Answer::Trouble(Trouble {
+            speaks: engine.speaks(),
+            conflicts: engine.neighbours().conflicts(now).copied().collect(),
+            silent: engine.silent_hops().to_vec(),
+        }),
         Query::Explain(asked) => Answer::Explained(Box::new(asked.answer(engine))),
     }
 }

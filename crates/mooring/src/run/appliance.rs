@@ -14,11 +14,11 @@ use mooring_observe::report::Report;
 use mooring_policy::Interface;
 
 use super::clock::Clock;
-use super::conflict_log::ConflictLog;
 use super::desk::{Desk, Shown, WorkerLine};
 use super::devices::Devices;
 use super::kernel_watch::KernelWatch;
 use super::ports::Attachments;
+use super::trouble_log::TroubleLog;
 use super::worker::{Adoption, Command, Groups};
 use crate::exit::Failure;
 use crate::say::say;
@@ -41,8 +41,8 @@ pub struct Appliance {
     pub desk: Arc<Desk>,
     /// How to reach the workers.
     pub lines: Vec<WorkerLine>,
-    /// Who contradicts us.
-    pub conflicts: ConflictLog,
+    /// Who contradicts us, and who does not answer.
+    pub trouble: TroubleLog,
     /// The time.
     pub clock: Clock,
 }
@@ -168,9 +168,7 @@ impl Appliance {
     pub fn look(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
         self.watch.look(now)?;
-        if let Some(speaker) = self.lines.first() {
-            self.conflicts.look(speaker, &self.state.policy, now);
-        }
+        self.trouble.look(&self.lines, &self.state.policy, now);
         Ok(())
     }
 

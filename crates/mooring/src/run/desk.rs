@@ -19,7 +19,7 @@ use mooring_engine::neighbours::Conflict;
 use mooring_engine::{Counters, Occupancy};
 use mooring_observe::explain::{self, Explain};
 use mooring_observe::metrics::Scrape;
-use mooring_observe::query::{Answer, List, Query, Records};
+use mooring_observe::query::{Answer, List, Query, Records, Trouble};
 use mooring_observe::report::Report;
 use mooring_observe::socket::{Question, Reply, Topic, Unanswered, serve, turn_away};
 use serde_json::Value;
@@ -130,7 +130,7 @@ impl Inner {
     /// The addresses that are held, and who else uses them by the word of the first worker.
     fn addresses(&self, reply: &mut Reply<'_>) -> Result<(), Unanswered> {
         let Some(speaker) = self.workers.first() else { return Ok(()) };
-        let Answer::Conflicts(conflicts) = speaker.ask(Query::Conflicts)? else {
+        let Answer::Trouble(Trouble { conflicts, .. }) = speaker.ask(Query::Trouble)? else {
             return Err(misunderstood());
         };
         let shown = self.shown.load_full();

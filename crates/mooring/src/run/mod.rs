@@ -6,7 +6,6 @@
 
 pub mod appliance;
 pub mod clock;
-pub mod conflict_log;
 pub mod control_socket;
 pub mod crew;
 pub mod desk;
@@ -16,6 +15,7 @@ pub mod kernel_watch;
 pub mod observers;
 pub mod ports;
 pub mod services;
+pub mod trouble_log;
 pub mod worker;
 
 use std::net::IpAddr;
@@ -30,7 +30,6 @@ use mooring_policy::Policy;
 
 use self::appliance::Appliance;
 use self::clock::Clock;
-use self::conflict_log::ConflictLog;
 use self::control_socket::ControlSocket;
 use self::crew::Crew;
 use self::desk::{Desk, Shown, Since};
@@ -38,6 +37,7 @@ use self::devices::Devices;
 use self::hub::Hub;
 use self::kernel_watch::KernelWatch;
 use self::observers::Observers;
+use self::trouble_log::TroubleLog;
 use self::worker::Groups;
 use crate::check::take;
 use crate::cli::ConfigArgs;
@@ -78,9 +78,9 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     observers.health().workers_run(crew.heartbeats());
     watch.say_guard();
     say(&format!("mooring: ready: {} forward", names(&state.policy)));
-    let conflicts = ConflictLog::default();
+    let trouble = TroubleLog::default();
     let mut appliance =
-        Appliance { source, state, devices, links, watch, attached, desk, lines, conflicts, clock };
+        Appliance { source, state, devices, links, watch, attached, desk, lines, trouble, clock };
     let served = hub.serve(&mut appliance);
     observers.health().drains();
     appliance.desk.stop();

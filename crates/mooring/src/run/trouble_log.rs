@@ -1,0 +1,156 @@
+//! Says it when somebody else uses an address of ours and when a next hop does not answer: once for
+//! each, and not too much at a time.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, TryRecvError, bounded};
+use mooring_engine::SilentHop;
+use mooring_engine::neighbours::Conflict;
+use mooring_observe::query::{Answer, Query, Trouble};
+use mooring_policy::{InterfaceId, Policy};
+use mooring_session::Tick;
+use mooring_wire::Mac;
+
+use super::desk::WorkerLine;
+use super::worker::Command;
+use crate::say::say;
+
+/// What has been told.
+#[derive(Debug, Default)]
+pub struct TroubleLog {
+    /// Questions that are on their way, by worker. Nobody waits for their answers.
+    asked: Vec<Receiver<Answer>>,
+    conflicts: Vec<(InterfaceId, IpAddr, Mac)>,
+    /// Each with the time when it was told.
+    silent: Vec<(InterfaceId, IpAddr, Tick)>,
+    due: Tick,
+}
+
+impl TroubleLog {
+    /// Asks the workers, or tells what they have answered.
+    pub fn look(&mut self, workers: &[WorkerLine], policy: &Policy, now: Tick) {
+        for answer in std::mem::take(&mut self.asked) {
+            match answer.try_recv() {
+                Ok(Answer::Trouble(trouble)) => self.tell(&trouble, policy, now),
+                Ok(_) | Err(TryRecvError::Disconnected) => {}
+                Err(TryRecvError::Empty) => self.asked.push(answer),
+            }
+        }
+        if self.asked.is_empty() && now >= self.due {
+            self.asked.extend(workers.iter().map(|worker| {
+                let (reply, answer) = bounded(1);
+                worker.tell(Command::Ask(Query::Trouble, reply));
+                answer
+            }));
+            self.due = now + ASK_EVERY;
+        }
+    }
+
+    fn tell(&mut self, trouble: &Trouble, policy: &Policy, now: Tick) {
+        // Only the worker that speaks for all knows of conflicts.
+        if trouble.speaks {
+            let lines = self.new_conflicts(&trouble.conflicts, policy);
+            tell_some(&lines, "conflict: ", "`mooring show addresses` lists all");
+        }
+        let lines = self.new_silent(&trouble.silent, policy, now);
+        tell_some(&lines, "", "`mooring show neighbors` lists all");
+    }
+
+    /// Those that are new; those that are over are forgotten.
+    fn new_conflicts(&mut self, conflicts: &[Conflict], policy: &Policy) -> Vec<String> {
+        let who = |conflict: &Conflict| (conflict.interface, conflict.address, conflict.mac);
+        self.conflicts.retain(|told| conflicts.iter().any(|conflict| who(conflict) == *told));
+        let new = conflicts.iter().map(who).filter(|conflict| !self.conflicts.contains(conflict));
+        let new: Vec<_> = new.collect();
+        self.conflicts.extend(&new);
+        let line = |(interface, address, mac): (InterfaceId, IpAddr, Mac)| {
+            let name = &policy.interface(interface).name;
+            format!("{mac} on `{name}` uses our address {address} as well")
+        };
+        new.into_iter().map(line).collect()
+    }
+
+    /// Those that have been silent lately and were not told of for a while.
+    fn new_silent(&mut self, hops: &[SilentHop], policy: &Policy, now: Tick) -> Vec<String> {
+        self.silent.retain(|(.., told)| now < *told + TELL_AGAIN);
+        let mut lines = Vec::new();
+        for SilentHop { interface, address, last } in hops {
+            let told = self.silent.iter().any(|(at, who, _)| (at, who) == (interface, address));
+            if told || now >= *last + TELL_AGAIN {
+                continue;
+            }
+            self.silent.push((*interface, *address, now));
+            let name = &policy.interface(*interface).name;
+            lines.push(format!("{address} on `{name}` does not answer; its packets are dropped"));
+        }
+        lines
+    }
+}
+
+fn tell_some(lines: &[String], kind: &str, where_more: &str) {
+    for line in lines.iter().take(LINES) {
+        say(&format!("mooring: {kind}{line}"));
+    }
+    if lines.len() > LINES {
+        say(&format!("mooring: {kind}{} more; {where_more}", lines.len() - LINES));
+    }
+}
+
+/// Trouble is told within about this time.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// A next hop that stays silent is told of this often.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// Lines for one answer: another appliance with the same pool makes hundreds of conflicts at once.
+const LINES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use mooring_engine::SilentHop;
+    use mooring_engine::neighbours::Conflict;
+    use mooring_policy::{InterfaceId, Policy};
+    use mooring_session::Tick;
+    use mooring_wire::Mac;
+
+    use super::{TELL_AGAIN, TroubleLog};
+
+    fn policy() -> Policy {
+        let text = include_str!("../../../../configs/minimal.toml");
+        mooring_policy::load(text).expect("the example is valid").policy
+    }
+
+    #[test]
+    fn a_conflict_is_told_once_until_it_is_over() {
+        let (mut log, policy) = (TroubleLog::default(), policy());
+        let conflict = Conflict {
+            interface: InterfaceId(1),
+            address: "203.0.113.10".parse().expect("an address"),
+            mac: Mac([2, 0, 0, 0, 0, 9]),
+            since: Tick::ZERO,
+            seen: Tick::ZERO,
+        };
+        let line = "02:00:00:00:00:09 on `outside` uses our address 203.0.113.10 as well";
+        assert_eq!(log.new_conflicts(&[conflict], &policy), [line]);
+        assert!(log.new_conflicts(&[conflict], &policy).is_empty());
+        assert!(log.new_conflicts(&[], &policy).is_empty());
+        assert_eq!(log.new_conflicts(&[conflict], &policy), [line]);
+    }
+
+    #[test]
+    fn a_silent_hop_is_told_of_once_a_minute_while_it_is_wanted() {
+        let (mut log, policy) = (TroubleLog::default(), policy());
+        let at = |last| SilentHop {
+            interface: InterfaceId(1),
+            address: "192.0.2.2".parse().expect("an address"),
+            last,
+        };
+        let line = "192.0.2.2 on `outside` does not answer; its packets are dropped";
+        assert_eq!(log.new_silent(&[at(Tick::ZERO)], &policy, Tick::ZERO), [line]);
+        assert!(log.new_silent(&[at(Tick::ZERO)], &policy, Tick::ZERO).is_empty());
+        let later = Tick::ZERO + TELL_AGAIN;
+        assert!(log.new_silent(&[at(Tick::ZERO)], &policy, later).is_empty(), "not wanted since");
+        assert_eq!(log.new_silent(&[at(later)], &policy, later), [line]);
+    }
+}
