@@ -9,7 +9,7 @@ use crate::test_bench::{
     BUFFERS, Bench, CONFIG, GATEWAY, HOST, INSIDE, OTHER_HOST, OUR_INSIDE_IP, OUTSIDE, POOL,
     SERVER, config_with,
 };
-use crate::{DropReason, Verdict};
+use crate::{DropReason, Share, Verdict, WorkerId};
 
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
@@ -176,6 +176,43 @@ fn what_only_the_receiver_could_read_is_dropped() {
         bench.ignore(OUTSIDE, &piece, refused);
     }
     assert_eq!(bench.sessions(), 1);
+}
+
+/// The worker that remembers the pieces finds the owner of the flow by the first one.
+#[test]
+fn pieces_find_their_worker_wherever_they_arrive() {
+    let share = |worker| Share::new(worker, 2).expect("one of two");
+    let mut workers = [0, 1].map(|worker| Bench::ready_as(share(worker), CONFIG));
+    let mut give = |link, pieces: &[Vec<u8>], arrives: usize| {
+        let mut handed = 0;
+        let sent = pieces.iter().map(|piece| {
+            let (mut at, mut outcome) = (arrives, workers[arrives].send(link, piece));
+            while let Verdict::HandOver(WorkerId(owner)) = outcome.0 {
+                assert_ne!(usize::from(owner), at);
+                at = owner.into();
+                handed += 1;
+                assert!(handed <= 2 * pieces.len(), "at most twice each");
+                outcome = workers[at].send_handed(link, false, piece);
+            }
+            assert!(matches!(outcome.0, Verdict::Tx(egress) if egress != link), "{outcome:?}");
+            outcome.1
+        });
+        (joined(&sent.collect::<Vec<_>>()).0, handed)
+    };
+    let mut handed_twice = false;
+    for identification in 0..16 {
+        let arrives = usize::from(identification) % 2;
+        let question = question(inside(HOST, SERVER), identification, &[1; 40], 16);
+        let seen = Seen::read(&give(INSIDE, &question, arrives).0);
+        let Transport::Udp(port, 53) = seen.transport else { panic!("{seen:?}") };
+        let ip = outside(SERVER, POOL);
+        let answer = ip.clone().udp(53, port, &[2; 40]);
+        let answer = ip.pieces(identification, UDP, &answer[34..], 16);
+        let (whole, handed) = give(OUTSIDE, &answer, arrives);
+        assert_eq!(Seen::read(&whole).transport, Transport::Udp(53, 5000));
+        handed_twice |= handed == 2 * answer.len();
+    }
+    assert!(handed_twice, "otherwise the case was not met");
 }
 
 /// RFC 1858 §3, RFC 7112 §5.
