@@ -43,11 +43,35 @@ fn hold_for_random_programs() {
     assert!(left.iter().all(|&frames| frames > 10_000), "{left:?}");
 }
 
+/// The same under every policy, with changes between them, by one worker and by two, in both families.
+#[test]
+fn hold_for_every_policy_and_two_workers() {
+    let mut reached = Counters::new(2);
+    for seed in 0..VARIED_PROGRAMS {
+        let outcome = run(&varied_program(seed));
+        reached.translated += outcome.counters.translated;
+        reached.handed_over += outcome.counters.handed_over;
+        reached.served += outcome.counters.served;
+        reached.sessions_ended += outcome.counters.sessions_ended;
+        reached.drops[DropReason::Filtered as usize] +=
+            outcome.counters.dropped(DropReason::Filtered);
+    }
+    let happened = [
+        reached.translated,
+        reached.handed_over,
+        reached.served,
+        reached.sessions_ended,
+        reached.dropped(DropReason::Filtered),
+    ];
+    assert!(happened.iter().all(|&times| times > 100), "{happened:?}");
+}
+
 #[test]
 fn the_same_program_does_the_same_again() {
     for seed in 0..20 {
-        let program = likely_program(seed);
-        assert!(run(&program) == run(&program), "program {seed}");
+        for program in [likely_program(seed), varied_program(seed)] {
+            assert!(run(&program) == run(&program), "program {seed}");
+        }
     }
 }
 
@@ -81,6 +105,51 @@ fn likely_program(seed: u64) -> Vec<u8> {
     program.as_bytes().to_vec()
 }
 
+/// A program of frames that could be, under changing policies.
+fn varied_program(seed: u64) -> Vec<u8> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let first = (seed >> 1 & 3) as u8;
+    let mut program = match seed & 1 {
+        0 => Program::default().policy(first),
+        _ => Program::two_workers(first),
+    };
+    for _ in 0..300 {
+        let [choice, hosts, port, flags] = (random.next_u32() & NOT_FORGED).to_be_bytes();
+        let (arguments, answered) = ([hosts, port, flags & 3, 20], [hosts & 7, 0, SYN_ACK, 0]);
+        program = match choice & 63 {
+            0..4 => program.inside(Template::Udp, arguments),
+            4..8 => program.inside(Template::Tcp, [hosts, port, SYN | flags & 3, 0]),
+            8..11 => program.inside(Template::UdpV6, arguments),
+            11..14 => program.inside(Template::TcpV6, [hosts, port, SYN | flags & 3, 0]),
+            14..16 => program.inside(Template::PingV6, arguments),
+            16..20 => program.outside(Template::Answer, answered),
+            20..24 => program.outside(Template::AnswerV6, answered),
+            24..26 => program.inside(Template::Answer, [hosts & 7, 0, flags, 0]),
+            26 => program.inside(Template::AnswerV6, [hosts & 7, 0, flags, 0]),
+            27 => program.outside(Template::Error, [hosts & 7, port & 3, flags, 9]),
+            28 => program.outside(Template::ErrorV6, [hosts & 7, port & 3, flags, 9]),
+            29 => program.inside(Template::ErrorV6, [hosts & 7, port & 3, flags, 9]),
+            30..34 => program.outside(Template::Forwarded, [hosts, port & 15, SYN | flags & 3, 0]),
+            34..36 => program.inside(Template::Forwarded, [hosts, port & 15, SYN | flags & 3, 0]),
+            36..38 => program.outside(Template::Static, arguments),
+            38 => program.inside(Template::Static, arguments),
+            39..44 => program.inside(Template::Hairpin, arguments),
+            44..46 => program.outside(Template::Hairpin, arguments),
+            46..48 => program.inside(Template::Piece, [hosts, port & 15, flags, 0]),
+            48 => program.outside(Template::UdpV6, arguments),
+            49 => program.outside(Template::Udp, arguments),
+            50..52 => program.inside(Template::ArpAnswer, [0; 4]),
+            52 => program.outside(Template::ArpAnswer, [0; 4]),
+            53 => program.outside(Template::Ndp, [0, port, flags, 0]),
+            54 => program.policy(port & 3),
+            55..57 => program.wait_seconds(u16::from(port & 15)),
+            57..59 => program.poll(),
+            _ => program.walk(),
+        };
+    }
+    program.as_bytes().to_vec()
+}
+
 fn random_program(seed: u64) -> Vec<u8> {
     let mut program = vec![0; 3_000];
     ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut program);
@@ -88,6 +157,7 @@ fn random_program(seed: u64) -> Vec<u8> {
 }
 
 const PROGRAMS: u64 = 220;
+const VARIED_PROGRAMS: u64 = 200;
 const NOT_FORGED: u32 = 0xff7f_ffff;
 const SYN: u8 = 2 << 2;
 const SYN_ACK: u8 = 0x12 << 2;

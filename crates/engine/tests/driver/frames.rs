@@ -12,6 +12,8 @@
 //! No inside address stands where translation does not replace it, so that one outside is a leak.
 
 mod link_layer;
+mod towards;
+mod v6;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -22,9 +24,7 @@ use mooring_packet::offload::GsoKind;
 use mooring_policy::InterfaceId;
 use mooring_wire::ethernet::{self, EtherType, Ethernet, HEADER_LEN};
 use mooring_wire::icmpv4::{self, Icmpv4};
-use mooring_wire::icmpv6::Icmpv6;
 use mooring_wire::ipv4::{self, Ipv4};
-use mooring_wire::ipv6::Ipv6;
 use mooring_wire::tcp::Tcp;
 use mooring_wire::udp::Udp;
 use mooring_wire::{Mac, Protocol, checksum};
@@ -35,6 +35,8 @@ use super::program::Template;
 use super::{INSIDE, LINKS, OUTSIDE};
 
 pub(crate) use self::link_layer::introductions;
+pub(crate) use self::towards::turn_round;
+pub(crate) use self::v6::INSIDE_PREFIX as INSIDE_PREFIX_V6;
 
 /// A frame for the engine.
 pub(crate) struct Given {
@@ -49,6 +51,8 @@ pub(crate) struct Given {
 pub(crate) struct Memory {
     /// IPv4 packets that left by each link.
     left: [VecDeque<Vec<u8>>; 2],
+    /// The same of IPv6, without what concerns the link alone.
+    left_v6: [VecDeque<Vec<u8>>; 2],
     /// The last question of ARP that left by each link.
     asked: [Option<Vec<u8>>; 2],
     /// Frames given on each link.
@@ -63,6 +67,7 @@ impl Memory {
             // A later piece has nothing that an answer could be made of.
             [8, 0] if frame[20] & 0x1f != 0 || frame[21] != 0 => {}
             [8, 0] => push(&mut self.left[link], frame),
+            [0x86, 0xdd] if v6::is_translated(frame) => push(&mut self.left_v6[link], frame),
             [8, 6] if frame[21] == 1 => self.asked[link] = Some(frame.to_vec()),
             _ => {}
         }
@@ -93,13 +98,13 @@ struct Arguments {
 /// Reads one frame.
 pub(crate) fn read(
     link: InterfaceId,
-    template: u8,
+    template: Template,
     input: &mut Input<'_>,
     memory: &Memory,
 ) -> Given {
     let [a, b, c, d] = [input.byte(), input.byte(), input.byte(), input.byte()];
     let arguments = Arguments { a, b, c, d };
-    let mut frame = match Template::ALL[usize::from(template)] {
+    let mut frame = match template {
         Template::Raw => raw(link, arguments, input),
         template => build(link, template, arguments, memory),
     };
@@ -158,6 +163,14 @@ fn build(link: InterfaceId, template: Template, with: Arguments, memory: &Memory
             frame
         }
         Template::Raw => Vec::new(),
+        Template::UdpV6 => v6::ip(link, with, Protocol::UDP, &udp(link, with, &payload)),
+        Template::TcpV6 => v6::ip(link, with, Protocol::TCP, &tcp(link, with, &payload)),
+        Template::PingV6 => v6::ip(link, with, Protocol::ICMPV6, &v6::ping(with, &payload)),
+        Template::AnswerV6 => v6::answer(link, with, memory).unwrap_or_default(),
+        Template::ErrorV6 => v6::error(link, with, memory).unwrap_or_default(),
+        Template::Forwarded => towards::forwarded(link, with),
+        Template::Static => towards::fixed(link, with),
+        Template::Hairpin => towards::hairpin(link, with, memory).unwrap_or_default(),
     }
 }
 
@@ -317,6 +330,9 @@ fn overwrite(frame: &mut Vec<u8>, input: &mut Input<'_>) {
 /// outside has one where it would look.
 fn wash(link: InterfaceId, frame: &mut [u8]) -> bool {
     let byte = |at: usize| frame.get(at).copied().unwrap_or(0);
+    if (byte(12), byte(13)) == (0x86, 0xdd) {
+        return v6::wash(link, frame);
+    }
     let source_mac = 8;
     let places: &[usize] = match (byte(12), byte(13), byte(23), byte(34)) {
         (8, 6, ..) => &[source_mac, 24, 28, 38],
@@ -341,13 +357,7 @@ fn fill_checksums(frame: &mut [u8]) {
     let Ok(frame) = Ethernet::parse(frame) else { return };
     match frame.ether_type() {
         EtherType::IPV4 => fill_v4(frame.into_payload()),
-        EtherType::IPV6 => {
-            let Ok(mut ip) = Ipv6::parse(frame.into_payload()) else { return };
-            let (source, destination) = (ip.source(), ip.destination());
-            if let Ok(mut icmp) = Icmpv6::parse(ip.payload_mut()) {
-                icmp.fill_checksum(source, destination);
-            }
-        }
+        EtherType::IPV6 => v6::fill(frame.into_payload()),
         _ => {}
     }
 }

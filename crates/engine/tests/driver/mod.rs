@@ -1,4 +1,4 @@
-//! A whole engine that bytes drive: every sequence of bytes is a program of frames, waits and polls,
+//! One engine or two that bytes drive: every sequence of bytes is a program of frames, waits and polls,
 //! and whatever it does, what `checks` demands holds after each step. The property test feeds random
 //! programs, the fuzzer (`tests/fuzz`) those that it thinks of.
 //!
@@ -9,6 +9,8 @@
 //! | 0    | time passes; what waits to be walked is walked   | two: milliseconds, halved as often as bits 3 to 5 say; seconds when that is 7 |
 //! | 1    | the engine is polled                             |                                   |
 //! | 2    | the frames given so far are walked as one batch  |                                   |
+//! | 3    | another policy decides: bits 3 and 4 say which of `policies`; as the very first step it also says by bit 7 whether there are two workers | |
+//! | 4    | a frame; bit 3: outside, bits 4 to 7: `Template`, counted from the second sixteen | as below |
 //! | else | a frame; bit 3: outside, bits 4 to 7: `Template` | four for the template, one and more for damage: see `frames` |
 //!
 //! Bytes that are missing at the end are 0. At the very end all that lives times out.
@@ -16,25 +18,31 @@
 mod checks;
 mod frames;
 mod input;
+mod policies;
 pub(crate) mod program;
+mod worker;
 
-use std::sync::{Arc, LazyLock};
+use std::collections::VecDeque;
 
-use mooring_engine::{Counters, Engine, Link, Outbox, Verdict};
-use mooring_packet::{Batch, BufferPool, Offload, Packet};
-use mooring_policy::{Generation, InterfaceId, Policy, load};
+use mooring_engine::{Counters, Link, Share, Verdict, WorkerId};
+use mooring_packet::Offload;
+use mooring_policy::InterfaceId;
 use mooring_session::Tick;
 use mooring_wire::Mac;
+use mooring_wire::ethernet::HEADER_LEN;
 
 use self::frames::{Given, Memory};
 use self::input::Input;
+use self::policies::POLICIES;
+use self::program::{TWO_WORKERS, Template};
+use self::worker::{Arriving, Travelling, Worker};
 
 /// What a program did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Every verdict and every byte that left, in order.
     pub(crate) log: Vec<u8>,
-    /// What the engine counted.
+    /// What the engines counted, together.
     pub(crate) counters: Counters,
     /// Frames that left by each link.
     pub(crate) left: [u64; 2],
@@ -46,7 +54,8 @@ pub(crate) struct Outcome {
 /// When something does not hold that must hold whatever happens.
 pub(crate) fn run(program: &[u8]) -> Outcome {
     let mut input = Input::new(program);
-    let mut world = World::new();
+    let two = program.first().is_some_and(|step| step & TWO_WORKERS == TWO_WORKERS);
+    let mut world = World::new(if two { 2 } else { 1 });
     while let Some(step) = input.step() {
         match step & 7 {
             0 => match (u64::from(input.word()), step >> 3 & 7) {
@@ -55,9 +64,12 @@ pub(crate) fn run(program: &[u8]) -> Outcome {
             },
             1 => world.poll(),
             2 => world.walk(),
-            _ => {
+            3 => world.change_policy(usize::from(step >> 3 & 3)),
+            kind => {
                 world.turn_to(InterfaceId(step >> 3 & 1));
-                let given = frames::read(world.link, step >> 4, &mut input, &world.memory);
+                let template = usize::from(step >> 4) + if kind == 4 { 16 } else { 0 };
+                let template = Template::ALL[template % Template::ALL.len()];
+                let given = frames::read(world.link, template, &mut input, &world.memory);
                 world.given.push(given);
             }
         }
@@ -66,36 +78,40 @@ pub(crate) fn run(program: &[u8]) -> Outcome {
 }
 
 struct World {
-    engine: Engine,
-    outbox: Outbox,
+    workers: Vec<Worker>,
     now: Tick,
     /// Where the frames of the next batch come in.
     link: InterfaceId,
     given: Vec<Given>,
     memory: Memory,
-    /// Packets given to the engine, and those that it said leave at once.
-    walked: u64,
-    left_at_once: u64,
-    /// Packets that were dropped after they had waited.
-    waited_in_vain: u64,
+    batches: usize,
+    /// Sessions of a policy before may still be there.
+    sweeping: bool,
     outcome: Outcome,
 }
 
+/// Packets on their way to a worker.
+struct Leg {
+    to: usize,
+    arriving: Arriving,
+    packets: Vec<Travelling>,
+}
+
 impl World {
-    /// An engine that knows most of its neighbours.
-    fn new() -> Self {
-        let engine = Engine::new(Arc::clone(&POLICY), Generation(1), &LINKS, [7; 32]);
-        let counters = engine.counters.clone();
+    /// Engines that know most of their neighbours.
+    fn new(workers: u8) -> Self {
+        let share = |worker| Share::new(worker, workers).expect("one of them");
+        let workers: Vec<Worker> =
+            (0..workers).map(|worker| Worker::new(share(worker), &POLICIES[0])).collect();
+        let counters = Counters::new(LINKS.len());
         let mut world = Self {
-            engine,
-            outbox: Outbox::new(BufferPool::new(SMALL, LARGE)),
+            workers,
             now: Tick::ZERO,
             link: INSIDE,
             given: Vec::new(),
             memory: Memory::default(),
-            walked: 0,
-            left_at_once: 0,
-            waited_in_vain: 0,
+            batches: 0,
+            sweeping: false,
             outcome: Outcome { log: Vec::new(), counters, left: [0; 2] },
         };
         for (link, frame) in frames::introductions() {
@@ -114,39 +130,70 @@ impl World {
         self.link = link;
     }
 
-    /// Gives the frames to the engine, as one batch.
+    /// Gives the frames to a worker, as one batch, and what it hands over to the other.
     fn walk(&mut self) {
         let given = std::mem::take(&mut self.given);
         if given.is_empty() {
             return;
         }
-        let mut buffers: Vec<Vec<u8>> = given.iter().map(|given| given.frame.clone()).collect();
-        let mut batch = Batch::new();
-        for (buffer, given) in buffers.iter_mut().zip(&given) {
-            let len = buffer.len();
-            let packet = Packet::new(buffer, 0, len, given.offload);
-            batch.push(packet).expect("a batch has room for as many");
+        let packet = |(number, given): (usize, &Given)| Travelling {
+            bytes: given.frame.clone(),
+            offload: given.offload,
+            number,
+        };
+        let packets: Vec<Travelling> = given.iter().enumerate().map(packet).collect();
+        let arriving = Arriving { ingress: self.link, handed: None };
+        let mut legs =
+            VecDeque::from([Leg { to: self.batches % self.workers.len(), arriving, packets }]);
+        self.batches += 1;
+        let mut walked = 0;
+        while let Some(leg) = legs.pop_front() {
+            walked += leg.packets.len();
+            assert!(walked <= LEGS * given.len(), "a packet is handed over a few times at most");
+            self.walk_leg(leg, &given, &mut legs);
         }
-        let before = self.dropped();
-        let verdicts = self.engine.process(self.now, self.link, &mut batch, &mut self.outbox);
-        let dropped = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Drop(_)));
-        self.waited_in_vain += self.dropped() - before - dropped.count() as u64;
-        assert_eq!(verdicts.len(), given.len(), "every packet has one verdict");
+        self.memory.remember(self.link, given);
+        self.check();
+    }
+
+    /// One worker's part of the way of some packets.
+    fn walk_leg(&mut self, leg: Leg, given: &[Given], legs: &mut VecDeque<Leg>) {
+        let Leg { to: at, arriving, mut packets } = leg;
         let forged = given.iter().any(|given| given.forged);
-        for ((verdict, packet), given) in verdicts.iter().zip(batch.packets()).zip(&given) {
+        let verdicts = self.workers[at].walk(self.now, arriving, &mut packets);
+        let mut hand = |to: usize, half, packet: &Travelling| {
+            let arriving = Arriving { handed: Some(half), ..arriving };
+            legs.push_back(Leg { to, arriving, packets: vec![packet.clone()] });
+        };
+        for (verdict, packet) in verdicts.iter().zip(&packets) {
             self.outcome.log.extend(format!("{verdict:?} ").bytes());
-            if let Verdict::Tx(egress) = *verdict {
-                self.left_at_once += 1;
-                if egress != self.link {
-                    checks::translated(given, packet.bytes(), &LINKS[usize::from(egress.0)]);
+            match *verdict {
+                Verdict::Tx(egress) => {
+                    if egress != self.link {
+                        let link = &LINKS[usize::from(egress.0)];
+                        checks::translated(&given[packet.number], &packet.bytes, link);
+                    }
+                    self.leave(at, egress, &packet.bytes, packet.offload, forged);
                 }
-                self.leave(egress, packet.bytes(), packet.offload, forged);
+                Verdict::HandOver(WorkerId(to)) => hand(to.into(), false, packet),
+                Verdict::HandOverHalf(WorkerId(to)) => hand(to.into(), true, packet),
+                Verdict::ToAll => (0..self.workers.len())
+                    .filter(|&other| other != at)
+                    .for_each(|other| hand(other, false, packet)),
+                Verdict::Service(_) => self.serve(at, packet),
+                Verdict::Local | Verdict::Hold | Verdict::Cut | Verdict::Drop(_) => {}
             }
         }
-        self.walked += given.len() as u64;
-        self.memory.remember(self.link, given);
-        self.empty_outbox(forged);
-        self.check();
+        self.empty_outbox(at, forged);
+    }
+
+    /// A service of ours that sends back what it gets.
+    fn serve(&mut self, at: usize, packet: &Travelling) {
+        let mut answer = packet.bytes[HEADER_LEN..].to_vec();
+        frames::turn_round(&mut answer);
+        let worker = &mut self.workers[at];
+        let sent = worker.engine.send_ip(self.now, &answer, Offload::NONE, &mut worker.outbox);
+        self.outcome.log.extend(format!("{sent:?} ").bytes());
     }
 
     fn wait(&mut self, milliseconds: u64) {
@@ -154,50 +201,57 @@ impl World {
         self.now = Tick::from_millis(self.now.as_millis() + milliseconds);
     }
 
+    /// From now on policy `number` decides.
+    fn change_policy(&mut self, number: usize) {
+        self.walk();
+        for at in 0..self.workers.len() {
+            self.workers[at].change_policy(&POLICIES[number], self.now);
+            self.empty_outbox(at, false);
+        }
+        self.sweeping = true;
+        self.check();
+    }
+
     /// Polls until nothing more is due.
     fn poll(&mut self) {
         self.walk();
-        let mut more = true;
-        while more {
-            let before = self.dropped();
-            more = self.engine.poll(self.now, &mut self.outbox);
-            self.waited_in_vain += self.dropped() - before;
-            self.empty_outbox(false);
+        for at in 0..self.workers.len() {
+            while self.workers[at].poll(self.now) {
+                self.empty_outbox(at, false);
+            }
+            self.empty_outbox(at, false);
         }
+        self.sweeping = false;
         self.check();
     }
 
     /// Transmits what is ready.
-    fn empty_outbox(&mut self, forged: bool) {
+    fn empty_outbox(&mut self, at: usize, forged: bool) {
         for link in [INSIDE, OUTSIDE] {
-            let ready: Vec<(Vec<u8>, Offload)> = self
-                .outbox
-                .ready_for(link)
-                .map(|packet| (packet.bytes().to_vec(), packet.offload))
-                .collect();
-            for (frame, offload) in ready {
-                self.leave(link, &frame, offload, forged);
+            for (frame, offload) in self.workers[at].ready(link) {
+                self.leave(at, link, &frame, offload, forged);
             }
         }
-        self.outbox.clear();
+        self.workers[at].outbox.clear();
     }
 
     /// What must hold between two steps.
     fn check(&self) {
-        checks::buffers(&self.engine, &self.outbox, SMALL + LARGE);
-        checks::tables(&self.engine, self.now);
-        let counters = &self.engine.counters;
-        let kept =
-            self.left_at_once + counters.local + counters.held + counters.cut + counters.served;
-        assert_eq!(self.walked, kept + self.dropped() - self.waited_in_vain, "counters add up");
+        self.workers.iter().for_each(Worker::check);
+        let engines = self.workers.iter().map(|worker| &worker.engine);
+        checks::tables(engines, self.now, self.sweeping);
     }
 
-    fn dropped(&self) -> u64 {
-        self.engine.counters.drops.iter().sum()
-    }
-
-    fn leave(&mut self, link: InterfaceId, frame: &[u8], offload: Offload, forged: bool) {
-        checks::left(link, frame, offload, forged);
+    fn leave(
+        &mut self,
+        at: usize,
+        link: InterfaceId,
+        frame: &[u8],
+        offload: Offload,
+        forged: bool,
+    ) {
+        let policy = self.workers[at].engine.policy().0;
+        checks::left((policy, link), frame, offload, forged);
         self.outcome.left[usize::from(link.0)] += 1;
         self.outcome.log.extend((frame.len() as u32).to_be_bytes());
         self.outcome.log.extend(frame);
@@ -208,15 +262,37 @@ impl World {
     fn end(mut self) -> Outcome {
         self.poll();
         self.wait(LONGEST_TIMEOUT + 2_000);
-        // A neighbour that somebody waits for is asked three times, a second apart.
-        for _ in 0..5 {
+        // A neighbour that somebody waits for is asked three times, a second apart; but announcements
+        // of policies go first, and buffers are few.
+        for _ in 0..20 {
             self.poll();
             self.wait(1_000);
         }
-        checks::nothing_is_left(&self.engine, &self.outbox, (SMALL, LARGE));
-        self.outcome.counters = self.engine.counters;
+        for worker in &self.workers {
+            checks::nothing_is_left(&worker.engine, &worker.outbox, (SMALL, LARGE));
+            add(&mut self.outcome.counters, &worker.engine.counters);
+        }
         self.outcome
     }
+}
+
+/// What another engine has counted, too.
+fn add(sum: &mut Counters, other: &Counters) {
+    for (sum, dropped) in sum.drops.iter_mut().zip(other.drops) {
+        *sum += dropped;
+    }
+    sum.local += other.local;
+    sum.handed_over += other.handed_over;
+    sum.served += other.served;
+    sum.held += other.held;
+    sum.cut += other.cut;
+    sum.translated += other.translated;
+    sum.sessions_created += other.sessions_created;
+    sum.sessions_expired += other.sessions_expired;
+    sum.sessions_ended += other.sessions_ended;
+    sum.originated += other.originated;
+    sum.conflicts += other.conflicts;
+    sum.batches += other.batches;
 }
 
 const INSIDE: InterfaceId = InterfaceId(0);
@@ -229,52 +305,10 @@ const LINKS: [Link; 2] = [
 const SMALL: usize = 40;
 const LARGE: usize = 2;
 const LARGEST_BATCH: usize = 32;
+/// As often as a packet of a batch may be walked: copies of it go to all, pieces are handed over twice.
+const LEGS: usize = 5;
+/// Of each family.
 const SESSIONS: usize = 32;
 const SESSIONS_PER_SOURCE: usize = 6;
 /// Of an established TCP connection, in milliseconds.
 const LONGEST_TIMEOUT: u64 = 7_440_000;
-
-/// Read once, for the fuzzer runs hundreds of programs a second.
-static POLICY: LazyLock<Arc<Policy>> =
-    LazyLock::new(|| Arc::new(load(CONFIG).expect("the policy of the test is valid").policy));
-
-/// Few ports and sessions, so that they run out.
-const CONFIG: &str = r#"
-    [[interface]]
-    name = "inside"
-    device = "in0"
-    addresses = ["10.0.0.1/24", "fd00:10::1/64"]
-
-    [[interface]]
-    name = "outside"
-    device = "out0"
-    addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
-
-    [[route]]
-    destination = "0.0.0.0/0"
-    via = "192.0.2.2"
-
-    [[pool]]
-    name = "egress"
-    addresses = ["203.0.113.16/31"]
-    ports = "30000-30003"
-
-    [[rule]]
-    name = "no-mail"
-    kind = "drop"
-    protocol = "tcp"
-    destination_ports = "25"
-
-    [[rule]]
-    name = "egress"
-    kind = "source-nat"
-    from = "inside"
-    to = "outside"
-    source = ["10.0.0.0/24"]
-    pool = "egress"
-
-    [limits]
-    sessions = 32
-    sessions_per_source = 6
-    fragments = 4
-"#;

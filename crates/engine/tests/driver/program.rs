@@ -41,10 +41,26 @@ pub(crate) enum Template {
     Martian,
     /// `d` bytes of the program as they are, to our MAC unless bit 0 of `a` is set.
     Raw,
+    /// As [`Self::Udp`], of IPv6.
+    UdpV6,
+    /// As [`Self::Tcp`], of IPv6.
+    TcpV6,
+    /// As [`Self::Ping`], of IPv6.
+    PingV6,
+    /// As [`Self::Answer`], of IPv6.
+    AnswerV6,
+    /// As [`Self::Error`], of IPv6.
+    ErrorV6,
+    /// A segment to a port that is forwarded, or by bits 2 and 3 of `b` to a service.
+    Forwarded,
+    /// A datagram to an address that is forwarded, or by bit 2 of `b` to a static one.
+    Static,
+    /// To the outside end of what left outside: the one before the last `a` ones, by host `b`.
+    Hairpin,
 }
 
 impl Template {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Udp,
         Self::Tcp,
         Self::Ping,
@@ -61,6 +77,14 @@ impl Template {
         Self::Long,
         Self::Martian,
         Self::Raw,
+        Self::UdpV6,
+        Self::TcpV6,
+        Self::PingV6,
+        Self::AnswerV6,
+        Self::ErrorV6,
+        Self::Forwarded,
+        Self::Static,
+        Self::Hairpin,
     ];
 }
 
@@ -92,6 +116,17 @@ impl Program {
         program
     }
 
+    /// Policy `number` decides from now on.
+    pub(crate) fn policy(mut self, number: u8) -> Self {
+        self.0.push(number << 3 | 3);
+        self
+    }
+
+    /// Two workers, from the start, and policy `number`.
+    pub(crate) fn two_workers(number: u8) -> Self {
+        Self(vec![number << 3 | TWO_WORKERS])
+    }
+
     pub(crate) fn walk(mut self) -> Self {
         self.0.push(2);
         self
@@ -119,11 +154,15 @@ impl Program {
     }
 
     fn frame(mut self, link: u8, template: Template, arguments: [u8; 4], damage: u8) -> Self {
-        self.0.push((template as u8) << 4 | link << 3 | 7);
+        let kind = if (template as u8) < 16 { 7 } else { 4 };
+        self.0.push((template as u8 & 15) << 4 | link << 3 | kind);
         self.0.extend(arguments);
         self.0.push(damage);
         self
     }
 }
+
+/// In the first step.
+pub(crate) const TWO_WORKERS: u8 = 0x83;
 
 const NO_DAMAGE: u8 = 0;

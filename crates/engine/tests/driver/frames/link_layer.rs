@@ -12,18 +12,48 @@ use mooring_wire::ndp::{
 };
 use mooring_wire::{Mac, Protocol, icmpv6, ipv6};
 
-use super::{ANYBODY, Arguments, GATEWAY, Given, INSIDE, LINKS, MOVED, OUTSIDE, OWN, POOL};
+use super::{
+    ANYBODY, Arguments, GATEWAY, Given, INSIDE, LINKS, MOVED, OUTSIDE, OWN, POOL, fill_checksums,
+};
 
-/// The questions by which neighbours become known: the gateway, a machine outside, four hosts inside.
+/// The questions by which neighbours become known: the gateways, a machine outside, four hosts inside
+/// of each family.
 pub(crate) fn introductions() -> impl Iterator<Item = (InterfaceId, Given)> {
     let near = Ipv4Addr::new(192, 0, 2, 55);
     let outside = [GATEWAY, near].map(|address| (OUTSIDE, address));
     let inside = (2..6).map(|last| (INSIDE, Ipv4Addr::new(10, 0, 0, last)));
-    outside.into_iter().chain(inside).map(|(link, address)| {
+    let v4 = outside.into_iter().chain(inside).map(|(link, address)| {
         let us = OWN[usize::from(link.0)];
         let frame = message(arp::REQUEST, (neighbour_mac(address), address), (ANYBODY, us));
         (link, Given { frame, offload: Offload::NONE, forged: false })
+    });
+    v4.chain(introductions_v6())
+}
+
+/// As [`introductions`].
+fn introductions_v6() -> impl Iterator<Item = (InterfaceId, Given)> {
+    let inside = (2..6).map(|last| (INSIDE, Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, last)));
+    let gateway = (OUTSIDE, addresses_v6(OUTSIDE).1);
+    std::iter::once(gateway).chain(inside).map(|(link, address)| {
+        let mut frame = solicitation(NEIGHBOUR_V6, address, addresses_v6(link).0);
+        fill_checksums(&mut frame);
+        (link, Given { frame, offload: Offload::NONE, forged: false })
     })
+}
+
+/// The question of a neighbour for an address.
+fn solicitation(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    let mut frame = vec![0; HEADER_LEN + MAX_LEN];
+    ethernet::emit(&mut frame, Mac::solicited_node(target), mac, EtherType::IPV6);
+    let solicitation = Solicitation {
+        source,
+        destination: solicited_node_group(target),
+        target,
+        source_link_layer: (!source.is_unspecified()).then_some(mac),
+    };
+    let len = emit_solicitation(&mut frame[HEADER_LEN..], &solicitation);
+    frame.truncate(HEADER_LEN + len);
+    frame
 }
 
 /// The MAC of whoever has the address.
@@ -96,32 +126,21 @@ pub(super) fn ndp(link: InterfaceId, with: Arguments) -> Vec<u8> {
     let target = if with.b & 1 == 0 { own } else { neighbour };
     let source = if with.b & 2 == 0 { neighbour } else { Ipv6Addr::UNSPECIFIED };
     let mac = moved(NEIGHBOUR_V6, with);
-    let group = solicited_node_group(target);
+    if with.c & 1 == 0 {
+        return solicitation(mac, source, target);
+    }
     let mut frame = vec![0; HEADER_LEN + MAX_LEN];
     ethernet::emit(&mut frame, Mac::solicited_node(target), mac, EtherType::IPV6);
-    let len = match with.c & 1 {
-        0 => emit_solicitation(
-            &mut frame[HEADER_LEN..],
-            &Solicitation {
-                source,
-                destination: group,
-                target,
-                source_link_layer: (!source.is_unspecified()).then_some(mac),
-            },
-        ),
-        _ => emit_advertisement(
-            &mut frame[HEADER_LEN..],
-            &Advertisement {
-                source: neighbour,
-                destination: own,
-                target,
-                target_link_layer: Some(mac),
-                router: with.c & 2 != 0,
-                solicited: with.c & 4 != 0,
-                overrides: with.c & 8 != 0,
-            },
-        ),
+    let advertisement = Advertisement {
+        source: neighbour,
+        destination: own,
+        target,
+        target_link_layer: Some(mac),
+        router: with.c & 2 != 0,
+        solicited: with.c & 4 != 0,
+        overrides: with.c & 8 != 0,
     };
+    let len = emit_advertisement(&mut frame[HEADER_LEN..], &advertisement);
     frame.truncate(HEADER_LEN + len);
     frame
 }
@@ -146,4 +165,4 @@ pub(super) fn ping_us_v6(link: InterfaceId, with: Arguments) -> Vec<u8> {
     frame
 }
 
-const NEIGHBOUR_V6: Mac = Mac([2, 0xee, 6, 6, 6, 6]);
+pub(super) const NEIGHBOUR_V6: Mac = Mac([2, 0xee, 6, 6, 6, 6]);

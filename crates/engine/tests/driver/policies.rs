@@ -1,0 +1,202 @@
+//! The policies that a program changes between. Their interfaces are the same; few ports and sessions,
+//! so that they run out.
+
+use std::sync::{Arc, LazyLock};
+
+use mooring_policy::{Policy, load};
+
+/// The policies by number.
+///
+/// Read once, for the fuzzer runs hundreds of programs a second.
+pub(crate) static POLICIES: LazyLock<[Arc<Policy>; 4]> = LazyLock::new(|| {
+    let parts =
+        [["", FIRST], [ROUTE_V6, EVERY_KIND], [ROUTE_V6, ENDPOINT_DEPENDENT], [ROUTE_V6, FILTERED]];
+    parts.map(|[route, rules]| {
+        let config = [LINKS, route, rules, LIMITED].concat();
+        Arc::new(load(&config).expect("the policies of the test are valid").policy)
+    })
+});
+
+/// The rules whose pools map by endpoint: two inside ends may share an outside end.
+pub(crate) const ENDPOINT_DEPENDENT_RULE: &str = "crowd";
+
+const LINKS: &str = r#"
+    [[interface]]
+    name = "inside"
+    device = "in0"
+    addresses = ["10.0.0.1/24", "fd00:10::1/64"]
+
+    [[interface]]
+    name = "outside"
+    device = "out0"
+    addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
+
+    [[route]]
+    destination = "0.0.0.0/0"
+    via = "192.0.2.2"
+"#;
+
+const ROUTE_V6: &str = r#"
+    [[route]]
+    destination = "::/0"
+    via = "2001:db8:1::2"
+"#;
+
+const LIMITED: &str = r#"
+    [limits]
+    sessions = 32
+    sessions_per_source = 6
+    fragments = 4
+"#;
+
+const FIRST: &str = r#"
+    [[pool]]
+    name = "egress"
+    addresses = ["203.0.113.16/31"]
+    ports = "30000-30003"
+
+    [[rule]]
+    name = "no-mail"
+    kind = "drop"
+    protocol = "tcp"
+    destination_ports = "25"
+
+    [[rule]]
+    name = "egress"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["10.0.0.0/24"]
+    pool = "egress"
+"#;
+
+const EVERY_KIND: &str = r#"
+    [[pool]]
+    name = "egress"
+    addresses = ["203.0.113.16/31"]
+    ports = "30000-30003"
+    filtering = "endpoint-independent"
+
+    [[pool]]
+    name = "egress-v6"
+    addresses = ["2001:db8:ff::10/128"]
+    ports = "30000-30003"
+
+    [[rule]]
+    name = "web"
+    kind = "port-forward"
+    address = "203.0.113.16"
+    port = "8080-8083"
+    target = "10.0.0.2:80"
+
+    [[rule]]
+    name = "names"
+    kind = "port-forward"
+    address = "203.0.113.18"
+    protocol = "udp"
+    port = 53
+    target = "10.0.0.3:53"
+
+    [[rule]]
+    name = "one"
+    kind = "static"
+    inside = "10.0.0.5/32"
+    outside = "203.0.113.20/32"
+
+    [[rule]]
+    name = "one-v6"
+    kind = "static"
+    inside = "fd00:10::5/128"
+    outside = "2001:db8:ff::20/128"
+
+    [[rule]]
+    name = "egress"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["10.0.0.0/24"]
+    pool = "egress"
+
+    [[rule]]
+    name = "egress-v6"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["fd00:10::/64"]
+    pool = "egress-v6"
+
+    [[service]]
+    name = "health"
+    kind = "health"
+    address = "203.0.113.17"
+    port = 8080
+"#;
+
+const ENDPOINT_DEPENDENT: &str = r#"
+    [[pool]]
+    name = "crowd"
+    addresses = ["203.0.113.16/31"]
+    ports = "30000-30001"
+    mapping = "endpoint-dependent"
+
+    [[pool]]
+    name = "crowd-v6"
+    addresses = ["2001:db8:ff::10/128"]
+    ports = "30000-30001"
+    mapping = "endpoint-dependent"
+    hairpin = false
+
+    [[rule]]
+    name = "web"
+    kind = "port-forward"
+    address = "203.0.113.16"
+    port = "8080-8083"
+    target = "10.0.0.4:80"
+
+    [[rule]]
+    name = "crowd"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["10.0.0.0/24"]
+    pool = "crowd"
+
+    [[rule]]
+    name = "crowd-v6"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["fd00:10::/64"]
+    pool = "crowd-v6"
+"#;
+
+const FILTERED: &str = r#"
+    [[pool]]
+    name = "egress"
+    addresses = ["203.0.113.17/32"]
+    ports = "30000-30007"
+    filtering = "address-dependent"
+    ping = false
+
+    [[pool]]
+    name = "egress-v6"
+    addresses = ["2001:db8:ff::10/128"]
+    ports = "30000-30003"
+    filtering = "address-dependent"
+
+    [[rule]]
+    name = "egress"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["10.0.0.0/24"]
+    pool = "egress"
+
+    [[rule]]
+    name = "egress-v6"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["fd00:10::/64"]
+    pool = "egress-v6"
+"#;
