@@ -152,9 +152,7 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<(Verdict, Fate<A>), DropReason> {
-        // Only now is it known who its owner is.
-        let handed = scene.ingress == HAIRPIN_INTERFACE && scene.handed;
-        let scene = Scene { handed, in_pieces: true, ..scene };
+        let scene = Scene { in_pieces: true, ..with_owner_open(scene) };
         let mut flow = A::first_flow(packet, part)?;
         flow.hash = A::nat(&self.nats).sessions.hash(&flow.key);
         let mut fate =
@@ -192,7 +190,7 @@ impl Engine {
         let Fate::Follow { flow: key, identification } = fate else {
             return Err(DropReason::FragmentUntranslated);
         };
-        let scene = Scene { handed: false, ..scene };
+        let scene = with_owner_open(scene);
         let Some(first) = self.session_of_pieces(scene.now, &key) else {
             let other = self.other_owner(scene, || self.owners.of_flow(&self.policy, &key));
             return other.map(Verdict::HandOver).ok_or(DropReason::NoSession);
@@ -326,6 +324,12 @@ impl Engine {
             A::identify(packet.bytes_mut(), part.place, identification);
         }
     }
+}
+
+/// Whoever remembers the pieces learns by the first one who its owner is, so they may be handed over
+/// once more. The second half of a hairpin has found its owner by its ports.
+fn with_owner_open(scene: Scene) -> Scene {
+    Scene { handed: scene.handed && scene.ingress == HAIRPIN_INTERFACE, ..scene }
 }
 
 impl From<FragmentRefusal> for DropReason {
