@@ -31,7 +31,9 @@ pub fn isolated(test: &str, body: impl FnOnce() -> Result<()>) {
         std::process::exit(RAN);
     }
     let ran = binary::build()
-        .and_then(|mooring| reenter(&[test, "--exact", "--nocapture"], &mooring))
+        .and_then(|mooring| {
+            reenter(&[test, "--exact", "--include-ignored", "--nocapture"], &mooring)
+        })
         .unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(ran.code(), Some(RAN), "{test} failed inside its lab, see above");
 }
