@@ -72,7 +72,7 @@ fn seeds() -> Vec<Seed> {
             },
         },
     ];
-    flows.into_iter().chain(errors()).chain(neighbours()).chain(limits()).collect()
+    flows.into_iter().chain(errors()).chain(neighbours()).chain(limits()).chain(kinds()).collect()
 }
 
 fn errors() -> [Seed; 3] {
@@ -198,6 +198,78 @@ fn limits() -> [Seed; 3] {
                     && counters.dropped(DropReason::NoRule) == 1
                     && counters.dropped(DropReason::IpOption) == 1
             },
+        },
+    ]
+}
+
+/// What the other policies have: 1 is every kind of rule, 2 maps by endpoint, 3 filters by address.
+fn kinds() -> [Seed; 7] {
+    let under = |number| Program::default().policy(number);
+    let by_host = |host, port| [host, port, 0, 4];
+    [
+        Seed {
+            name: "v6-answered-and-in-error",
+            program: under(1)
+                .inside(Template::UdpV6, [0; 4])
+                .outside(Template::AnswerV6, [0; 4])
+                .outside(Template::ErrorV6, [0, 3, 0, 12])
+                .walk(),
+            reached: &|counters| counters.sessions_created == 1 && counters.translated == 3,
+        },
+        Seed {
+            name: "forwarded-and-static",
+            program: under(1)
+                .outside(Template::Forwarded, [0, 0, SYN, 0])
+                .outside(Template::Static, by_host(0, 0))
+                .inside(Template::Answer, [0; 4])
+                .walk(),
+            reached: &|counters| counters.sessions_created == 2 && counters.translated == 3,
+        },
+        Seed {
+            name: "service-answers",
+            program: under(1).outside(Template::Forwarded, [0, 12, SYN, 0]).walk(),
+            reached: &|counters| counters.served == 1,
+        },
+        Seed {
+            name: "hairpin",
+            program: under(1)
+                .inside(Template::Udp, by_host(0, 0))
+                .walk()
+                .inside(Template::Hairpin, by_host(0, 1))
+                .walk(),
+            reached: &|counters| counters.sessions_created == 3 && counters.translated == 3,
+        },
+        Seed {
+            name: "hairpin-between-workers",
+            program: (0..4).fold(
+                Program::two_workers(1).inside(Template::Udp, by_host(0, 0)).walk(),
+                |program, host| program.inside(Template::Hairpin, by_host(0, host)).walk(),
+            ),
+            reached: &|counters| counters.handed_over > 0 && counters.translated > 5,
+        },
+        Seed {
+            name: "filtered-by-address",
+            program: under(3)
+                .inside(Template::Udp, by_host(0, 0))
+                .walk()
+                .outside(Template::Hairpin, by_host(0, 0))
+                .outside(Template::Hairpin, by_host(0, 1))
+                .walk(),
+            reached: &|counters| {
+                counters.translated == 2 && counters.dropped(DropReason::Filtered) == 1
+            },
+        },
+        Seed {
+            name: "another-policy",
+            program: [2, 0, 1, 3].into_iter().fold(under(1), |program, number| {
+                program
+                    .inside(Template::Udp, [0; 4])
+                    .inside(Template::UdpV6, [0; 4])
+                    .policy(number)
+                    .inside(Template::Again, [0; 4])
+                    .walk()
+            }),
+            reached: &|counters| counters.sessions_ended > 2,
         },
     ]
 }
