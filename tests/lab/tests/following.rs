@@ -27,6 +27,20 @@ fn a_link_goes_down_and_comes_back() {
     });
 }
 
+/// A router that is not there is told of, once, whichever worker wants it.
+#[test]
+fn a_router_that_does_not_answer_is_told_of() {
+    isolated("a_router_that_does_not_answer_is_told_of", || {
+        let site = Site::new(Variant::TwoWorkers)?;
+        let mut appliance = site.start(&site.config())?;
+        site.client.udp(SocketAddr::from(([10, 0, 0, 2], 0)))?.send_to(b"?", "192.0.2.99:9")?;
+        appliance.wait_for_line("192.0.2.99 on `outside` does not answer")?;
+        let stderr = appliance.stop()?;
+        ensure!(stderr.matches("192.0.2.99").count() == 1, "{stderr}");
+        Ok(())
+    });
+}
+
 /// The MTU is followed: senders are told of the new one.
 #[test]
 fn a_link_gets_shorter() {
