@@ -2,8 +2,9 @@
 //!
 //! An address of an interface, and a gateway address, is answered for on that interface. All others
 //! are answered for outside: an address of a pool on the interfaces that the rules that use the pool
-//! lead to (`to` or, where a rule leaves that open, all but its `from`), an address that rules claim
-//! on the interfaces that they name, else on all but the one that leads to the host inside.
+//! lead to (`to` or, where a rule leaves that open, all but its `from`, else all but those that lead
+//! to its `source`), an address that rules claim on the interfaces that they name, else on all but the
+//! one that leads to the host inside.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -14,7 +15,7 @@ use prefix_trie::joint::JointPrefixMap;
 
 use crate::policy::{InterfaceId, Ownership, Policy};
 use crate::pool::{Pool, PoolId, address_count, nth_address};
-use crate::rule::{Action, Rule, RuleId};
+use crate::rule::{Action, Matcher, Rule, RuleId};
 use crate::service::ServiceId;
 use crate::side::InterfaceSet;
 
@@ -141,11 +142,25 @@ fn sides_of_pools(policy: &Policy, prefix: &IpNet) -> InterfaceSet {
         if policy.pool(pool).addresses.iter().any(|theirs| theirs.contains(prefix)) {
             sides = sides.union(match rule.matcher.to {
                 Some(to) => InterfaceSet::only(to),
-                None => all_but(policy, rule.matcher.from),
+                None => away_from_senders(policy, &rule.matcher),
             });
         }
     }
     sides
+}
+
+/// Every interface but those that the senders of a rule are behind: its `from`, else where the
+/// routes to its `source` lead. All of them, where that leaves none.
+fn away_from_senders(policy: &Policy, matcher: &Matcher) -> InterfaceSet {
+    if matcher.from.is_some() {
+        return all_but(policy, matcher.from);
+    }
+    let all = InterfaceSet::first(policy.interfaces.len());
+    let mut away = all;
+    for interface in matcher.source.iter().flat_map(|prefix| policy.ways_to(prefix)) {
+        away.remove(interface);
+    }
+    if away.is_empty() { all } else { away }
 }
 
 /// Every interface but the one that leads to a host.

@@ -214,6 +214,18 @@ impl Policy {
         Some(Hop { interface: route.interface, next_hop: route.via.unwrap_or(destination) })
     }
 
+    /// Where the hosts of a prefix are: the interfaces of the routes within it or, without one, that
+    /// of the route that has all of it.
+    pub(crate) fn ways_to<'a>(
+        &'a self,
+        prefix: &'a IpNet,
+    ) -> impl Iterator<Item = InterfaceId> + 'a {
+        let within = || self.routes.children(prefix).map(|(_, route)| route);
+        let around = self.routes.get_lpm(prefix).map(|(_, route)| route);
+        let around = around.filter(|_| within().next().is_none());
+        within().chain(around).map(|route| route.interface)
+    }
+
     /// The first rule that matches a session that its sender begins. `None` means that the packet
     /// is dropped (`no_rule`).
     ///

@@ -161,6 +161,13 @@ fn sides_are_those_of_the_rules() {
     assert_eq!(sides(&[EGRESS], "203.0.113.10"), set(&[OUTSIDE]));
     let open = EGRESS.replace("to = \"outside\"", "");
     assert_eq!(sides(&[&open], "203.0.113.10"), set(&[OUTSIDE, PROCESSES]));
+    // Without either: all but where `source` is, if that says anything.
+    let bare = open.replace("from = \"inside\"", "");
+    let of = |source: &str| named(&bare, &format!("source = [\"{source}\"]"));
+    assert_eq!(sides(&[&of("10.0.0.0/25")], "203.0.113.10"), set(&[OUTSIDE, PROCESSES]));
+    assert_eq!(sides(&[&of("10.0.0.0/8")], "203.0.113.10"), set(&[OUTSIDE]));
+    assert_eq!(sides(&[&bare], "203.0.113.10"), set(&[INSIDE, OUTSIDE, PROCESSES]));
+    assert_eq!(sides(&[&of("0.0.0.0/0")], "203.0.113.10"), set(&[INSIDE, OUTSIDE, PROCESSES]));
     // A port forward: `from`, else the pool's sides, else all but the target's.
     assert_eq!(sides(&[EGRESS, WEB], "203.0.113.10"), set(&[OUTSIDE]));
     let from = named(WEB, "from = \"processes\"");

@@ -10,18 +10,18 @@ use crate::{DropReason, Verdict};
 
 /// An engine that hands port 8080 of the pool's address to the other host.
 fn ready() -> Bench {
-    Bench::ready_with(&config_with(
-        r#"
-        [[rule]]
-        name = "web"
-        kind = "port-forward"
-        address = "203.0.113.10"
-        protocol = "udp"
-        port = "8080"
-        target = "10.0.0.3:80"
-    "#,
-    ))
+    Bench::ready_with(&config_with(WEB))
 }
+
+const WEB: &str = r#"
+    [[rule]]
+    name = "web"
+    kind = "port-forward"
+    address = "203.0.113.10"
+    protocol = "udp"
+    port = "8080"
+    target = "10.0.0.3:80"
+"#;
 
 /// Sends a frame from inside to inside, and returns it as it leaves.
 fn through(bench: &mut Bench, frame: &[u8]) -> Seen {
@@ -55,6 +55,16 @@ fn both_ends_are_translated_and_one_hop_is_taken() {
     assert_eq!(bench.sessions(), 2, "the sender's and the target's");
     open(&mut bench);
     assert_eq!(bench.sessions(), 2);
+}
+
+/// The sides are those that the rule's `source` says: the target never sees the inside address.
+#[test]
+fn a_rule_that_names_no_side_translates_the_sender_too() {
+    let sides = "from = \"inside\"\n    to = \"outside\"\n";
+    let config = config_with(WEB);
+    assert!(config.contains(sides));
+    let mut bench = Bench::ready_with(&config.replace(sides, ""));
+    assert_eq!(open(&mut bench).0.source, POOL);
 }
 
 /// RFC 5508 §4.2 for both translations.
