@@ -25,7 +25,7 @@ pub(crate) fn buffers(engine: &Engine, outbox: &Outbox, total: usize) {
 }
 
 /// The tables of each engine agree with each other and keep the limits, and those of all make no
-/// outside end stand for two. `sweeping`: sessions of a policy before may still be there.
+/// outside end stand for two. `sweeping`: sessions of policies before may still be there.
 pub(crate) fn tables<'e>(
     engines: impl Iterator<Item = &'e Engine> + Clone,
     now: Tick,

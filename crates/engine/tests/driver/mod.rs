@@ -87,6 +87,9 @@ struct World {
     batches: usize,
     /// Sessions of a policy before may still be there.
     sweeping: bool,
+    /// A policy has changed before the sweep after the one before was done. What that one did not want
+    /// may be wanted again, beside what has begun in between: an inside end may have two outside ends.
+    unswept: bool,
     outcome: Outcome,
 }
 
@@ -112,6 +115,7 @@ impl World {
             memory: Memory::default(),
             batches: 0,
             sweeping: false,
+            unswept: false,
             outcome: Outcome { log: Vec::new(), counters, left: [0; 2] },
         };
         for (link, frame) in frames::introductions() {
@@ -208,6 +212,7 @@ impl World {
             self.workers[at].change_policy(&POLICIES[number], self.now);
             self.empty_outbox(at, false);
         }
+        self.unswept |= self.sweeping;
         self.sweeping = true;
         self.check();
     }
@@ -239,7 +244,7 @@ impl World {
     fn check(&self) {
         self.workers.iter().for_each(Worker::check);
         let engines = self.workers.iter().map(|worker| &worker.engine);
-        checks::tables(engines, self.now, self.sweeping);
+        checks::tables(engines, self.now, self.sweeping || self.unswept);
     }
 
     fn leave(
