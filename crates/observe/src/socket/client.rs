@@ -44,9 +44,13 @@ impl Incoming {
     pub(super) fn ask(mut stream: UnixStream, question: &Question) -> Result<Self, AskError> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("{question}\n").as_bytes()).map_err(plainly)?;
+        let asked = stream.write_all(format!("{question}\n").as_bytes());
+        // Whoever turns us away does not listen, but says why.
         let mut head = Vec::with_capacity(ERROR.len());
         (&stream).take(ERROR.len() as u64).read_to_end(&mut head).map_err(plainly)?;
+        if head.is_empty() {
+            asked.map_err(plainly)?;
+        }
         let is_error = head == ERROR;
         let mut answer = Self { bytes: Cursor::new(head).chain(stream), last: 0 };
         if is_error { Err(answer.error()?) } else { Ok(answer) }

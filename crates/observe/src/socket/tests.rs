@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::{AskError, BUFFER, Incoming, Question, Reply, Topic, Unanswered, serve};
+use super::{AskError, BUFFER, Incoming, Question, Reply, Topic, Unanswered, serve, turn_away};
 
 /// What the client reads to the end, and how it ends.
 fn exchange(
@@ -130,6 +130,15 @@ fn an_error_after_a_row_cuts_the_answer_off() {
         assert_eq!(end.expect_err("it has no end").kind(), ErrorKind::UnexpectedEof);
         assert!(serde_json::from_str::<Value>(&text).is_err(), "{rows} rows are no whole answer");
     }
+}
+
+#[test]
+fn whoever_is_turned_away_hears_why() {
+    let (client, server) = UnixStream::pair().expect("a socket pair");
+    turn_away(&server, "too many ask");
+    drop(server);
+    let error = Incoming::ask(client, &Question::Show(Topic::Drops)).expect_err("no answer");
+    assert!(matches!(&error, AskError::Refused(why) if why == "too many ask"), "{error}");
 }
 
 #[test]
