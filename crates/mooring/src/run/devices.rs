@@ -68,8 +68,8 @@ impl Devices {
         }
     }
 
-    /// The links of a policy's interfaces, in their order, where each has the MAC address that it has
-    /// in `macs`. A device that is not there any more has no say: its port ends the process.
+    /// The links of a policy's interfaces, in their order; their MAC addresses are those of `before`. A
+    /// device that is not there any more has no say: its port ends the process.
     #[must_use]
     pub fn links(&self, policy: &Policy, before: &[Link]) -> Vec<Link> {
         let links = policy.interfaces.iter().zip(before).map(|(interface, before)| {
