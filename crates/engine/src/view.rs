@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use mooring_policy::PoolId;
 use mooring_session::{Counts, Direction, SessionIndex, Tick};
 use mooring_wire::Protocol;
 
@@ -86,7 +87,7 @@ impl Engine {
             protocol: mapping.protocol,
             inside: (mapping.inside.into(), mapping.inside_port),
             outside: (mapping.outside.into(), mapping.outside_port),
-            pool: self.pool_name(mapping.pool),
+            pool: self.pool_name(A::nat(&self.nats).pool_of(mapping)),
             sessions,
         });
         (views.collect(), next)
@@ -118,8 +119,8 @@ impl Engine {
         }
     }
 
-    pub(crate) fn pool_name(&self, pool: u16) -> String {
-        self.policy.pools.get(usize::from(pool)).map_or_else(String::new, |pool| pool.name.clone())
+    pub(crate) fn pool_name(&self, pool: Option<PoolId>) -> String {
+        pool.map_or_else(String::new, |pool| self.policy.pool(pool).name.clone())
     }
 
     pub(crate) fn rule_name(&self, rule: u16) -> String {

@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 
 use mooring_policy::{Hop, Mapping as Kind, Policy, PoolId, RuleId};
-use mooring_session::{Address, Direction, FlowKey, InsideEnd};
+use mooring_session::{Address, Direction, FlowKey};
 
 use crate::lease::lease_range;
 use crate::plan::{End, Plan, pool_has};
@@ -90,14 +90,7 @@ impl<A: Address> Nat<A> {
             return Err(Refusal::UnsupportedProtocol);
         }
         let pool = policy.pool(id);
-        let end = InsideEnd {
-            address: key.source,
-            port: key.source_port,
-            vrf: key.vrf,
-            pool: id.0,
-            protocol: key.protocol,
-        };
-        let known = self.mappings.find_inside(&end, |mapping| {
+        let known = self.mappings.find_inside(&self.inside_end(key, id), |mapping| {
             pool_has(policy, id, mapping.outside, mapping.outside_port, key.protocol)
         });
         if let Some(index) = known.filter(|_| pool.mapping == Kind::EndpointIndependent) {

@@ -39,7 +39,7 @@ impl<A: Address> Nat<A> {
             pool_has(admission.policy, pool, address, port, key.protocol)
         };
         // RFC 4787 REQ-1: the mapping that the inside end has, or a new one.
-        let index = match self.mappings.find_inside(&inside_end(key, pool), fits) {
+        let index = match self.mappings.find_inside(&self.inside_end(key, pool), fits) {
             Some(index) => index,
             None => self.new_mapping(key, pool, admission)?,
         };
@@ -74,7 +74,7 @@ impl<A: Address> Nat<A> {
             inside_port: key.source_port,
             outside_port,
             vrf: key.vrf,
-            pool: pool.0,
+            pool: self.pools.number(pool),
             protocol: key.protocol,
         };
         self.mappings.insert(mapping).ok_or_else(|| {
@@ -119,6 +119,17 @@ impl<A: Address> Nat<A> {
             && claimed_until(policy, address, key.protocol, port).is_none()
     }
 
+    /// The inside end of the flow's mapping in `pool`.
+    pub(crate) fn inside_end(&self, key: &FlowKey<A>, pool: PoolId) -> InsideEnd<A> {
+        InsideEnd {
+            address: key.source,
+            port: key.source_port,
+            vrf: key.vrf,
+            pool: self.pools.number(pool),
+            protocol: key.protocol,
+        }
+    }
+
     /// The pool's address for an inside host, always the same: RFC 4787 REQ-2, "paired".
     fn paired<R, H>(
         &self,
@@ -150,17 +161,6 @@ fn claimed_until<A: Address>(
 ) -> Option<u16> {
     let mut claims = policy.claims_of(address.into());
     claims.find(|(of, ports)| *of == protocol && ports.contains(&port)).map(|(_, p)| *p.end())
-}
-
-/// The inside end of the flow's mapping in `pool`.
-fn inside_end<A: Copy>(key: &FlowKey<A>, pool: PoolId) -> InsideEnd<A> {
-    InsideEnd {
-        address: key.source,
-        port: key.source_port,
-        vrf: key.vrf,
-        pool: pool.0,
-        protocol: key.protocol,
-    }
 }
 
 /// Random ports that are tried for a session of an endpoint-dependent pool.

@@ -15,6 +15,7 @@ pub mod foresee;
 pub mod icmp_error;
 mod lease;
 mod plan;
+mod pool_numbers;
 pub mod ports;
 pub mod refusal;
 pub mod reload;

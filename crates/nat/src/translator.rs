@@ -1,12 +1,13 @@
 //! The state of translation of one address family in one worker.
 
-use mooring_policy::{Filtering, Mapping, Policy, Pool};
+use mooring_policy::{Filtering, Mapping as Kind, Policy, Pool, PoolId};
 use mooring_session::{
-    Address, Contact, CountTable, Held, KeyedHash, MappingIndex, MappingTable, Session,
+    Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
     SessionIndex, SessionTable, Tick, Timeouts,
 };
 
 use crate::admit::release;
+use crate::pool_numbers::PoolNumbers;
 use crate::{NextHops, PortLedger, Share};
 
 /// Sessions, mappings, leases, and how many sessions each source has.
@@ -16,6 +17,8 @@ pub struct Nat<A> {
     /// The endpoint-independent mappings.
     pub mappings: MappingTable<A>,
     pub(crate) ports: PortLedger<A>,
+    /// What mappings name their pools by.
+    pub(crate) pools: PoolNumbers,
     pub(crate) sources: CountTable<A>,
     /// Which remote addresses each mapping talks to, where filtering asks for it.
     pub(crate) contacts: CountTable<Contact<A>>,
@@ -43,6 +46,7 @@ impl<A: Address> Nat<A> {
             sessions: SessionTable::new(capacity, hash.clone(), timeouts),
             mappings: MappingTable::new(0, hash.clone()),
             ports: PortLedger::new(share),
+            pools: PoolNumbers::default(),
             pairing: hash.derived(),
             sources: CountTable::new(capacity, hash.clone()),
             contacts: CountTable::new(0, hash.clone()),
@@ -82,6 +86,13 @@ impl<A: Address> Nat<A> {
         self.ports.leased()
     }
 
+    /// The pool that a mapping's outside end was leased from, in the policy of now. `None` when that
+    /// has no pool of the name any more.
+    #[must_use]
+    pub fn pool_of(&self, mapping: &Mapping<A>) -> Option<PoolId> {
+        self.pools.pool(mapping.pool)
+    }
+
     /// Bytes allocated for the tables that grow with the limit of sessions.
     #[must_use]
     pub fn allocated(&self) -> usize {
@@ -112,6 +123,7 @@ impl<A: Address> Nat<A> {
     /// Makes room for what the pools of this family need: leases on their addresses, mappings, and
     /// what mappings talk to. Done at the start and at a reload, never for a packet.
     pub(crate) fn make_room(&mut self, policy: &Policy) {
+        self.pools.follow(policy);
         for pool in &policy.pools {
             for n in 0..pool.address_count() {
                 if let Some(address) = pool.nth_address(n).and_then(A::from_ip) {
@@ -122,7 +134,7 @@ impl<A: Address> Nat<A> {
         let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
         let any = |wanted: fn(&Pool) -> bool| policy.pools.iter().filter(ours).any(wanted);
         let capacity = self.sessions.capacity();
-        let mapped = any(|pool| pool.mapping == Mapping::EndpointIndependent);
+        let mapped = any(|pool| pool.mapping == Kind::EndpointIndependent);
         if mapped && self.mappings.capacity() == 0 {
             self.mappings = MappingTable::new(capacity, self.hash.clone());
         }

@@ -21,7 +21,7 @@ pub struct Mapping<A> {
     pub outside_port: u16,
     /// Routing domain of the inside host.
     pub vrf: u16,
-    /// Index of the pool that the outside end was leased from.
+    /// Number of the pool that the outside end was leased from, the same across reloads.
     pub pool: u16,
     /// IP protocol number.
     pub protocol: Protocol,
@@ -36,7 +36,7 @@ pub struct InsideEnd<A> {
     pub port: u16,
     /// Routing domain of the inside host.
     pub vrf: u16,
-    /// Index of the pool; a host that two rules send to two pools has a mapping in each.
+    /// Number of the pool, the same across reloads; a host that two rules send to two pools has a mapping in each.
     pub pool: u16,
     /// IP protocol number.
     pub protocol: Protocol,

@@ -75,14 +75,16 @@ impl Engine {
         protocol: Protocol,
         trail: &mut Trail,
     ) -> Outcome {
-        let mappings = &A::nat(&self.nats).mappings;
+        let nat = A::nat(&self.nats);
+        let mappings = &nat.mappings;
         let Some(index) = mappings.find_outside(address, port, protocol) else {
             trail.step("mapping", "no endpoint-independent mapping has it".to_owned());
             return Outcome::Dropped(DropReason::NoSession);
         };
         let mapping = mappings.mapping(index);
         let inside = end(mapping.inside, Some(mapping.inside_port), protocol);
-        trail.step("mapping", format!("held by {inside}, pool `{}`", self.pool_name(mapping.pool)));
+        let pool = self.pool_name(nat.pool_of(mapping));
+        trail.step("mapping", format!("held by {inside}, pool `{pool}`"));
         Outcome::Local(format!("held by {inside}"))
     }
 }

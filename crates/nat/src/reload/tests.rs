@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use mooring_policy::{Generation, InterfaceId};
+use mooring_policy::{Generation, InterfaceId, PoolId};
 use mooring_session::{Direction, FlowKey, NO_RULE, SessionRef};
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
@@ -250,6 +250,30 @@ proptest! {
         assert_eq!((left.sessions, left.mappings, left.leased_ports), (0, 0, 0));
         assert_eq!((left.hop_users, left.sources), (0, 0));
     }
+}
+
+/// RFC 4787 REQ-1: "A NAT MUST have an 'Endpoint-Independent Mapping' behavior", across a reload too
+/// that puts another pool in front.
+#[test]
+fn a_mapping_is_found_again_wherever_its_pool_stands() {
+    let mut world = World::new(POOL);
+    let first = world.session(udp("10.0.0.2:5000", "198.51.100.1:53")).outside_port;
+    world.reload(
+        r#"
+        pool = [
+            { name = "other", addresses = ["203.0.113.99"] },
+            { name = "egress", addresses = ["203.0.113.10"], ports = "4000-4007" },
+        ]
+        rule = [
+            { name = "other", kind = "source-nat", source = ["10.0.0.77"], to = "outside", pool = "other" },
+            { name = "egress", kind = "source-nat", from = "inside", to = "outside", pool = "egress" },
+        ]"#,
+    );
+    let second = world.session(udp("10.0.0.2:5000", "198.51.100.2:53")).outside_port;
+    assert_eq!(second, first);
+    assert_eq!((world.nat.mappings.len(), world.nat.leased_ports()), (1, 1));
+    let mapping = world.nat.mappings.page(0, 1).0.next().expect("there is one").0;
+    assert_eq!(world.nat.pool_of(mapping), Some(PoolId(1)));
 }
 
 /// A full table of neighbours at a recheck ends the session and loses nothing.
