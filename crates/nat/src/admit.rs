@@ -87,7 +87,7 @@ impl<A: Address> Nat<A> {
         if arrival.ttl <= 1 && arrival.ingress != HAIRPIN_INTERFACE {
             return Err(Refusal::TtlExpired);
         }
-        if self.make_room_for(plan.forward.source, admission)? {
+        if self.make_room_for(plan.limited(), admission)? {
             // The mapping that the plan was to share may have ended with its last session.
             plan = self.plan(arrival, admission.policy)?;
         }
@@ -104,10 +104,10 @@ impl<A: Address> Nat<A> {
         begun.map(|index| SessionRef { index, direction: plan.began })
     }
 
-    /// Room in the table, and for the inside host. True if a session had to end for it.
+    /// Room in the table, and for the inside host that begins. True if a session had to end for it.
     fn make_room_for<R, H: NextHops>(
         &mut self,
-        inside: A,
+        inside: Option<A>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<bool, Refusal> {
         let limits = &admission.policy.limits;
@@ -117,7 +117,8 @@ impl<A: Address> Nat<A> {
             OnFull::Refuse => return Err(Refusal::TableFull),
             OnFull::EvictTransitory => Some(self.sessions.expendable().ok_or(Refusal::TableFull)?),
         };
-        if self.sources.sessions(inside) >= limits.sessions_per_source {
+        let begun = inside.map_or(0, |inside| self.sources.sessions(inside));
+        if begun >= limits.sessions_per_source {
             return Err(Refusal::SourceLimit);
         }
         if let Some(index) = expendable {
@@ -165,7 +166,9 @@ impl<A: Address> Nat<A> {
             }
         })?;
         self.created += 1;
-        self.sources.add(forward.source);
+        if let Some(inside) = plan.limited() {
+            self.sources.add(inside);
+        }
         if let Some(mapping) = outside.mapping {
             self.contacts.add(Contact { mapping, remote: forward.destination });
         }

@@ -46,10 +46,16 @@ pub(crate) enum End<A> {
     Shared(MappingIndex),
 }
 
-impl<A> Plan<A> {
+impl<A: Copy> Plan<A> {
     /// Interfaces that forward and reverse packets come in by.
     pub(crate) fn ingress(&self) -> [u8; 2] {
         [self.back.interface.0, self.out.map_or(HAIRPIN, |hop| hop.interface.0)]
+    }
+
+    /// The inside host whose sessions this one counts among: those that it begins. What others begin
+    /// does not, or they could keep a server inside from the world.
+    pub(crate) fn limited(&self) -> Option<A> {
+        (self.began == Direction::Forward).then_some(self.forward.source)
     }
 
     /// The rule's number, or that of no rule.

@@ -2,15 +2,15 @@
 
 use mooring_policy::{Filtering, Mapping as Kind, Policy, Pool, PoolId};
 use mooring_session::{
-    Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
-    SessionIndex, SessionTable, Tick, Timeouts,
+    Address, Contact, CountTable, Direction, Held, KeyedHash, Mapping, MappingIndex, MappingTable,
+    Session, SessionIndex, SessionTable, Tick, Timeouts,
 };
 
 use crate::admit::release;
 use crate::pool_numbers::PoolNumbers;
 use crate::{NextHops, PortLedger, Share};
 
-/// Sessions, mappings, leases, and how many sessions each source has.
+/// Sessions, mappings, leases, and how many sessions each source has begun.
 pub struct Nat<A> {
     /// The sessions; the engine looks packets up in it.
     pub sessions: SessionTable<A>,
@@ -109,7 +109,9 @@ impl<A: Address> Nat<A> {
             self.contacts.remove(Contact { mapping, remote: session.remote });
             self.release_mapping(mapping);
         }
-        self.sources.remove(session.inside);
+        if held.began == Direction::Forward {
+            self.sources.remove(session.inside);
+        }
     }
 
     /// A mapping loses a user; without users its lease ends.

@@ -226,7 +226,7 @@ const TIMEOUTS: &[Key] = &[
 #[rustfmt::skip] // one key a line
 const LIMITS: &[Key] = &[
     key("sessions", Number(1, MAX_SESSIONS as i64), Is("1000000"), "Size of the session table, allocated at start."),
-    key("sessions_per_source", Number(1, MAX_SESSIONS as i64), Is("4096"), "Of one inside address."),
+    key("sessions_per_source", Number(1, MAX_SESSIONS as i64), Is("4096"), "Begun by one inside address; what others begin does not count."),
     key("fragments", Number(1, MAX_FRAGMENTS as i64), Is("4096"), "Datagrams whose fragments are remembered at a time."),
     key("on_full", OneOf(&["refuse", "evict-transitory"]), Is("\"refuse\""), "What a new session meets when the table is full: it is refused, or takes the place of one that is not established."),
 ];

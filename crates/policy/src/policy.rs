@@ -132,7 +132,7 @@ pub struct Timeouts {
 pub struct Limits {
     /// Size of the session table, allocated at start.
     pub sessions: u32,
-    /// Of one inside address.
+    /// Begun by one inside address; what others begin does not count.
     pub sessions_per_source: u32,
     /// Datagrams whose fragments are remembered at a time.
     pub fragments: u32,

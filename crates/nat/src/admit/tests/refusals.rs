@@ -221,6 +221,28 @@ fn a_source_with_as_many_sessions_as_it_may_have() {
     assert!(world.send(udp("10.0.0.2:1", "198.51.100.3:53")).is_ok());
 }
 
+/// What others begin to a server inside is not its own.
+#[test]
+fn the_sessions_of_others_do_not_count() {
+    let mut world = World::new(
+        r#"
+        limits = { sessions = 8, sessions_per_source = 1 }
+        pool = [{ name = "egress", addresses = ["203.0.113.10"] }]
+        rule = [
+            { name = "web", kind = "port-forward", address = "203.0.113.10", protocol = "udp", port = 8080, target = "10.0.0.2:80" },
+            { name = "egress", kind = "source-nat", from = "inside", to = "outside", pool = "egress" },
+        ]"#,
+    );
+    for remote in ["198.51.100.1:9", "198.51.100.2:9"] {
+        assert!(world.arrive(OUTSIDE, udp(remote, "203.0.113.10:8080"), None).is_ok());
+    }
+    assert!(world.send(udp("10.0.0.2:1", REMOTE)).is_ok());
+    refuses(&mut world, INSIDE, udp("10.0.0.2:2", REMOTE), None, Refusal::SourceLimit);
+    assert_eq!(world.holdings().sources, 1);
+    assert_eq!(world.pass(302_000).len(), 3);
+    assert_eq!(world.holdings().sources, 0);
+}
+
 #[test]
 fn a_full_table_of_next_hops() {
     for capacity in [0, 1] {
