@@ -246,10 +246,16 @@ impl fmt::Display for Outcome {
                 let (address, port) = *source;
                 write!(f, "forwarded by `{egress}` to {next_hop} as {address}")?;
                 match port {
+                    Some(0) => {}
                     Some(port) => write!(f, " port {port}")?,
                     None => f.write_str(" (port drawn when the session begins)")?,
                 }
-                write!(f, " -> {} port {}", destination.0, destination.1)
+                write!(f, " -> {}", destination.0)?;
+                match destination.1 {
+                    // As of ICMP, where the identifier stands with the source.
+                    0 => Ok(()),
+                    port => write!(f, " port {port}"),
+                }
             }
             Self::Local(what) => f.write_str(what),
             Self::Dropped(reason) => write!(f, "dropped: {}", reason.name()),

@@ -22,16 +22,22 @@ impl Engine {
                 Outcome::Dropped(DropReason::NotForUs)
             }
             Some(owner) => {
-                self.claims(address, port, protocol, owner, &mut trail);
-                match address {
+                let claimed = self.claims(address, port, protocol, owner, &mut trail);
+                let mapped = match address {
                     IpAddr::V4(v4) => self.mapping_of::<Ipv4Addr>(v4, port, protocol, &mut trail),
                     IpAddr::V6(v6) => self.mapping_of::<Ipv6Addr>(v6, port, protocol, &mut trail),
+                };
+                match claimed.or(mapped) {
+                    Some(holder) => Outcome::Local(format!("held by {holder}")),
+                    None => Outcome::Dropped(DropReason::NoSession),
                 }
             }
         };
         trail.ends(outcome)
     }
 
+    /// Who has the address by its owner, a service or a rule: the last two hold the port as well, and
+    /// are returned.
     fn claims(
         &self,
         address: IpAddr,
@@ -39,7 +45,7 @@ impl Engine {
         protocol: Protocol,
         owner: Ownership,
         trail: &mut Trail,
-    ) {
+    ) -> Option<String> {
         let text = match owner {
             Ownership::Interface(id) => format!("interface `{}`", self.name(id)),
             Ownership::Gateway(id) => format!("gateway of `{}`", self.name(id)),
@@ -50,6 +56,7 @@ impl Engine {
         if let Some(service) = self.policy.service(address, protocol, port) {
             let name = &self.policy.services[usize::from(service.0)].name;
             trail.step("service", format!("`{name}` answers here"));
+            return Some(format!("service `{name}`"));
         }
         for rule in &self.policy.rules {
             let found = match &rule.action {
@@ -64,8 +71,10 @@ impl Engine {
             if let Some((inside, port)) = found {
                 let inside = end(inside, Some(port), protocol);
                 trail.step("rule", format!("`{}` gives it to {inside}", rule.name));
+                return Some(inside);
             }
         }
+        None
     }
 
     fn mapping_of<A: Family>(
@@ -74,17 +83,17 @@ impl Engine {
         port: u16,
         protocol: Protocol,
         trail: &mut Trail,
-    ) -> Outcome {
+    ) -> Option<String> {
         let nat = A::nat(&self.nats);
         let mappings = &nat.mappings;
         let Some(index) = mappings.find_outside(address, port, protocol) else {
             trail.step("mapping", "no endpoint-independent mapping has it".to_owned());
-            return Outcome::Dropped(DropReason::NoSession);
+            return None;
         };
         let mapping = mappings.mapping(index);
         let inside = end(mapping.inside, Some(mapping.inside_port), protocol);
         let pool = self.pool_name(nat.pool_of(mapping));
         trail.step("mapping", format!("held by {inside}, pool `{pool}`"));
-        Outcome::Local(format!("held by {inside}"))
+        Some(inside)
     }
 }

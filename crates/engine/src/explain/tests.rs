@@ -104,6 +104,15 @@ fn what_comes_in_is_told_its_target() {
 }
 
 #[test]
+fn a_forwarded_port_is_held_by_its_target() {
+    let outside: IpAddr = [203, 0, 113, 10].into();
+    let holder = engine().explain_outside(outside, 8003, Protocol::TCP).outcome;
+    assert_eq!(holder, Outcome::Local("held by 10.0.0.2:9003".to_owned()));
+    let nobody = engine().explain_outside(outside, 7999, Protocol::TCP).outcome;
+    assert_eq!(nobody, Outcome::Dropped(DropReason::NoSession));
+}
+
+#[test]
 fn a_hairpin_is_told_both_halves() {
     let hairpin = asked(0, Protocol::TCP, ("10.0.0.4", 5000), ("203.0.113.10", 8003));
     let told = text(&engine(), &hairpin);
