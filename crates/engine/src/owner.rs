@@ -24,7 +24,7 @@ use mooring_wire::Protocol;
 #[derive(Debug)]
 pub(crate) struct Owners {
     of: u8,
-    /// By address, then in the order of the rules.
+    /// By address, protocol and first port; they do not overlap.
     forwards: Box<[PortForward]>,
     /// By outside prefix; they do not overlap.
     statics: Box<[StaticMap]>,
@@ -44,7 +44,7 @@ impl Owners {
         });
         let mut forwards: Vec<PortForward> = forwards.collect();
         let mut statics: Vec<StaticMap> = statics.collect();
-        forwards.sort_by_key(|forward| forward.address);
+        forwards.sort_by_key(start);
         statics.sort_by_key(|map| map.outside.network());
         Self { of, forwards: forwards.into(), statics: statics.into() }
     }
@@ -104,12 +104,10 @@ impl Owners {
 
     /// The host inside that a rule gives a port of an address of ours to.
     fn claimed(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<IpAddr> {
-        let first = self.forwards.partition_point(|forward| forward.address < address);
-        let forwards = self.forwards[first..].iter().take_while(|f| f.address == address);
-        let forwarded = forwards
-            .filter(|forward| forward.protocol == protocol)
-            .find_map(|forward| forward.target(port));
-        if let Some((target, _)) = forwarded {
+        let before = self.forwards.partition_point(|f| start(f) <= (address, protocol, port));
+        let forward = self.forwards[..before].last();
+        let forward = forward.filter(|f| (f.address, f.protocol) == (address, protocol));
+        if let Some((target, _)) = forward.and_then(|forward| forward.target(port)) {
             return Some(target);
         }
         let behind = self.statics.partition_point(|map| map.outside.network() <= address);
@@ -127,6 +125,11 @@ impl Owners {
         mixed = (mixed ^ (mixed >> 32)).wrapping_mul(MIX);
         (((mixed >> 32) * u64::from(self.of)) >> 32) as u8
     }
+}
+
+/// What port forwards are sorted by.
+fn start(forward: &PortForward) -> (IpAddr, Protocol, u16) {
+    (forward.address, forward.protocol, *forward.ports.start())
 }
 
 /// Whether the policy lets a flow pass as it is, whoever begins it.

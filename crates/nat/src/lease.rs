@@ -63,7 +63,7 @@ impl<A: Address> Nat<A> {
         let policy = admission.policy;
         let outside = self.paired(key.source, pool, admission)?;
         let range = lease_range(key.protocol, &policy.pool(pool).ports);
-        let claimed = |port| claimed_until(admission.policy, outside, key.protocol, port);
+        let claimed = |port| policy.claimed_until(outside.into(), key.protocol, port);
         let outside_port = self
             .ports
             .lease(outside, key.protocol, &range, claimed, admission.random)
@@ -116,7 +116,7 @@ impl<A: Address> Nat<A> {
         self.share.has(port)
             && self.sessions.find_key(&reverse).is_none()
             && !self.ports.is_leased(address, key.protocol, port)
-            && claimed_until(policy, address, key.protocol, port).is_none()
+            && policy.claimed_until(address.into(), key.protocol, port).is_none()
     }
 
     /// The inside end of the flow's mapping in `pool`.
@@ -150,17 +150,6 @@ pub(crate) fn lease_range(protocol: Protocol, ports: &RangeInclusive<u16>) -> Ra
         Protocol::ICMP | Protocol::ICMPV6 => 1..=u16::MAX,
         _ => ports.clone(),
     }
-}
-
-/// Up to which port a rule or a service has this one and those after it for itself.
-fn claimed_until<A: Address>(
-    policy: &Policy,
-    address: A,
-    protocol: Protocol,
-    port: u16,
-) -> Option<u16> {
-    let mut claims = policy.claims_of(address.into());
-    claims.find(|(of, ports)| *of == protocol && ports.contains(&port)).map(|(_, p)| *p.end())
 }
 
 /// Random ports that are tried for a session of an endpoint-dependent pool.

@@ -268,5 +268,5 @@ pub(crate) fn pool_has<A: Address>(
     let address = address.into();
     pool.contains(address)
         && lease_range(protocol, &pool.ports).contains(&port)
-        && !policy.claims_of(address).any(|(of, ports)| of == protocol && ports.contains(&port))
+        && policy.claimed_until(address, protocol, port).is_none()
 }

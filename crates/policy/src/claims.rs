@@ -26,8 +26,10 @@ pub(crate) struct Claims {
     owners: JointPrefixMap<IpNet, (Ownership, InterfaceSet)>,
     /// Addresses that rules claim and no pool has, in the order of the rules, each once.
     claimed: Vec<IpNet>,
-    /// By address.
+    /// By address, protocol and first port; they do not overlap.
     ports: Vec<Claim>,
+    /// The same, those that follow each other as one.
+    taken: Vec<Claim>,
 }
 
 /// Ports of an address that a rule or a service has for itself.
@@ -42,7 +44,8 @@ pub(crate) struct Claim {
 impl Claims {
     /// From a policy whose routes are in place.
     pub(crate) fn new(policy: &Policy) -> Self {
-        let mut claims = Self { ports: ports(policy), ..Self::default() };
+        let ports = ports(policy);
+        let mut claims = Self { taken: joined(&ports), ports, ..Self::default() };
         for (index, pool) in policy.pools.iter().enumerate() {
             for prefix in &pool.addresses {
                 let owner = Ownership::Pool(PoolId(index as u16));
@@ -77,11 +80,19 @@ impl Claims {
         self.find(address).map_or(InterfaceSet::EMPTY, |(_, sides)| *sides)
     }
 
-    /// The claims on ports of an address.
-    pub(crate) fn ports(&self, address: IpAddr) -> &[Claim] {
-        let first = self.ports.partition_point(|claim| claim.address < address);
-        let end = self.ports.partition_point(|claim| claim.address <= address);
-        &self.ports[first..end]
+    /// The service that has a port.
+    pub(crate) fn service(
+        &self,
+        address: IpAddr,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<ServiceId> {
+        claim_of(&self.ports, address, protocol, port)?.service
+    }
+
+    /// Up to which port this one and those after it are claimed.
+    pub(crate) fn until(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<u16> {
+        claim_of(&self.taken, address, protocol, port).map(|claim| *claim.ports.end())
     }
 
     fn find(&self, address: IpAddr) -> Option<&(Ownership, InterfaceSet)> {
@@ -112,7 +123,42 @@ impl Claims {
     }
 }
 
-/// What rules and services take, sorted by address.
+impl Claim {
+    /// What claims are sorted by.
+    fn start(&self) -> (IpAddr, Protocol, u16) {
+        (self.address, self.protocol, *self.ports.start())
+    }
+
+    /// Whether it goes on where an earlier one ends.
+    fn follows(&self, earlier: &Self) -> bool {
+        let next = earlier.ports.end().checked_add(1);
+        next.is_some_and(|next| self.start() == (earlier.address, earlier.protocol, next))
+    }
+}
+
+/// The claim on a port, of claims that are sorted and do not overlap.
+fn claim_of(claims: &[Claim], address: IpAddr, protocol: Protocol, port: u16) -> Option<&Claim> {
+    let before = claims.partition_point(|claim| claim.start() <= (address, protocol, port));
+    let claim = claims[..before].last()?;
+    let of = (claim.address, claim.protocol) == (address, protocol);
+    (of && claim.ports.contains(&port)).then_some(claim)
+}
+
+/// Sorted claims, those that follow each other as one: a lease then passes them in one step.
+fn joined(claims: &[Claim]) -> Vec<Claim> {
+    let mut joined: Vec<Claim> = Vec::new();
+    for claim in claims {
+        match joined.last_mut() {
+            Some(last) if claim.follows(last) => {
+                last.ports = *last.ports.start()..=*claim.ports.end();
+            }
+            _ => joined.push(Claim { service: None, ..claim.clone() }),
+        }
+    }
+    joined
+}
+
+/// What rules and services take, sorted.
 fn ports(policy: &Policy) -> Vec<Claim> {
     let forwards = policy.rules.iter().filter_map(|rule| match &rule.action {
         Action::PortForward(forward) => Some(Claim {
@@ -130,7 +176,7 @@ fn ports(policy: &Policy) -> Vec<Claim> {
         service: Some(ServiceId(index as u16)),
     });
     let mut ports: Vec<Claim> = forwards.chain(services).collect();
-    ports.sort_by_key(|claim| claim.address);
+    ports.sort_by_key(Claim::start);
     ports
 }
 

@@ -4,14 +4,13 @@
 //! first packet of a session and for neighbour requests, never for a packet of a known session.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use mooring_wire::Protocol;
 use prefix_trie::joint::JointPrefixMap;
 use serde::Deserialize;
 
-use crate::claims::{Claim, Claims};
+use crate::claims::Claims;
 use crate::classifier::Classifier;
 use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
@@ -268,13 +267,11 @@ impl Policy {
         self.claims.sides(address)
     }
 
-    /// The ports of an address that rules and services take out of any pool.
-    pub fn claims_of(
-        &self,
-        address: IpAddr,
-    ) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
-        let claims = self.claims.ports(address).iter();
-        claims.map(|Claim { protocol, ports, .. }| (*protocol, ports.clone()))
+    /// Up to which port rules and services take this one, and those after it, out of any pool. `None`
+    /// when it is left to the pools. Its cost does not grow with the claims but by their logarithm.
+    #[must_use]
+    pub fn claimed_until(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<u16> {
+        self.claims.until(address, protocol, port)
     }
 
     /// The addresses that the kernel's side of each tap interface gets.
@@ -285,11 +282,7 @@ impl Policy {
     /// The service at a port of an address.
     #[must_use]
     pub fn service(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<ServiceId> {
-        let claims = self.claims.ports(address).iter();
-        let mut services = claims.filter(|claim| {
-            claim.service.is_some() && claim.protocol == protocol && claim.ports.contains(&port)
-        });
-        services.next()?.service
+        self.claims.service(address, protocol, port)
     }
 
     /// The rule that [`Policy::decide`] named.

@@ -233,10 +233,14 @@ fn ports_of_rules_and_services_are_taken_out_of_pools() {
             "[[service]]\nname = \"{address}\"\nkind = \"health\"\naddress = \"{address}\"\nport = 8080\n"
         )
     };
-    let policy = policy(&[EGRESS, WEB, &health("203.0.113.10"), &health("10.0.0.254")]);
-    let claims: Vec<_> = policy.claims_of(address("203.0.113.10")).collect();
-    assert_eq!(claims, [(Protocol::TCP, 8000..=8009), (Protocol::TCP, 8080..=8080)]);
-    assert_eq!(policy.claims_of(address("203.0.113.11")).count(), 0);
+    let next = WEB.replace("\"web\"", "\"next\"").replace("8000-8009", "8010");
+    let policy = policy(&[EGRESS, &next, WEB, &health("203.0.113.10"), &health("10.0.0.254")]);
+    let claimed = |of, port| policy.claimed_until(address(of), Protocol::TCP, port);
+    let ports = [7999, 8000, 8009, 8010, 8011, 8079, 8080, 8081];
+    let until = [None, Some(8010), Some(8010), Some(8010), None, None, Some(8080), None];
+    assert_eq!(ports.map(|port| claimed("203.0.113.10", port)), until);
+    assert_eq!((claimed("203.0.113.11", 8080), claimed("203.0.113.9", 8080)), (None, None));
+    assert_eq!(policy.claimed_until(address("203.0.113.10"), Protocol::UDP, 8000), None);
     let service = |of, protocol, port| policy.service(address(of), protocol, port);
     assert_eq!(service("203.0.113.10", Protocol::TCP, 8080), Some(ServiceId(0)));
     assert_eq!(service("10.0.0.254", Protocol::TCP, 8080), Some(ServiceId(1)));
