@@ -50,11 +50,13 @@ impl Engine {
         };
         let halves = Halves { first, second };
         let own = self.own_address(self.egress::<A>(second.unwrap_or(first)))?;
+        let quote = &packet.bytes()[HEADER_LEN..][..flow.ip_len as usize];
+        let quote = &quote[..quote.len().min(A::MAX_QUOTE)];
+        // The cut may have gone through extension headers: what is left then cannot be translated.
+        A::key_of_quote(quote)?;
         if !self.may_complain(now, Complaint::HostUnreachable) {
             return None;
         }
-        let quote = &packet.bytes()[HEADER_LEN..][..flow.ip_len as usize];
-        let quote = &quote[..quote.len().min(A::MAX_QUOTE)];
         let mut error = outbox.compose(HEADER_LEN + A::ERROR_HEADERS + quote.len())?;
         let frame = error.bytes_mut();
         let ends = [own, flow.key.source];

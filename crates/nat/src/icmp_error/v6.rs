@@ -51,7 +51,7 @@ pub fn has_extensions_v6(message: &[u8]) -> bool {
 /// the message covers the pseudo-header (RFC 4443 §2.3), so it follows both changes.
 ///
 /// # Panics
-/// When `place` does not keep its promises, or the quote was not accepted by [`key_of_quote_v6`].
+/// When `place` does not keep its promises.
 pub fn rewrite_error_v6(
     frame: &mut [u8],
     place: Place,
@@ -80,9 +80,9 @@ pub fn rewrite_error_v6(
 }
 
 /// Edits the quoted packet, which travelled against `direction`, and says what the sum over the
-/// quote changed by.
+/// quote changed by. A quote that [`key_of_quote_v6`] would refuse may stay as it is.
 fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv6Addr>, direction: Direction) -> Delta {
-    let mut quote = QuotedIpv6::parse(bytes).expect("the quote was parsed for its key");
+    let Ok(mut quote) = QuotedIpv6::parse(bytes) else { return Delta::ZERO };
     let of_address = match direction {
         // It was sent by the inside host and translated: its source is the outside end.
         Direction::Reverse => {

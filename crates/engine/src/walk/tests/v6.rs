@@ -6,7 +6,7 @@ use etherparse::PacketBuilder;
 use mooring_wire::Mac;
 
 use crate::test_bench::{
-    Bench, GATEWAY_MAC, HOST_MAC, INSIDE, OUR_INSIDE, OUR_OUTSIDE, OUTSIDE, config_with,
+    Bench, CONFIG, GATEWAY_MAC, HOST_MAC, INSIDE, OUR_INSIDE, OUR_OUTSIDE, OUTSIDE,
 };
 use crate::{DropReason, Verdict};
 
@@ -17,23 +17,12 @@ const SERVER: &str = "2001:db8:9::7";
 
 /// An engine that translates IPv6 and knows its neighbours.
 fn ready() -> Bench {
-    let mut bench = Bench::ready_with(&config_with(
-        r#"
-        [[route]]
-        destination = "::/0"
-        via = "2001:db8:1::2"
-        [[pool]]
-        name = "egress6"
-        addresses = ["2001:db8:f::10/128"]
-        [[rule]]
-        name = "egress6"
-        kind = "source-nat"
-        from = "inside"
-        to = "outside"
-        source = ["fd00:10::/64"]
-        pool = "egress6"
-    "#,
-    ));
+    ready_with(CONFIG)
+}
+
+/// As [`ready`], with another policy for IPv4 and the interfaces.
+fn ready_with(config: &str) -> Bench {
+    let mut bench = Bench::ready_with(&format!("{config}\n{TRANSLATED}"));
     let told = [
         (INSIDE, HOST_MAC, OUR_INSIDE, HOST, "fd00:10::1"),
         (OUTSIDE, GATEWAY_MAC, OUR_OUTSIDE, GATEWAY, "2001:db8:1::1"),
@@ -46,6 +35,22 @@ fn ready() -> Bench {
     }
     bench
 }
+
+const TRANSLATED: &str = r#"
+    [[route]]
+    destination = "::/0"
+    via = "2001:db8:1::2"
+    [[pool]]
+    name = "egress6"
+    addresses = ["2001:db8:f::10/128"]
+    [[rule]]
+    name = "egress6"
+    kind = "source-nat"
+    from = "inside"
+    to = "outside"
+    source = ["fd00:10::/64"]
+    pool = "egress6"
+"#;
 
 fn address(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
@@ -187,4 +192,21 @@ fn extension_headers_pass_unless_they_hold_addresses() {
     for frame in [home_address, routing, routing_0] {
         bench.ignore(INSIDE, &frame, DropReason::IpOption);
     }
+}
+
+/// The packet that waited is longer than an error quotes, and the cut goes through its options.
+#[test]
+fn a_packet_of_long_options_that_waits_in_vain_is_dropped() {
+    let mut bench = ready();
+    let plain = udp(OUT, (HOST, "2001:db8:1::dead"), 64, (5000, 53), b"question");
+    let padding =
+        [255, 255, 255, 255, 248].map(|len| [&[1, len][..], &vec![0; len.into()]].concat());
+    let mut frame = [&plain[..54], &[17, 159], &padding.concat(), &plain[54..]].concat();
+    frame[18..20].copy_from_slice(&(1_280 + port(&plain, 18)).to_be_bytes());
+    frame[20] = 60;
+    assert_eq!(bench.send(INSIDE, &frame).0, Verdict::Hold);
+    bench.sent();
+    (0..4).for_each(|_| bench.pass(1_000));
+    assert_eq!(bench.dropped(DropReason::NeighborUnresolved), 1);
+    assert!(bench.sent().iter().all(|(interface, _)| *interface == OUTSIDE), "nobody is told");
 }
