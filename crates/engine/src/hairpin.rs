@@ -51,11 +51,14 @@ impl Engine {
                 let Flow { flags, ttl, .. } = *flow;
                 let arrival = Arrival { ingress: HAIRPIN_INTERFACE, key, hash, flags, ttl };
                 self.admit(scene.now, &arrival).map_err(|reason| {
-                    self.take_back::<A>(first);
+                    self.take_back(first, flow);
                     self.refused(scene, reason, flow, packet, outbox)
                 })?
             }
         };
+        if !self.is_still(first, flow) {
+            return Err(DropReason::NoSession);
+        }
         let halves = Halves { first, second: Some(second) };
         let mtu = self.mtu(self.egress::<A>(second)).ok_or(DropReason::NoSession)?;
         if wire_len(packet, flow) > usize::from(mtu) {
@@ -106,8 +109,17 @@ impl Engine {
         InterfaceId(session.egress(found.direction))
     }
 
+    /// Whether the session that a flow was found in still lives: to ask about its second half may end
+    /// sessions.
+    fn is_still<A: Family>(&self, found: SessionRef, flow: &Flow<A>) -> bool {
+        A::nat(&self.nats).sessions.find_key(&flow.key) == Some(found)
+    }
+
     /// Ends a session that no packet has passed: it was begun for a packet that nobody wants.
-    fn take_back<A: Family>(&mut self, found: SessionRef) {
+    fn take_back<A: Family>(&mut self, found: SessionRef, flow: &Flow<A>) {
+        if !self.is_still(found, flow) {
+            return;
+        }
         let nat = A::nat_mut(&mut self.nats);
         if nat.sessions.counts(found.index).iter().all(|counts| counts.packets == 0) {
             nat.end(found.index, &mut Hops(&mut self.neighbours));

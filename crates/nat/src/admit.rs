@@ -87,7 +87,7 @@ impl<A: Address> Nat<A> {
         if arrival.ttl <= 1 && arrival.ingress != HAIRPIN_INTERFACE {
             return Err(Refusal::TtlExpired);
         }
-        if self.make_room_for(plan.limited(), admission)? {
+        if self.make_room_for(plan.limited(), self.first_half(arrival), admission)? {
             // The mapping that the plan was to share may have ended with its last session.
             plan = self.plan(arrival, admission.policy)?;
         }
@@ -104,10 +104,12 @@ impl<A: Address> Nat<A> {
         begun.map(|index| SessionRef { index, direction: plan.began })
     }
 
-    /// Room in the table, and for the inside host that begins. True if a session had to end for it.
+    /// Room in the table, and for the inside host that begins. True if a session had to end for it,
+    /// which is not `spared`.
     fn make_room_for<R, H: NextHops>(
         &mut self,
         inside: Option<A>,
+        spared: Option<SessionIndex>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<bool, Refusal> {
         let limits = &admission.policy.limits;
@@ -115,7 +117,9 @@ impl<A: Address> Nat<A> {
         let expendable = match limits.on_full {
             _ if !self.sessions.is_full() => None,
             OnFull::Refuse => return Err(Refusal::TableFull),
-            OnFull::EvictTransitory => Some(self.sessions.expendable().ok_or(Refusal::TableFull)?),
+            OnFull::EvictTransitory => {
+                Some(self.sessions.expendable(spared).ok_or(Refusal::TableFull)?)
+            }
         };
         let begun = inside.map_or(0, |inside| self.sources.sessions(inside));
         if begun >= limits.sessions_per_source {
@@ -126,6 +130,14 @@ impl<A: Address> Nat<A> {
             self.evicted += 1;
         }
         Ok(expendable.is_some())
+    }
+
+    /// Of the second half of a hairpin, the first, if it is ours: the packet is in the midst of it.
+    fn first_half(&self, arrival: &Arrival<A>) -> Option<SessionIndex> {
+        if arrival.ingress != HAIRPIN_INTERFACE {
+            return None;
+        }
+        self.sessions.find_key(&arrival.key.exchanged()).map(|first| first.index)
     }
 
     /// Inserts the session under both keys.

@@ -222,11 +222,14 @@ impl<A: Address> SessionTable<A> {
     }
 
     /// Of the sessions in which no conversation goes on, one that would end soon: what to end when
-    /// there is no room ([`State::is_expendable`]). Looks at a bounded number of records.
+    /// there is no room ([`State::is_expendable`]), but not `spared`. Looks at a bounded number of
+    /// records.
     #[must_use]
-    pub fn expendable(&self) -> Option<SessionIndex> {
+    pub fn expendable(&self, spared: Option<SessionIndex>) -> Option<SessionIndex> {
         let link = |at: u32| &self.cold[at as usize].link;
-        let expendable = |at: u32| self.hot[at as usize].state.is_expendable();
+        let expendable = |at: u32| {
+            self.hot[at as usize].state.is_expendable() && spared != Some(SessionIndex(at))
+        };
         self.wheel.soonest(EXPENDABLE_LOOKS, link, expendable).map(SessionIndex)
     }
 

@@ -276,11 +276,12 @@ fn only_what_no_conversation_goes_on_in_is_expendable() {
         (add(Protocol::TCP, 1), add(Protocol::TCP, 2), add(Protocol::UDP, 3));
     let reverse = SessionRef { index: open, direction: Direction::Reverse };
     table.touch(reverse, Tick::ZERO, 60, Some(Flags::SYN | Flags::ACK));
-    assert_eq!(table.expendable(), Some(half_open), "240 s come before 300 s");
+    assert_eq!(table.expendable(None), Some(half_open), "240 s come before 300 s");
+    assert_eq!(table.expendable(Some(half_open)), Some(unanswered));
     table.remove(half_open);
-    assert_eq!(table.expendable(), Some(unanswered));
+    assert_eq!(table.expendable(None), Some(unanswered));
     table.remove(unanswered);
-    assert_eq!(table.expendable(), None, "an established one never");
+    assert_eq!(table.expendable(None), None, "an established one never");
 }
 
 #[test]

@@ -116,3 +116,25 @@ fn time_ends_here_in_the_view_of_the_sender() {
     assert_eq!(told.len(), 1);
     assert_eq!(Seen::read(&told[0].1).payload, late[14..]);
 }
+
+/// The second half does not take the place of the first, which the packet is in the midst of.
+#[test]
+fn a_half_is_not_ended_to_make_room_for_the_other() {
+    let mut bench = evicting(1);
+    let frame = datagram(inside(HOST, POOL), (5000, 8080));
+    assert_eq!(bench.refuse(INSIDE, &frame, DropReason::TableFull).len(), 1, "the host is told");
+    assert_eq!((bench.sessions(), bench.engine.occupancy().leased_ports), (0, 0));
+
+    let mut bench = evicting(3);
+    let port = open(&mut bench).1;
+    through(&mut bench, &datagram(inside(OTHER_HOST, POOL), (80, port)));
+    let other_server = datagram(inside(HOST, POOL), (5000, 9999));
+    bench.ignore(INSIDE, &other_server, DropReason::NoSession);
+    assert_eq!(bench.sessions(), 2);
+}
+
+/// An engine with room for so many sessions, which ends old ones to begin new ones.
+fn evicting(sessions: u32) -> Bench {
+    let limits = format!("[limits]\nsessions = {sessions}\non_full = \"evict-transitory\"");
+    Bench::ready_with(&config_with(&format!("{WEB}\n{limits}")))
+}
