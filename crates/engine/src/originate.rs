@@ -51,8 +51,8 @@ impl Engine {
         DropReason::TtlExpired
     }
 
-    /// Tells a host that wanted a new session when there is no room for it, or its packet's time ended
-    /// here; every other refusal is silent.
+    /// Tells a host inside that wanted a new session when there is no room for it, and anybody whose
+    /// packet's time ended here; every other refusal is silent.
     pub(crate) fn refused<A: Family>(
         &mut self,
         scene: Scene,
@@ -61,8 +61,12 @@ impl Engine {
         packet: &Packet<'_>,
         outbox: &mut Outbox,
     ) -> DropReason {
+        // Who is outside of that address does not hear how full we are.
+        let outside = || self.policy.outside_of(flow.key.destination.into());
         let complaint = match reason {
-            DropReason::TableFull | DropReason::PortsExhausted | DropReason::SourceLimit => {
+            DropReason::TableFull | DropReason::PortsExhausted | DropReason::SourceLimit
+                if !outside().contains(scene.ingress) =>
+            {
                 Complaint::HostUnreachable
             }
             DropReason::TtlExpired => Complaint::TimeExceeded,

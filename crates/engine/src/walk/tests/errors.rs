@@ -180,6 +180,17 @@ fn a_host_is_told_when_the_table_is_full() {
     assert_eq!((occupancy.sessions, occupancy.leased_ports), (2, 2));
 }
 
+#[test]
+fn nobody_outside_is_told_that_the_table_is_full() {
+    let forwarded = "[[rule]]\nname = \"web\"\nkind = \"port-forward\"\naddress = \"203.0.113.10\"\n\
+                     protocol = \"udp\"\nport = \"8080\"\ntarget = \"10.0.0.3:80\"\n";
+    let config = config_with(&format!("{forwarded}[limits]\nsessions = 1"));
+    let mut bench = Bench::ready_with(&config);
+    bench.forward(OUTSIDE, &outside(SERVER, POOL).udp(1000, 8080, b""));
+    let other = outside(STRANGER, POOL).udp(1000, 8080, b"");
+    bench.ignore(OUTSIDE, &other, DropReason::TableFull);
+}
+
 /// RFC 6888 REQ-4.
 #[test]
 fn a_host_is_told_when_it_has_all_it_may_have() {
