@@ -85,7 +85,29 @@ impl<A: Address> Nat<A> {
             let plan = self.inbound(arrival, policy)?;
             Ok(Plan { out: Some(way_back(arrival, policy)?), ..plan })
         } else {
-            hairpin(arrival, lowest, policy)
+            self.around(arrival, lowest, policy)
+        }
+    }
+
+    /// A packet to an address of ours from inside of it. A hairpin, unless one of its ends is an
+    /// address that is delivered: that stands for itself, so one session translates the other end.
+    fn around(
+        &self,
+        arrival: &Arrival<A>,
+        outside: InterfaceId,
+        policy: &Policy,
+    ) -> Result<Plan<A>, Refusal> {
+        let half = hairpin(arrival, outside, policy)?;
+        let delivered = |address: A| policy.delivered().any(|(_, to)| to == address.into());
+        let (source, destination) = (arrival.key.source, arrival.key.destination);
+        if delivered(source) {
+            let plan = self.inbound(&Arrival { ingress: outside, ..*arrival }, policy)?;
+            Ok(Plan { out: Some(half.back), ..plan })
+        } else if delivered(destination) {
+            let plan = self.inbound(&Arrival { ingress: outside, ..*arrival }, policy)?;
+            Ok(Plan { out: Some(plan.back), ..half })
+        } else {
+            Ok(half)
         }
     }
 

@@ -1,5 +1,7 @@
 //! Two hosts inside reach each other by our addresses (RFC 4787 REQ-9).
 
+use std::net::Ipv4Addr;
+
 use crate::test_bench::frames::{Ip, inside};
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{
@@ -138,3 +140,41 @@ fn evicting(sessions: u32) -> Bench {
     let limits = format!("[limits]\nsessions = {sessions}\non_full = \"evict-transitory\"");
     Bench::ready_with(&config_with(&format!("{WEB}\n{limits}")))
 }
+
+#[test]
+fn a_process_with_an_address_of_ours_reaches_a_forwarded_port() {
+    let mut bench = delivering("");
+    let seen = through(&mut bench, &datagram(inside(DELIVERED, POOL), (5000, 8080)));
+    assert_eq!((seen.source, seen.destination, seen.ttl), (DELIVERED, OTHER_HOST, 63));
+    assert_eq!(seen.transport, Transport::Udp(5000, 80));
+    let back = through(&mut bench, &datagram(inside(OTHER_HOST, DELIVERED), (80, 5000)));
+    assert_eq!((back.source, back.destination), (POOL, DELIVERED));
+    assert_eq!((back.transport, bench.sessions()), (Transport::Udp(8080, 5000), 1));
+}
+
+#[test]
+fn a_host_reaches_a_process_with_an_address_of_ours() {
+    let mut bench = delivering("to = \"outside\"");
+    let seen = through(&mut bench, &datagram(inside(HOST, DELIVERED), (5000, 25)));
+    assert_eq!((seen.source, seen.destination, seen.ttl), (POOL, DELIVERED, 63));
+    let Transport::Udp(port, 25) = seen.transport else { panic!("not the datagram: {seen:?}") };
+    let back = through(&mut bench, &datagram(inside(DELIVERED, POOL), (25, port)));
+    assert_eq!((back.source, back.destination), (DELIVERED, HOST));
+    assert_eq!((back.transport, bench.sessions()), (Transport::Udp(25, 5000), 1));
+}
+
+/// An engine that delivers an address to processes behind its inside interface, and leaves the rest
+/// as it is in [`ready`].
+fn delivering(side: &str) -> Bench {
+    let rule = format!(
+        "[[rule]]\nname = \"mail\"\nkind = \"deliver\"\naddress = \"{DELIVERED}\"\n\
+         interface = \"inside\"\n{side}\n"
+    );
+    let tap = "device = \"in0\"\nbackend = \"tap\"";
+    let config = config_with(&format!("{WEB}{rule}")).replacen("device = \"in0\"", tap, 1);
+    let mut bench = Bench::ready_with(&config);
+    bench.learn(INSIDE, DELIVERED, HOST_MAC);
+    bench
+}
+
+const DELIVERED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
