@@ -6,6 +6,7 @@ use mooring_wire::Protocol;
 use mooring_wire::checksum;
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::ipv4::{Header, Ipv4};
+use rand_chacha::rand_core::Rng;
 
 use crate::classify::Flow;
 use crate::family::Family;
@@ -40,7 +41,8 @@ impl Engine {
     }
 
     /// Cuts an IPv4 packet into fragments of at most `mtu` bytes (RFC 791 §3.2), which leave by the
-    /// outbox. A packet that is a fragment already is cut further.
+    /// outbox. A packet that is a fragment already is cut further, a whole one gets an identification
+    /// of ours.
     pub(crate) fn leave_in_pieces(
         &mut self,
         now: Tick,
@@ -56,6 +58,11 @@ impl Engine {
             return Err(DropReason::TooBig);
         }
         let (first, more_follow) = (usize::from(ip.fragment_offset()), ip.more_fragments());
+        // RFC 6864 §4.3, "Sources ... MUST NOT repeat IPv4 ID values": packets of several hosts go out
+        // with one address, and two of them may have the same.
+        let whole = first == 0 && !more_follow;
+        let identification =
+            if whole { self.random.next_u32() as u16 } else { ip.identification() };
         let mut pieces = ip.payload().chunks(room).enumerate().peekable();
         while let Some((number, payload)) = pieces.next() {
             let headers = HEADER_LEN + header_len;
@@ -67,9 +74,10 @@ impl Engine {
             bytes[headers..].copy_from_slice(payload);
             let offset = (first + number * room) as u16;
             let more = more_follow || pieces.peek().is_some();
-            Header::mut_at_front(&mut bytes[HEADER_LEN..])
-                .expect("the header was just written")
-                .become_piece((len - HEADER_LEN) as u16, offset, more);
+            let header = Header::mut_at_front(&mut bytes[HEADER_LEN..])
+                .expect("the header was just written");
+            header.become_piece((len - HEADER_LEN) as u16, offset, more);
+            header.set_identification(identification);
             Ipv4::parse(&mut bytes[HEADER_LEN..])
                 .expect("the lengths of the piece were just written")
                 .fill_checksum();

@@ -136,6 +136,23 @@ fn a_packet_that_may_be_cut_leaves_in_pieces() {
     assert_eq!(bench.engine.counters.cut, 2);
 }
 
+/// Two hosts may choose the same identification, and go out with one address.
+#[test]
+fn pieces_of_several_hosts_are_not_mixed_up() {
+    let mut bench = Bench::ready();
+    let identifications = [HOST, OTHER_HOST].map(|host| {
+        let frame = inside(host, SERVER).fragmentable().udp(5000, 53, &[0; 2_000]);
+        assert_eq!(bench.send(INSIDE, &frame).0, Verdict::Cut);
+        let pieces = bench.sent_by(OUTSIDE);
+        let [first, second] = &pieces[..] else { panic!("two pieces are expected") };
+        assert_eq!(first[18..20], second[18..20]);
+        (frame[18..20].to_vec(), first[18..20].to_vec())
+    });
+    let [(one, sent_as), (other, other_sent_as)] = identifications;
+    assert_eq!(one, other, "as the hosts have sent them");
+    assert_ne!(sent_as, other_sent_as);
+}
+
 /// The device that cuts a super-packet of TCP can as well cut it into shorter segments.
 #[test]
 fn a_super_packet_that_may_be_cut_gets_shorter_segments() {
