@@ -217,10 +217,12 @@ impl Engine {
         }
     }
 
-    /// The first address of a family on an interface, in whose name our errors go out.
+    /// The address of a family on an interface in whose name our errors go out: the first that means
+    /// something beyond the link, if there is one (RFC 6724 §5, rule 2).
     pub(crate) fn own_address<A: Family>(&self, interface: InterfaceId) -> Option<A> {
-        let addresses = &self.policy.interface(interface).addresses;
-        addresses.iter().find_map(|net| A::from_ip(net.addr()))
+        let all = &self.policy.interface(interface).addresses;
+        let addresses = || all.iter().filter_map(|net| A::from_ip(net.addr()));
+        addresses().find(|address| !address.stays_on_link()).or_else(|| addresses().next())
     }
 
     /// Ends the sessions of a family whose time is over, as far as the budget goes.

@@ -210,3 +210,14 @@ fn a_packet_of_long_options_that_waits_in_vain_is_dropped() {
     assert_eq!(bench.dropped(DropReason::NeighborUnresolved), 1);
     assert!(bench.sent().iter().all(|(interface, _)| *interface == OUTSIDE), "nobody is told");
 }
+
+/// An error with a link-local source would get no further than the first router.
+#[test]
+fn our_errors_come_from_an_address_that_can_be_answered() {
+    let own = "\"fd00:10::1/64\"";
+    let config = CONFIG.replace(own, &format!("\"fe80::1/64\", {own}"));
+    let mut bench = ready_with(&config);
+    let late = udp(OUT, (HOST, SERVER), 1, (5000, 53), b"question");
+    let told = bench.refuse(INSIDE, &late, DropReason::TtlExpired);
+    assert_eq!(told[0].1[22..38], address("fd00:10::1").octets());
+}
