@@ -114,6 +114,7 @@ pub const fn min_l4_len(protocol: Protocol) -> usize {
         Protocol::TCP => 20,
         Protocol::SCTP => 12,
         Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6 => 8,
+        Protocol::UDP_LITE | Protocol::DCCP => 8,
         _ => 0,
     }
 }
@@ -196,7 +197,8 @@ fn rewrite_l4<A>(
 #[inline]
 pub(crate) const fn apply_l4(protocol: Protocol, checksum: u16, delta: Delta) -> u16 {
     match protocol {
-        Protocol::UDP => apply_udp(checksum, delta),
+        // RFC 3828 §3.1: zero is sent as all ones here too. One that came as zero stays invalid.
+        Protocol::UDP | Protocol::UDP_LITE => apply_udp(checksum, delta),
         Protocol::ICMP => apply_icmpv4(checksum, delta),
         _ => apply(checksum, delta),
     }
@@ -210,12 +212,17 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// `None` for a protocol without ports: only its addresses change.
+    /// `None` for a protocol whose checksum covers no address, if it has one: only its addresses
+    /// change. The ports of UDP-Lite and DCCP are never asked for: no pool has them, and what is
+    /// translated by address alone keeps them.
     #[inline]
     pub(crate) const fn of(protocol: Protocol) -> Option<Self> {
         match protocol {
             Protocol::TCP => Some(Self { source: 0, destination: 2, checksum: 16 }),
-            Protocol::UDP => Some(Self { source: 0, destination: 2, checksum: 6 }),
+            // RFC 3828 §3.1, RFC 4340 §5.1 and §9.1: as in UDP.
+            Protocol::UDP | Protocol::UDP_LITE | Protocol::DCCP => {
+                Some(Self { source: 0, destination: 2, checksum: 6 })
+            }
             // The identifier stands for both ports.
             Protocol::ICMP | Protocol::ICMPV6 => {
                 Some(Self { source: 4, destination: 4, checksum: 2 })

@@ -32,6 +32,8 @@ impl Protocol {
     pub const TCP: Self = Self(6);
     /// UDP.
     pub const UDP: Self = Self(17);
+    /// DCCP.
+    pub const DCCP: Self = Self(33);
     /// IPv6 routing header.
     pub const ROUTING: Self = Self(43);
     /// IPv6 fragment header.
@@ -50,6 +52,8 @@ impl Protocol {
     pub const DESTINATION_OPTIONS: Self = Self(60);
     /// SCTP.
     pub const SCTP: Self = Self(132);
+    /// UDP-Lite.
+    pub const UDP_LITE: Self = Self(136);
 }
 
 impl fmt::Display for Protocol {

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use mooring_session::Direction::{self, Forward, Reverse};
 use mooring_session::Session;
 use mooring_wire::Protocol;
+use mooring_wire::checksum::{add, pseudo_v4, sum};
 
 use super::{Place, min_l4_len, rewrite_v4};
 use crate::fixture::packets::{bytes, session};
@@ -188,6 +189,34 @@ fn wrong_checksums_are_not_repaired() {
         "4500 001e 1234 4000 4011 f465 0a00 0002 c633 6401  1388 0035 000a 4f7e 6869",
         "4500 001e 1234 4000 3f11 c35c cb00 710a c633 6401  9c40 0035 000a 94bc 6869",
     );
+}
+
+/// Translated by a `static` rule, address for address: their checksums cover the addresses
+/// (RFC 3828 §3.1, RFC 4340 §9.1).
+#[test]
+fn the_checksums_of_udp_lite_and_dccp_follow_the_address() {
+    for protocol in [Protocol::UDP_LITE, Protocol::DCCP] {
+        let session = session(protocol, "10.0.0.2:0", "203.0.113.10:0", "198.51.100.1:0");
+        let [inside, outside, remote] = [session.inside, session.outside, session.remote];
+        let sum_of = |source: Ipv4Addr, l4: &[u8]| {
+            add(pseudo_v4(source, remote, protocol, l4.len() as u16), sum(l4))
+        };
+        let header = "4500 0020 1234 4000 4011 0000 0a00 0002 c633 6401";
+        // With every last word; among them the one whose checksum would be zero.
+        for word in 0..=u16::MAX {
+            let mut packet = bytes(&format!("{header}  1388 0035 0008 0000 6869 {word:04x}"));
+            let checksum = match !sum_of(inside, &packet[20..]) {
+                0 => 0xffff,
+                checksum => checksum,
+            };
+            packet[26..28].copy_from_slice(&checksum.to_be_bytes());
+            let place = Place { l3: 0, l4: 20 };
+            rewrite_v4(&mut packet, place, &session, Forward, false);
+            assert_eq!(sum_of(outside, &packet[20..]), 0xffff, "{protocol:?} {word:04x}");
+            assert!(protocol == Protocol::DCCP || packet[26..28] != [0, 0], "RFC 3828 §3.1");
+            assert_eq!(packet[20..24], bytes("1388 0035")[..], "the ports stay");
+        }
+    }
 }
 
 /// GRE, routed by a `bypass` rule: only the hop is counted, nothing after the IP header is read.
