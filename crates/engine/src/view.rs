@@ -23,6 +23,8 @@ pub struct SessionView {
     pub remote: (IpAddr, u16),
     /// Name of the state.
     pub state: &'static str,
+    /// The inside host began it: it is one of its `sessions_per_source`.
+    pub begun_inside: bool,
     /// Name of the rule that admitted it.
     pub rule: String,
     /// Milliseconds since it began.
@@ -110,6 +112,7 @@ impl Engine {
             outside: (back.destination.into(), back.destination_port),
             remote: (there.destination.into(), there.destination_port),
             state: session.state.name(),
+            begun_inside: sessions.held(index).began == Direction::Forward,
             rule: self.rule_name(session.rule),
             age: now.since(sessions.created(index)),
             idle,

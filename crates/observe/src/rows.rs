@@ -160,6 +160,7 @@ mod tests {
             outside: ("203.0.113.10".parse().unwrap(), 40001),
             remote: ("2001:db8::2".parse().unwrap(), 53),
             state: "established",
+            begun_inside: true,
             rule: "\"egress\"".to_owned(),
             age: 3,
             idle: 2,

@@ -43,7 +43,7 @@ pub(crate) fn tables<'e>(
         sessions.append(&mut engine.sessions(now, next.expect("those of IPv6 follow")).0);
         assert_eq!(sessions.len() - before, occupancy.sessions);
         let mut per_source = HashMap::new();
-        for session in &sessions[before..] {
+        for session in sessions[before..].iter().filter(|session| session.begun_inside) {
             let sessions = per_source.entry(session.inside.0).or_insert(0);
             *sessions += 1;
             assert!(*sessions <= SESSIONS_PER_SOURCE, "too many of {}", session.inside.0);

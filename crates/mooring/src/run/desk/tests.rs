@@ -93,6 +93,7 @@ fn session(number: u32) -> SessionView {
         outside: ("203.0.113.10".parse().unwrap(), 40001),
         remote: ("192.0.2.2".parse().unwrap(), 53),
         state: "established",
+        begun_inside: true,
         rule: "egress".to_owned(),
         age: u64::from(number),
         idle: 0,
