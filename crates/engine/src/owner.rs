@@ -56,6 +56,7 @@ impl Owners {
             let from = policy.route(source).map(|hop| hop.interface);
             let sides = policy.outside_of(destination);
             return match from {
+                _ if policy.ownership(source).is_some() => self.of_delivered(policy, key),
                 Some(from) if !sides.is_empty() && !sides.contains(from) => self.of_host(source),
                 _ => self.of_ours(policy, key),
             };
@@ -99,6 +100,18 @@ impl Owners {
                 owner_of_port(port, self.of)
             }
             _ => self.pick([words(key.source.into())[0], u64::from(protocol.0)]),
+        }
+    }
+
+    /// The owner of a packet between two addresses of ours: the source is delivered, stands for itself
+    /// and so has no half of a hairpin. The answer must name the same worker.
+    fn of_delivered<A: Address>(&self, policy: &Policy, key: &FlowKey<A>) -> u8 {
+        let (source, destination) = (key.source.into(), key.destination.into());
+        let target = self.claimed(destination, key.protocol, key.destination_port);
+        let from = target.and_then(|target| policy.route(target));
+        match from.map(|hop| policy.outside_of(source).contains(hop.interface)) {
+            Some(true) => self.of_host(source),
+            _ => self.of_ours(policy, key),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Several workers: whichever of them receives a packet, it ends up where its session is.
 
+use std::net::Ipv4Addr;
+
 use mooring_policy::InterfaceId;
 
 use crate::test_bench::frames::{inside, outside};
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{
-    Bench, HOST, INSIDE, OTHER_HOST, OUTSIDE, POOL, SERVER, STRANGER, config_with,
+    Bench, HOST, HOST_MAC, INSIDE, OTHER_HOST, OUTSIDE, POOL, SERVER, STRANGER, config_with,
 };
 use crate::{Share, Verdict, WorkerId};
 
@@ -35,6 +37,12 @@ impl Workers {
             from = "outside"
             to = "inside"
             source = ["198.51.100.66/32"]
+            [[rule]]
+            name = "mail"
+            kind = "deliver"
+            address = "203.0.113.50"
+            interface = "inside"
+            to = "outside"
             [[service]]
             name = "health"
             kind = "health"
@@ -44,8 +52,15 @@ impl Workers {
             sessions = 1000
         "#,
         );
-        let share = |worker| Share::new(worker, of).expect("one of them");
-        Self((0..of).map(|worker| Bench::ready_as(share(worker), &config)).collect())
+        let tap = "device = \"in0\"\nbackend = \"tap\"";
+        let config = config.replacen("device = \"in0\"", tap, 1);
+        let ready = |worker| {
+            let share = Share::new(worker, of).expect("one of them");
+            let mut bench = Bench::ready_as(share, &config);
+            bench.learn(INSIDE, DELIVERED, HOST_MAC);
+            bench
+        };
+        Self((0..of).map(ready).collect())
     }
 
     /// Gives a frame to worker `at`, and on to whom it belongs: at most once as a packet that no
@@ -166,6 +181,25 @@ fn hairpins_whose_hosts_have_different_workers() {
 }
 
 #[test]
+fn processes_with_an_address_of_ours_and_hosts_inside() {
+    each(|workers, there, back| {
+        let request = inside(HOST, DELIVERED).udp(5000, 25, b"request");
+        let seen = workers.forward(there, INSIDE, INSIDE, &request);
+        assert_eq!((seen.source, seen.destination), (POOL, DELIVERED));
+        let response = inside(DELIVERED, POOL).udp(25, source_port(&seen), b"response");
+        let seen = workers.forward(back, INSIDE, INSIDE, &response);
+        assert_eq!((seen.source, seen.destination), (DELIVERED, HOST));
+        let request = inside(DELIVERED, POOL).udp(5000, 8080, b"request");
+        let seen = workers.forward(there, INSIDE, INSIDE, &request);
+        assert_eq!((seen.source, seen.destination), (DELIVERED, OTHER_HOST));
+        let response = inside(OTHER_HOST, DELIVERED).udp(80, 5000, b"response");
+        let seen = workers.forward(back, INSIDE, INSIDE, &response);
+        assert_eq!((seen.source, seen.destination), (POOL, DELIVERED));
+        assert_eq!(workers.sessions(), 2);
+    });
+}
+
+#[test]
 fn services_belong_to_the_first_worker() {
     each(|workers, there, _| {
         let request = outside(SERVER, POOL).tcp(5000, 8080, "S", b"");
@@ -173,3 +207,5 @@ fn services_belong_to_the_first_worker() {
         assert_eq!((worker, matches!(verdict, Verdict::Service(_))), (0, true));
     });
 }
+
+const DELIVERED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
