@@ -26,13 +26,8 @@ fn processes_of_the_pod_serve_and_call_beside_kernel_addresses() {
     });
 }
 
-/// By way of the pool: the process sees the mapping of the host, RFC 4787 REQ-9.
-///
-/// A bug for now: a delivered address is the same inside and outside, so both sessions of such a
-/// hairpin have one key (inside view of the second = outside view of the first), the second is
-/// refused and counted as `ports_exhausted`. `explain` says that it is forwarded.
+/// Straight, untranslated or not as their rule says: a delivered address is the same on both sides.
 #[test]
-#[ignore = "a hairpin to a delivered address: its two sessions have one key"]
 fn inside_hosts_reach_processes_of_the_pod() {
     isolated("inside_hosts_reach_processes_of_the_pod", || {
         let site = Site::new(Variant::AfPacket)?;

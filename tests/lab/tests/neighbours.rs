@@ -8,7 +8,8 @@ use mooring_lab::clock::{LIMIT, Stopwatch, wait_for};
 use mooring_lab::peers::{UdpEcho, receive};
 use mooring_lab::{Appliance, Capture, Family, Frame, Frames, Site, Variant, isolated};
 
-/// A burst to a next hop that nobody has resolved yet: each datagram arrives, in order.
+/// A burst to a next hop that nobody has resolved yet: each datagram arrives, once. (In order as far
+/// as it is ours: the kernel behind us resolves a neighbour of its own meanwhile.)
 #[test]
 fn a_first_burst_waits_for_its_neighbour() {
     isolated("a_first_burst_waits_for_its_neighbour", || {
@@ -21,10 +22,13 @@ fn a_first_burst_waits_for_its_neighbour() {
             for number in 0..50_u8 {
                 client.send(&[number])?;
             }
-            for number in 0..50 {
-                let (bytes, _) = receive(&server).with_context(|| format!("number {number}"))?;
-                ensure!(bytes == [number], "{bytes:?} in place of {number}");
+            let mut arrived = Vec::new();
+            for _ in 0..50 {
+                let received = receive(&server).with_context(|| format!("only {arrived:?}"))?;
+                arrived.extend(received.0);
             }
+            arrived.sort_unstable();
+            ensure!(arrived == (0..50).collect::<Vec<u8>>(), "{arrived:?}");
         }
         ensure!(appliance.drops("neighbor_unresolved")? == 0);
         appliance.stop().map(drop)
