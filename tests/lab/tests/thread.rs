@@ -216,6 +216,10 @@ fn show_has_the_fields_of_its_contract() {
         for part in ["inside", "outside", "in0", "out0"] {
             assert!(interfaces.to_string().contains(&format!("\"{part}\"")), "{interfaces}");
         }
+        for interface in interfaces.as_array().into_iter().flatten() {
+            let abilities = ["partial_checksum", "tcp_segmentation", "udp_segmentation"];
+            assert_eq!(interface["abilities"], serde_json::json!(abilities), "{interface}");
+        }
         assert!(interfaces.is_array() && appliance.show("neighbors")?.is_array());
         for what in ["sessions", "drops", "counters", "interfaces", "neighbors"] {
             assert!(!appliance.show_text(&[what])?.trim().is_empty(), "show {what} for people");

@@ -23,6 +23,8 @@ use crate::say::say;
 pub struct KernelWatch {
     terms: Terms,
     guard: Guard,
+    /// Whether it was said what the guard is.
+    said: bool,
     /// The kernel's own addresses, as the workers know them.
     addresses: Vec<IpAddr>,
     workers: Vec<WorkerLine>,
@@ -58,7 +60,8 @@ impl KernelWatch {
         let refused = |error: GuardError| failed(&error, error.hint());
         let guard = terms.keep_out().map_err(refused)?;
         let addresses = terms.read_addresses().map_err(refused)?;
-        Ok(Self { terms, guard, addresses, workers: Vec::new(), due: Tick::ZERO, in_vain: 0 })
+        let (due, in_vain) = (Tick::ZERO, 0);
+        Ok(Self { terms, guard, said: false, addresses, workers: Vec::new(), due, in_vain })
     }
 
     /// Keeps the kernel from what another state will own. What the running one owns stays guarded.
@@ -73,17 +76,15 @@ impl KernelWatch {
 
     /// The state that was prepared for is at work.
     pub fn adopt(&mut self, prepared: Prepared) {
-        let was_needed = !matches!(self.guard, Guard::NotNeeded);
         Prepared { terms: self.terms, guard: self.guard } = prepared;
-        if !was_needed {
-            self.say_guard();
-        }
+        self.say_guard();
         self.due = Tick::ZERO;
     }
 
-    /// Says what keeps the kernel out, if something has to.
-    pub fn say_guard(&self) {
-        if !matches!(self.guard, Guard::NotNeeded) {
+    /// Says what keeps the kernel out, if something has to; once.
+    pub fn say_guard(&mut self) {
+        if !self.said && !matches!(self.guard, Guard::NotNeeded) {
+            self.said = true;
             say(&format!("mooring: {}", self.guard));
         }
     }

@@ -59,7 +59,6 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let observers = Observers::start(&state.settings, clock)?;
     observers.health().policy_is_compiled();
     let mut watch = KernelWatch::start(&state)?;
-    watch.say_guard();
     let workers = crew::size(&state.settings);
     let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
     attached.deliver(&state.policy)?;
@@ -77,6 +76,8 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let desk = Arc::new(Desk::new(shown, clock, lines.clone()));
     observers.ready(&desk);
     observers.health().workers_run(crew.heartbeats());
+    // Only now: an instance that fails to start keeps nobody out.
+    watch.say_guard();
     say(&format!("mooring: ready: {} forward", names(&state.policy)));
     let trouble = TroubleLog::default();
     let mut appliance =
