@@ -110,7 +110,8 @@ fn turn_round(frame: &mut [u8], protocol: Protocol) {
         frame.swap(at, at + 4);
     }
     let l4 = QUOTE + usize::from(frame[QUOTE] & 0xf) * 4;
-    if protocol != Protocol::ICMP {
+    // The ports of other protocols nobody asks for, and a quote may end before them.
+    if matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP) {
         frame.swap(l4, l4 + 2);
         frame.swap(l4 + 1, l4 + 3);
     }
@@ -192,7 +193,9 @@ proptest! {
         // A session has the identifier at its inside end, never at the remote one.
         let at_remote = if direction == Forward { key.destination_port } else { key.source_port };
         prop_assume!(key.protocol != Protocol::ICMP || at_remote == 0);
-        let (address, port) = (Ipv4Addr::from_bits(inside.0), inside.1);
+        // Without a port in the key there is none to translate.
+        let has_port = (key.source_port, key.destination_port) != (0, 0);
+        let (address, port) = (Ipv4Addr::from_bits(inside.0), if has_port { inside.1 } else { 0 });
         let session = match direction {
             Forward => session_of(&key, address, port),
             Reverse => {
