@@ -85,8 +85,8 @@ pub struct ExplainArgs {
     /// Tell who holds this outside end, of TCP unless PROTO follows
     #[arg(long, value_name = "ADDR:PORT", conflicts_with = "ingress")]
     pub outside: Option<String>,
-    /// PROTO SRC[:PORT] DST[:PORT], or icmp SRC DST [ID]; IPv6 with a port as [ADDR]:PORT
-    #[arg(value_name = "PACKET")]
+    /// The packet: protocol, source, destination, and the identifier of a ping.
+    #[arg(value_name = "PACKET", help = PACKET_HELP)]
     pub packet: Vec<String>,
     /// Print JSON
     #[arg(long)]
@@ -149,6 +149,9 @@ Examples:
   mooring explain -c configs/minimal.toml --in inside udp 10.0.0.2:5000 192.0.2.2:53
   mooring explain --in inside icmp 10.0.0.2 192.0.2.2 7
   mooring explain --outside 203.0.113.10:2000 udp";
+
+const PACKET_HELP: &str =
+    "PROTO SRC[:PORT] DST[:PORT], or icmp SRC DST [ID]; IPv6 with a port as [ADDR]:PORT";
 
 const EXAMPLES: &str = "\
 Examples:

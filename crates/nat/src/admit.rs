@@ -1,8 +1,8 @@
 //! The way in: what happens to the first packet of a flow.
 //!
-//! In order: probe again, ask the policy what is to become of the flow ([`crate::plan`]), refuse what
+//! In order: probe again, ask the policy what is to become of the flow (`plan.rs`), refuse what
 //! may not begin a session, check the limits, find or make what stands for the inside host outside
-//! ([`crate::lease`]), insert both directions. Whatever fails, nothing is left behind, and the packet
+//! (`lease.rs`), insert both directions. Whatever fails, nothing is left behind, and the packet
 //! is never forwarded untranslated.
 
 use mooring_policy::{Generation, Hop, InterfaceId, OnFull, Policy};

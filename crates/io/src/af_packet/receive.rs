@@ -23,7 +23,7 @@ use super::socket::{Messages, Metadata, PacketSocket};
 /// Receives all Ethernet frames that arrive at a device.
 ///
 /// A device that goes down is "nothing is waiting" until it is up again; one that is deleted breaks
-/// the port (ENODEV), at the latest after [`EMPTY_CALLS`] calls that bring nothing.
+/// the port (ENODEV), at the latest after `EMPTY_CALLS` calls that bring nothing.
 pub struct Receiver {
     /// Before the socket, whose memory it maps.
     ring: Option<Ring>,
