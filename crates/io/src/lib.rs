@@ -25,6 +25,7 @@ mod netlink;
 pub mod pcap;
 pub mod port;
 pub mod routing;
+mod rtnetlink;
 pub mod seam;
 pub mod tap;
 pub mod tun_tap;

@@ -10,6 +10,7 @@ use mooring_wire::Mac;
 use thiserror::Error;
 
 use crate::netlink::{NetlinkSocket, ROUTE, attributes, u16_at, u32_at};
+use crate::rtnetlink::IFINFOMSG_LEN;
 
 /// A network device of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,9 +201,6 @@ impl LinkError {
         }
     }
 }
-
-/// Bytes of `struct ifinfomsg`: family, pad, type (2), index (4), flags (4), change mask (4).
-const IFINFOMSG_LEN: usize = 16;
 
 #[cfg(test)]
 mod tests {

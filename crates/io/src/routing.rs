@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use ipnet::IpNet;
 
 use crate::link::{Link, LinkError};
 use crate::netlink::{NetlinkSocket, ROUTE, attributes, u32_at};
+use crate::rtnetlink::{self, IFADDRMSG_LEN, RTMSG_LEN};
 
 /// The addresses and routes of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,9 +112,9 @@ fn address(body: &[u8]) -> Option<(u32, IpNet)> {
     let (mut flags, mut found, mut local) = (u32::from(header[2]), None, None);
     for (kind, payload) in attributes(rest) {
         match kind {
-            libc::IFA_ADDRESS => found = ip(family, payload),
+            libc::IFA_ADDRESS => found = rtnetlink::address(family, payload),
             // On a point-to-point link IFA_ADDRESS is the other end.
-            libc::IFA_LOCAL => local = ip(family, payload),
+            libc::IFA_LOCAL => local = rtnetlink::address(family, payload),
             libc::IFA_FLAGS => flags = u32_at(payload, 0)?,
             _ => {}
         }
@@ -142,8 +143,8 @@ impl Route {
         let (mut device, mut destination, mut router, mut metric) = (None, None, None, 0);
         for (kind, payload) in attributes(rest) {
             match kind {
-                libc::RTA_DST => destination = Some(ip(family, payload)?),
-                libc::RTA_GATEWAY => router = Some(ip(family, payload)?),
+                libc::RTA_DST => destination = Some(rtnetlink::address(family, payload)?),
+                libc::RTA_GATEWAY => router = Some(rtnetlink::address(family, payload)?),
                 libc::RTA_OIF => device = u32_at(payload, 0),
                 libc::RTA_PRIORITY => metric = u32_at(payload, 0)?,
                 libc::RTA_TABLE => table = u32_at(payload, 0)?,
@@ -153,34 +154,13 @@ impl Route {
         if kind != libc::RTN_UNICAST || table != u32::from(libc::RT_TABLE_MAIN) {
             return None;
         }
-        let any = match i32::from(family) {
-            libc::AF_INET => Ipv4Addr::UNSPECIFIED.into(),
-            libc::AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
-            _ => return None,
-        };
-        let destination = IpNet::new(destination.unwrap_or(any), prefix_len).ok()?;
+        let destination = IpNet::new(destination.or(rtnetlink::any(family))?, prefix_len).ok()?;
         // Each link has its own fe80::/64; nothing is routed there.
         let of_the_link =
             matches!(destination, IpNet::V6(net) if net.addr().is_unicast_link_local());
         (!of_the_link).then_some(Self { device: device?, destination, router, metric })
     }
 }
-
-/// The address of `family` in an attribute.
-fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
-    match i32::from(family) {
-        libc::AF_INET => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
-        libc::AF_INET6 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
-        _ => None,
-    }
-}
-
-/// Bytes of `struct ifaddrmsg`: family, prefix length, flags, scope, device (4).
-const IFADDRMSG_LEN: usize = 8;
-
-/// Bytes of `struct rtmsg`: family, destination length, source length, service, table, protocol,
-/// scope, type, flags (4).
-const RTMSG_LEN: usize = 12;
 
 /// `RTMGRP_*` (linux/rtnetlink.h): devices, addresses and routes of both families.
 const GROUPS: u32 = (libc::RTMGRP_LINK

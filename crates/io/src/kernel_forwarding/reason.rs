@@ -4,11 +4,12 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::netlink::{NetlinkSocket, ROUTE, attributes};
+use crate::rtnetlink::{self, RTMSG_LEN};
 
 /// One thing that the kernel would do beside us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,24 +132,16 @@ fn local_prefixes() -> io::Result<Vec<IpNet>> {
 /// The destination of a route (`struct rtmsg` and attributes) that ends in this host.
 fn local_prefix(route: &[u8]) -> Option<IpNet> {
     let (header, rest) = route.split_at_checked(RTMSG_LEN)?;
-    let (family, prefix_len, kind) = (i32::from(header[0]), header[1], header[7]);
+    let (family, prefix_len, kind) = (header[0], header[1], header[7]);
     if ![libc::RTN_LOCAL, libc::RTN_ANYCAST].contains(&kind) {
         return None;
     }
-    let destination = attributes(rest).find(|(kind, _)| *kind == libc::RTA_DST);
-    let address: IpAddr = match (family, destination) {
-        (libc::AF_INET, Some((_, bytes))) => <[u8; 4]>::try_from(bytes).ok()?.into(),
-        (libc::AF_INET6, Some((_, bytes))) => <[u8; 16]>::try_from(bytes).ok()?.into(),
-        (libc::AF_INET, None) => Ipv4Addr::UNSPECIFIED.into(),
-        (libc::AF_INET6, None) => Ipv6Addr::UNSPECIFIED.into(),
-        _ => return None,
+    let address = match attributes(rest).find(|(kind, _)| *kind == libc::RTA_DST) {
+        Some((_, bytes)) => rtnetlink::address(family, bytes)?,
+        None => rtnetlink::any(family)?,
     };
     IpNet::new(address, prefix_len).ok()
 }
-
-/// Bytes of `struct rtmsg`: family, destination length, source length, service, table, protocol,
-/// scope, type, flags (4).
-const RTMSG_LEN: usize = 12;
 
 #[cfg(test)]
 mod tests {

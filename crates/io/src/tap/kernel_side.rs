@@ -14,9 +14,8 @@ use ipnet::IpNet;
 use mooring_wire::Mac;
 
 use crate::link::Link;
-use crate::netlink::{
-    Content, NetlinkSocket, ROUTE, attribute, attributes, message, nested, u32_at,
-};
+use crate::netlink::{NetlinkSocket, ROUTE, attribute, attributes, nested, u32_at};
+use crate::rtnetlink::{self, IFADDRMSG_LEN, IFINFOMSG_LEN, RTMSG_LEN, change, family, octets};
 
 /// The kernel's end of a device of ours.
 #[derive(Debug)]
@@ -162,9 +161,10 @@ fn marked_rules() -> io::Result<Vec<(IpAddr, u32)>> {
 
 fn marked_rule(body: &[u8]) -> Option<(IpAddr, u32)> {
     let (mut source, mut table, mut ours) = (None, None, false);
-    for (kind, payload) in attributes(body.get(RULE_LEN..)?) {
+    let (header, rest) = body.split_at_checked(RULE_LEN)?;
+    for (kind, payload) in attributes(rest) {
         match kind {
-            FRA_SRC => source = address(payload),
+            FRA_SRC => source = rtnetlink::address(header[0], payload),
             FRA_TABLE => table = u32_at(payload, 0),
             FRA_PROTOCOL => ours = payload.first() == Some(&PROTOCOL),
             _ => {}
@@ -194,43 +194,6 @@ fn no_address_of_its_own() -> Vec<u8> {
     nested(libc::IFLA_AF_SPEC, [nested(libc::AF_INET6 as u16, [mode])])
 }
 
-/// Asks the kernel for one change and waits for its answer.
-fn change(
-    kind: u16,
-    flags: i32,
-    header: &[u8],
-    attributes: impl IntoIterator<Item = Vec<u8>>,
-) -> io::Result<()> {
-    let socket = NetlinkSocket::open(ROUTE)?;
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
-    socket.send(&message(kind, flags, 1, header, attributes))?;
-    loop {
-        for reply in socket.receive()? {
-            if let Content::Status(status) = reply.content {
-                return status;
-            }
-        }
-    }
-}
-
-fn family(address: IpAddr) -> u8 {
-    if address.is_ipv4() { libc::AF_INET as u8 } else { libc::AF_INET6 as u8 }
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(octets)
-        .map(IpAddr::from)
-        .or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
-        .ok()
-}
-
 const DEFAULT_MTU: u16 = 1500;
 
 /// Our mark on routes and rules (`RTPROT_*`): none of those that linux/rtnetlink.h names.
@@ -241,16 +204,6 @@ const PRIORITY: u32 = 10_900;
 
 /// The routing table of a device: this and the device's number.
 const FIRST_TABLE: u32 = 1_090_000;
-
-/// Bytes of `struct ifinfomsg`: family, padding, type (2), device (4), flags (4), change (4).
-const IFINFOMSG_LEN: usize = 16;
-
-/// Bytes of `struct ifaddrmsg`: family, prefix length, flags, scope, device (4).
-const IFADDRMSG_LEN: usize = 8;
-
-/// Bytes of `struct rtmsg`: family, destination length, source length, service, table, protocol,
-/// scope, type, flags (4).
-const RTMSG_LEN: usize = 12;
 
 /// Bytes of `struct fib_rule_hdr` (linux/fib_rules.h): family, destination length, source length,
 /// service, table, two reserved, action, flags (4).

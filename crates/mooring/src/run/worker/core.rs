@@ -77,9 +77,14 @@ impl<T: Transmit> Core<T> {
         for (to, tx) in self.tx.iter_mut().enumerate() {
             let egress = InterfaceId(to as u8);
             let mut sent = Transmitted::default();
+            let mut batch = Batch::new();
             for packet in self.outbox.ready_for(egress) {
-                sent += tx.transmit(std::iter::once(&packet.as_packet()));
+                if let Err(packet) = batch.push(packet.as_packet()) {
+                    sent += tx.transmit(batch.packets().iter().chain([&packet]));
+                    batch = Batch::new();
+                }
             }
+            sent += tx.transmit(batch.packets().iter());
             self.engine.counters.transmitted(egress, sent);
         }
         self.outbox.clear();
