@@ -6,7 +6,7 @@
 //! half of a hairpin, which is inbound from the first one.
 
 use mooring_policy::{
-    Action, Filtering, Hop, InterfaceId, Mapping, Policy, PoolId, Question, Rule, RuleId,
+    Action, Filtering, Hop, InterfaceId, Mapping, Policy, Pool, PoolId, Question, Rule, RuleId,
 };
 use mooring_session::{Address, Contact, Direction, FlowKey, HAIRPIN, MappingIndex, NO_RULE};
 use mooring_wire::Protocol;
@@ -147,20 +147,22 @@ impl<A: Address> Nat<A> {
         let (address, port) = (key.destination, key.destination_port);
         let index = self.mappings.find_outside(address, port, key.protocol);
         let index = index.ok_or(Refusal::NoSession)?;
-        let rule = rule_of_port(policy, address, port, key.protocol).ok_or(Refusal::Filtered)?;
-        let Action::SourceNat(pool) = policy.rule(rule).action else {
-            return Err(Refusal::Filtered);
-        };
+        let mapping = self.mappings.mapping(index);
+        // Most packets from strangers end here, so the rules are not looked through before.
+        let pool = self.pool_of(mapping).ok_or(Refusal::Filtered)?;
+        let Pool { mapping: kind, filtering, .. } = policy.pool(pool);
         let contact = Contact { mapping: index, remote: key.source };
-        let passes = match policy.pool(pool).filtering {
+        let passes = match filtering {
             Filtering::EndpointIndependent => true,
             Filtering::AddressDependent => self.contacts.sessions(contact) > 0,
             Filtering::AddressAndPortDependent => false,
         };
-        if !passes {
+        let still_leased = *kind == Mapping::EndpointIndependent
+            && pool_has(policy, pool, address, port, key.protocol);
+        if !passes || !still_leased {
             return Err(Refusal::Filtered);
         }
-        let mapping = self.mappings.mapping(index);
+        let rule = rule_of_pool(policy, pool).ok_or(Refusal::Filtered)?;
         let back = policy.route(mapping.inside.into()).ok_or(Refusal::NoRoute)?;
         let (source, source_port) = (mapping.inside, mapping.inside_port);
         Ok(Plan {
@@ -260,21 +262,9 @@ fn way_back<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Hop, Re
     Ok(back)
 }
 
-/// The first rule that translates to the endpoint-independent pool that has this address and port,
-/// unless another rule or a service has taken them.
-pub(crate) fn rule_of_port<A: Address>(
-    policy: &Policy,
-    address: A,
-    port: u16,
-    protocol: Protocol,
-) -> Option<RuleId> {
-    let uses = |rule: &Rule| match rule.action {
-        Action::SourceNat(id) => {
-            policy.pool(id).mapping == Mapping::EndpointIndependent
-                && pool_has(policy, id, address, port, protocol)
-        }
-        _ => false,
-    };
+/// The first rule that translates to a pool.
+fn rule_of_pool(policy: &Policy, pool: PoolId) -> Option<RuleId> {
+    let uses = |rule: &Rule| rule.action == Action::SourceNat(pool);
     policy.rules.iter().position(uses).map(|at| RuleId(at as u16))
 }
 

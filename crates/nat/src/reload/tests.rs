@@ -276,6 +276,34 @@ fn a_mapping_is_found_again_wherever_its_pool_stands() {
     assert_eq!(world.nat.pool_of(mapping), Some(PoolId(1)));
 }
 
+/// The filtering of the mapping's own pool decides, and its rule is the first of that pool, whichever
+/// pools and rules stand in front. A pool of another name has no say in it.
+#[test]
+fn a_stranger_is_let_in_by_the_pool_of_the_mapping() {
+    let open = |name: &str| {
+        format!(
+            r#"
+            pool = [
+                {{ name = "other", addresses = ["203.0.113.99"] }},
+                {{ name = "{name}", addresses = ["203.0.113.10"], filtering = "endpoint-independent" }},
+            ]
+            rule = [
+                {{ name = "other", kind = "source-nat", source = ["10.0.0.77"], to = "outside", pool = "other" }},
+                {{ name = "first", kind = "source-nat", from = "inside", to = "outside", pool = "{name}" }},
+                {{ name = "second", kind = "source-nat", source = ["10.0.0.2"], to = "outside", pool = "{name}" }},
+            ]"#
+        )
+    };
+    let mut world = World::new(&open("egress"));
+    let outside = world.session(udp("10.0.0.2:5000", "198.51.100.1:53")).outside_port;
+    let to = format!("203.0.113.10:{outside}");
+    let let_in = world.arrive(OUTSIDE, udp("198.51.100.2:9", &to), None).expect("filtered by none");
+    assert_eq!(world.nat.sessions.session(let_in.index).rule, 1);
+    world.reload(&open("renamed"));
+    let refused = world.arrive(OUTSIDE, udp("198.51.100.3:9", &to), None);
+    assert_eq!(refused, Err(Refusal::Filtered));
+}
+
 /// A full table of neighbours at a recheck ends the session and loses nothing.
 #[test]
 fn no_room_for_a_new_next_hop_ends_the_session() {
