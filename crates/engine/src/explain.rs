@@ -19,6 +19,7 @@ use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 
 use crate::family::Family;
+use crate::local::Ours;
 use crate::{DropReason, Engine};
 
 /// The first packet of a flow, or one more of it.
@@ -124,20 +125,20 @@ impl Engine {
         key: FlowKey<A>,
         trail: &mut Trail,
     ) -> Result<Outcome, DropReason> {
-        if key.source.is_martian() || key.destination.is_martian() {
-            trail.step("address", "no packet on a link may have such an address".into());
-            return Err(DropReason::Martian);
-        }
-        if let Some(outcome) = self.explain_local(ingress, &key, trail) {
-            return outcome;
-        }
-        let to = key.destination.into();
-        if self.is_the_kernels(to) && self.policy.ownership(to).is_none() {
-            trail.step(
-                "destination",
-                "an address of the kernel beside us: it answers itself".into(),
-            );
-            return Err(DropReason::KernelAddress);
+        trail.step("destination", self.owner_text(key.destination.into()));
+        // An identifier of an echo reply stands with its destination.
+        let is_echo = key.protocol == A::ICMP && key.destination_port == 0;
+        match self.ours(ingress, &key, is_echo) {
+            Ok(None) => {}
+            Ok(Some(Ours::Echo)) => return Ok(Outcome::Local("ping is answered".to_owned())),
+            Ok(Some(Ours::Service(id))) => {
+                let name = &self.policy.services[usize::from(id.0)].name;
+                return Ok(Outcome::Local(format!("service `{name}`")));
+            }
+            Err(reason) => {
+                trail.step("address", refusal_text(reason).to_owned());
+                return Err(reason);
+            }
         }
         self.explain_rules(ingress, &key, trail);
         let foreseen = self.foresee(ingress, key).inspect_err(|reason| {
@@ -195,38 +196,16 @@ impl Engine {
         })
     }
 
-    /// A packet to an address of ours, if that alone decides.
-    fn explain_local<A: Family>(
-        &self,
-        ingress: InterfaceId,
-        key: &FlowKey<A>,
-        trail: &mut Trail,
-    ) -> Option<Result<Outcome, DropReason>> {
-        let destination = key.destination.into();
-        let Some(owner) = self.policy.ownership(destination) else {
-            trail.step("destination", format!("{destination} is not ours"));
-            return None;
+    /// Whose an address is.
+    fn owner_text(&self, address: IpAddr) -> String {
+        let owner = match self.policy.ownership(address) {
+            None => return format!("{address} is not ours"),
+            Some(Ownership::Interface(id)) => format!("of interface `{}`", self.name(id)),
+            Some(Ownership::Gateway(id)) => format!("gateway of `{}`", self.name(id)),
+            Some(Ownership::Pool(id)) => format!("of pool `{}`", self.policy.pool(id).name),
+            Some(Ownership::Rule(id)) => format!("of rule `{}`", self.rule_name(id.0)),
         };
-        let (text, ours_alone, pings) = match owner {
-            Ownership::Interface(id) => (format!("of interface `{}`", self.name(id)), true, true),
-            Ownership::Gateway(id) => (format!("gateway of `{}`", self.name(id)), true, true),
-            Ownership::Pool(id) => {
-                let pool = self.policy.pool(id);
-                (format!("of pool `{}`", pool.name), false, pool.ping)
-            }
-            Ownership::Rule(id) => (format!("of rule `{}`", self.rule_name(id.0)), false, false),
-        };
-        trail.step("destination", format!("{destination} is ours: {text}"));
-        let service = self.policy.service(destination, key.protocol, key.destination_port);
-        if let Some(service) = service {
-            let name = &self.policy.services[usize::from(service.0)].name;
-            return Some(Ok(Outcome::Local(format!("service `{name}`"))));
-        }
-        let echo = key.protocol == A::ICMP && key.destination_port == 0;
-        if echo && pings && self.policy.answers_for(ingress, destination) {
-            return Some(Ok(Outcome::Local("ping is answered".to_owned())));
-        }
-        ours_alone.then_some(Err(DropReason::NoService))
+        format!("{address} is ours: {owner}")
     }
 
     fn hop_text(&self, hop: &Hop) -> String {
@@ -274,6 +253,20 @@ impl Trail {
 
     fn ends(self, outcome: Outcome) -> Explanation {
         Explanation { steps: self.0, outcome }
+    }
+}
+
+/// Why the addresses of a packet alone have it dropped.
+fn refusal_text(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::Martian => {
+            "no packet on a link, or none that passes us, may have such an address"
+        }
+        DropReason::KernelAddress => "one of the kernel beside us: it answers itself",
+        DropReason::NoService => "nothing of ours answers here",
+        DropReason::NoRoute => "no route leads back to the source",
+        DropReason::SpoofedSource => "the way back to the source is another one",
+        _ => reason.name(),
     }
 }
 

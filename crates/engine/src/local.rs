@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
+use mooring_nat::HAIRPIN_INTERFACE;
 use mooring_packet::Packet;
-use mooring_policy::{Action, Ownership};
+use mooring_policy::{Action, InterfaceId, Ownership, ServiceId};
+use mooring_session::FlowKey;
 
 use crate::classify::{Class, Flow};
 use crate::family::Family;
@@ -13,38 +15,103 @@ use crate::outbox::Outbox;
 use crate::walk::Scene;
 use crate::{DropReason, Engine, Verdict};
 
+/// What of ours a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ours {
+    /// The port of a service.
+    Service(ServiceId),
+    /// Whoever answers pings.
+    Echo,
+}
+
 impl Engine {
-    /// A packet to an address of ours: `None` when it may still belong to a session or begin one.
-    pub(crate) fn local<A: Family>(
-        &mut self,
-        scene: Scene,
-        flow: &Flow<A>,
-        packet: &mut Packet<'_>,
-    ) -> Option<Result<Verdict, DropReason>> {
-        let destination = flow.key.destination.into();
-        let ping = match self.policy.ownership(destination)? {
+    /// What the addresses of a packet without a session decide alone: what of ours it is for, or why
+    /// nobody gets it; `Ok(None)` leaves it to the rules. The walk acts on it, and `explain` tells it.
+    ///
+    /// # Errors
+    /// When no packet on a link may have such addresses, it is the kernel's, the address is one of the
+    /// other side's, or the answer of a service would not go back where the packet came from.
+    pub(crate) fn ours<A: Family>(
+        &self,
+        ingress: InterfaceId,
+        key: &FlowKey<A>,
+        is_echo: bool,
+    ) -> Result<Option<Ours>, DropReason> {
+        let (source, destination) = (key.source, key.destination);
+        if source.is_martian() || destination.is_martian() {
+            return Err(DropReason::Martian);
+        }
+        // Behind the first half of a hairpin nothing but rules is asked.
+        let owner = self.policy.ownership(destination.into());
+        if let Some(owner) = owner.filter(|_| ingress != HAIRPIN_INTERFACE)
+            && let Some(ours) = self.ours_at(ingress, owner, key, is_echo)?
+        {
+            return Ok(Some(ours));
+        }
+        if source.stays_on_link() || destination.stays_on_link() {
+            return Err(DropReason::Martian);
+        }
+        if owner.is_none() && self.is_the_kernels(destination.into()) {
+            return Err(DropReason::KernelAddress);
+        }
+        Ok(None)
+    }
+
+    /// As [`Engine::ours`], for a packet to an address that `owner` has.
+    fn ours_at<A: Family>(
+        &self,
+        ingress: InterfaceId,
+        owner: Ownership,
+        key: &FlowKey<A>,
+        is_echo: bool,
+    ) -> Result<Option<Ours>, DropReason> {
+        let (source, destination) = (key.source.into(), key.destination.into());
+        let of_a_link = matches!(owner, Ownership::Interface(_) | Ownership::Gateway(_));
+        // Every address answers on the link of its side: nobody outside learns those of the inside.
+        let answers = || self.policy.answers_for(ingress, destination);
+        if let Some(service) = self.policy.service(destination, key.protocol, key.destination_port)
+        {
+            if of_a_link && !answers() {
+                return Err(DropReason::NoService);
+            }
+            // The answer is to go back where the packet came from (RFC 3704 §2.2).
+            let back = self.policy.route(source).ok_or(DropReason::NoRoute)?;
+            if back.interface != ingress || self.policy.ownership(source).is_some() {
+                return Err(DropReason::SpoofedSource);
+            }
+            return Ok(Some(Ours::Service(service)));
+        }
+        let pings = match owner {
             Ownership::Interface(_) | Ownership::Gateway(_) => true,
             // Where every protocol is translated, the host behind it answers.
             Ownership::Rule(id) => matches!(self.policy.rule(id).action, Action::PortForward(_)),
             Ownership::Pool(pool) => self.policy.pool(pool).ping,
         };
-        let (protocol, port) = (flow.key.protocol, flow.key.destination_port);
-        if let Some(service) = self.policy.service(destination, protocol, port) {
-            if scene.in_pieces {
-                return Some(Err(DropReason::FragmentUntranslated));
-            }
-            return Some(self.serve(scene, service, flow, packet));
-        }
-        // Every address answers on the link of its side: nobody outside learns those of the inside.
-        let answers = ping && self.policy.answers_for(scene.ingress, destination);
-        if flow.key.protocol == A::ICMP && flow.icmp_kind == A::ECHO_REQUEST && answers {
-            if scene.in_pieces {
-                return Some(Err(DropReason::FragmentUntranslated));
-            }
-            return Some(self.echo(scene, flow, packet));
+        if is_echo && pings && answers() {
+            return Ok(Some(Ours::Echo));
         }
         // Not even a rule has a use for the address.
-        self.policy.outside_of(destination).is_empty().then_some(Err(DropReason::NoService))
+        match self.policy.outside_of(destination).is_empty() {
+            true => Err(DropReason::NoService),
+            false => Ok(None),
+        }
+    }
+
+    /// A packet for us: answered, or given to its service.
+    pub(crate) fn local<A: Family>(
+        &mut self,
+        scene: Scene,
+        ours: Ours,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+    ) -> Result<Verdict, DropReason> {
+        if scene.in_pieces {
+            return Err(DropReason::FragmentUntranslated);
+        }
+        match ours {
+            Ours::Service(service) => Ok(self.serve(scene, service, flow, packet)),
+            Ours::Echo => self.echo(scene, flow, packet),
+        }
     }
 
     /// Turns a ping round, as often as the limit allows.

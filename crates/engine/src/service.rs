@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use mooring_packet::{Offload, Packet};
-use mooring_policy::{Ownership, ServiceId};
+use mooring_policy::ServiceId;
 use mooring_session::Tick;
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::ipv4::Ipv4;
@@ -18,34 +18,18 @@ use crate::{DropReason, Engine, Verdict};
 
 impl Engine {
     /// A packet to the port of a service: to be given to it, from the IP header to its end.
-    ///
-    /// # Errors
-    /// When the address is one of the other side's, or the answer would not go back where the packet
-    /// came from (RFC 3704 §2.2).
     pub(crate) fn serve<A: Family>(
         &self,
         scene: Scene,
         service: ServiceId,
         flow: &Flow<A>,
         packet: &mut Packet<'_>,
-    ) -> Result<Verdict, DropReason> {
-        let (source, destination) = (flow.key.source.into(), flow.key.destination.into());
-        let of_a_link = matches!(
-            self.policy.ownership(destination),
-            Some(Ownership::Interface(_) | Ownership::Gateway(_))
-        );
-        if of_a_link && !self.policy.answers_for(scene.ingress, destination) {
-            return Err(DropReason::NoService);
-        }
-        let back = self.policy.route(source).ok_or(DropReason::NoRoute)?;
-        if back.interface != scene.ingress || self.policy.ownership(source).is_some() {
-            return Err(DropReason::SpoofedSource);
-        }
+    ) -> Verdict {
         if let Some(other) = self.other_owner(scene, || 0) {
-            return Ok(Verdict::HandOver(other));
+            return Verdict::HandOver(other);
         }
         packet.truncate(HEADER_LEN + flow.ip_len as usize);
-        Ok(Verdict::Service(service))
+        Verdict::Service(service)
     }
 
     /// Sends an IP packet that a service of ours has written: puts it into the outbox, or lets it wait

@@ -294,21 +294,9 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Begun, DropReason> {
-        let (source, destination) = (flow.key.source, flow.key.destination);
-        if source.is_martian() || destination.is_martian() {
-            return Err(DropReason::Martian);
-        }
-        if scene.ingress != HAIRPIN_INTERFACE
-            && let Some(verdict) = self.local(scene, flow, packet)
-        {
-            return verdict.map(Begun::Done);
-        }
-        if source.stays_on_link() || destination.stays_on_link() {
-            return Err(DropReason::Martian);
-        }
-        let to = destination.into();
-        if self.is_the_kernels(to) && self.policy.ownership(to).is_none() {
-            return Err(DropReason::KernelAddress);
+        let is_echo = flow.key.protocol == A::ICMP && flow.icmp_kind == A::ECHO_REQUEST;
+        if let Some(ours) = self.ours(scene.ingress, &flow.key, is_echo)? {
+            return self.local(scene, ours, flow, packet).map(Begun::Done);
         }
         if let Some(other) =
             self.other_owner(scene, || self.owners.of_flow(&self.policy, &flow.key))

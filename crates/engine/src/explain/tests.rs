@@ -1,13 +1,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use etherparse::{IcmpEchoHeader, Icmpv6Type};
 use mooring_packet::{Batch, BufferPool, Packet};
 use mooring_policy::{Generation, InterfaceId, load};
 use mooring_session::Tick;
 use mooring_wire::{Mac, Protocol};
 
 use super::{Asked, Outcome};
-use crate::{DropReason, Engine, Link, Outbox};
+use crate::test_bench::{Bench, OUR_OUTSIDE, OUTSIDE, frames};
+use crate::{DropReason, Engine, Link, Outbox, Verdict};
 
 const CONFIG: &str = r#"
     interface = [
@@ -161,4 +163,96 @@ fn explaining_changes_nothing_and_agrees_with_the_walk() {
     };
     let holder = engine.explain_outside(address, port, Protocol::UDP);
     assert_eq!(holder.outcome, Outcome::Local("held by 10.0.0.2:5000".to_owned()));
+}
+
+/// Every refusal and answer that addresses alone decide, told and done.
+#[test]
+fn what_is_told_of_our_addresses_is_what_the_walk_does() {
+    const MORE: &str = r#"
+        pool = [
+            { name = "egress", addresses = ["203.0.113.10/32"], ping = false },
+            { name = "spare", addresses = ["203.0.113.20/32"], ping = false },
+        ]
+        [[rule]]
+        name = "egress"
+        kind = "source-nat"
+        from = "inside"
+        to = "outside"
+        pool = "egress"
+
+        [[rule]]
+        name = "web"
+        kind = "port-forward"
+        address = "203.0.113.30"
+        port = "80"
+        target = "10.0.0.2:9000"
+
+        [[service]]
+        name = "health"
+        kind = "health"
+        address = "10.0.0.1"
+        port = 8080
+    "#;
+    let (links, _) = CONFIG.split_once("pool =").expect("the links come first");
+    let mut bench = Bench::ready_with(&format!("{links}{MORE}"));
+    bench.engine.set_kernel_addresses(vec![[198, 51, 100, 9].into()]);
+    let (host, server, gateway) = ("10.0.0.2", "198.51.100.7", "192.0.2.2");
+    let dropped = |reason| Err(reason);
+    let health = Ok("service `health`");
+    let ping = Ok("ping is answered");
+    for (ingress, echo, from, to, expected) in [
+        (1, true, server, "203.0.113.30", ping),
+        (0, true, host, "10.0.0.1", ping),
+        (0, true, host, "192.0.2.1", dropped(DropReason::NoService)),
+        (1, true, server, "203.0.113.20", dropped(DropReason::NoService)),
+        (1, true, server, "203.0.113.10", dropped(DropReason::NoSession)),
+        (0, true, host, "127.0.0.1", dropped(DropReason::Martian)),
+        (0, true, "127.0.0.1", "10.0.0.1", dropped(DropReason::Martian)),
+        (0, true, host, "198.51.100.9", dropped(DropReason::KernelAddress)),
+        (0, false, host, "10.0.0.1", health),
+        (1, false, server, "10.0.0.1", dropped(DropReason::NoService)),
+        (0, false, server, "10.0.0.1", dropped(DropReason::SpoofedSource)),
+        (0, false, "10.0.0.1", "10.0.0.1", dropped(DropReason::SpoofedSource)),
+        (1, false, gateway, "192.0.2.1", dropped(DropReason::NoService)),
+    ] {
+        let case = format!("{ingress} {echo} {from} {to}");
+        let address = |text: &str| text.parse().expect("an address");
+        let ip = match ingress {
+            0 => frames::inside(address(from), address(to)),
+            _ => frames::outside(address(from), address(to)),
+        };
+        let (frame, protocol, ports) = match echo {
+            true => (ip.echo_request(7, 1), Protocol::ICMP, (7, 0)),
+            false => (ip.tcp(5000, 8080, "S", b""), Protocol::TCP, (5000, 8080)),
+        };
+        let told = bench.engine.explain(&asked(ingress, protocol, (from, ports.0), (to, ports.1)));
+        let (verdict, _) = bench.send(InterfaceId(ingress), &frame);
+        match expected {
+            Ok(what) => {
+                assert_eq!(told.outcome, Outcome::Local(what.to_owned()), "{case}");
+                let done = matches!(verdict, Verdict::Tx(_)) == echo
+                    && matches!(verdict, Verdict::Service(_)) != echo;
+                assert!(done, "{case}: {verdict:?}");
+            }
+            Err(reason) => {
+                assert_eq!(told.outcome, Outcome::Dropped(reason), "{case}");
+                assert_eq!(verdict, Verdict::Drop(reason), "{case}");
+            }
+        }
+    }
+}
+
+/// RFC 4291 §2.5.6.
+#[test]
+fn what_stays_on_the_link_is_told_as_the_walk_does_it() {
+    let mut bench = Bench::ready();
+    let stranger = "2001:db8:9::9";
+    for ends in [("fe80::9", stranger), (stranger, "fe80::9"), ("::1", stranger)] {
+        let address = |text: &str| text.parse().expect("an address");
+        let told = bench.engine.explain(&asked(1, Protocol::ICMPV6, (ends.0, 7), (ends.1, 0)));
+        assert_eq!(told.outcome, Outcome::Dropped(DropReason::Martian), "{ends:?}");
+        let echo = Icmpv6Type::EchoRequest(IcmpEchoHeader { id: 7, seq: 1 });
+        let frame = frames::icmpv6(OUR_OUTSIDE, (address(ends.0), address(ends.1)), echo, b"");
+        bench.ignore(OUTSIDE, &frame, DropReason::Martian);
+    }
 }
