@@ -97,11 +97,11 @@ impl Link {
 /// Packets that the kernel could not send out of a device since it was made: for a TAP device, what
 /// its reader was too slow for.
 pub(crate) fn transmit_drops(device: u32) -> io::Result<u64> {
-    let socket = NetlinkSocket::open(ROUTE)?;
-    let bodies = socket.dump(libc::RTM_GETLINK, &[0; IFINFOMSG_LEN])?;
-    let body = bodies.iter().find(|body| u32_at(body, 4) == Some(device));
+    let mut header = [0; IFINFOMSG_LEN];
+    header[4..8].copy_from_slice(&device.to_ne_bytes());
+    let body = NetlinkSocket::open(ROUTE)?.get(libc::RTM_GETLINK, &header)?;
     let statistics = body
-        .and_then(|body| body.get(IFINFOMSG_LEN..))
+        .get(IFINFOMSG_LEN..)
         .and_then(|rest| attributes(rest).find(|(kind, _)| *kind == libc::IFLA_STATS64));
     let dropped = statistics.and_then(|(_, numbers)| numbers.get(TX_DROPPED..)?.first_chunk());
     dropped.map(|bytes| u64::from_ne_bytes(*bytes)).ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -65,6 +65,17 @@ impl NetlinkSocket {
         Err(io::Error::new(io::ErrorKind::Interrupted, "the kernel's tables kept changing"))
     }
 
+    /// The body of the one object that `header` names, without the netlink header.
+    pub(crate) fn get(&self, kind: u16, header: &[u8]) -> io::Result<Vec<u8>> {
+        self.send(&message(kind, libc::NLM_F_REQUEST as u16, 0, header, []))?;
+        let reply = self.receive()?.into_iter().next();
+        match reply.map(|reply| reply.content) {
+            Some(Content::Object(body)) => Ok(body),
+            Some(Content::Status(Err(error))) => Err(error),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
     /// The rest of a dump. `None` when the tables changed meanwhile, so that it must be repeated.
     fn read_dump(&self) -> io::Result<Option<Vec<Vec<u8>>>> {
         let mut bodies = Vec::new();

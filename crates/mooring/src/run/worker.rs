@@ -229,7 +229,9 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             match self.commands.try_recv() {
                 // Whoever asked may have lost patience: then nobody wants the answer.
                 Ok(Command::Ask(query, reply)) => {
-                    self.count_losses();
+                    if matches!(query, Query::Counters) {
+                        self.count_losses();
+                    }
                     let _ = reply.try_send(answer(&self.core.engine, now, query));
                 }
                 Ok(Command::Adopt(adoption, reply)) => {
