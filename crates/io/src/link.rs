@@ -95,8 +95,28 @@ impl Link {
 }
 
 /// Packets that the kernel could not send out of a device since it was made: for a TAP device, what
-/// its reader was too slow for.
-pub(crate) fn transmit_drops(device: u32) -> io::Result<u64> {
+/// its readers were too slow for, all of them together.
+#[derive(Debug)]
+pub(crate) struct TransmitDrops {
+    device: u32,
+    /// What the kernel has said last.
+    known: u64,
+}
+
+impl TransmitDrops {
+    /// Of the device with this number.
+    pub(crate) const fn of(device: u32) -> Self {
+        Self { device, known: 0 }
+    }
+
+    /// As many as there are now; where the kernel does not say, as many as there were.
+    pub(crate) fn read(&mut self) -> u64 {
+        self.known = transmit_drops(self.device).unwrap_or(self.known);
+        self.known
+    }
+}
+
+fn transmit_drops(device: u32) -> io::Result<u64> {
     let mut header = [0; IFINFOMSG_LEN];
     header[4..8].copy_from_slice(&device.to_ne_bytes());
     let body = NetlinkSocket::open(ROUTE)?.get(libc::RTM_GETLINK, &header)?;

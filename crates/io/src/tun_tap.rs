@@ -13,7 +13,7 @@ use mooring_packet::{
 };
 use tun_tap::{Iface, Mode};
 
-use crate::link::{Link, transmit_drops};
+use crate::link::{Link, TransmitDrops};
 use crate::tap::{KernelSide, OpenError, refuse_existing, set_up};
 
 /// A device that we have made.
@@ -40,14 +40,15 @@ pub fn create(name: &str, mtu: Option<u16>) -> Result<TunTap, OpenError> {
     let (link, kernel) = set_up(name, mtu)?;
     let iface = Arc::new(iface);
     let buffer = vec![0; SLOTS * SLOT].into_boxed_slice();
-    let receiver = Receiver { iface: Arc::clone(&iface), device: link.index, buffer };
+    let drops = TransmitDrops::of(link.index);
+    let receiver = Receiver { iface: Arc::clone(&iface), drops, buffer };
     Ok(TunTap { receiver, sender: Sender { iface }, link, kernel })
 }
 
 /// Receives what the kernel sends out of the device.
 pub struct Receiver {
     iface: Arc<Iface>,
-    device: u32,
+    drops: TransmitDrops,
     buffer: Box<[u8]>,
 }
 
@@ -80,7 +81,7 @@ impl Receive for Receiver {
     }
 
     fn lost(&mut self) -> u64 {
-        transmit_drops(self.device).unwrap_or(0)
+        self.drops.read()
     }
 }
 

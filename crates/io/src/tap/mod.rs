@@ -9,13 +9,14 @@ mod kernel_side;
 mod queue;
 
 use std::io;
+use std::iter;
 use std::num::NonZeroU8;
 
 use mooring_packet::Abilities;
 use mooring_wire::Mac;
 use thiserror::Error;
 
-use crate::link::{Link, LinkError};
+use crate::link::{Link, LinkError, TransmitDrops};
 
 pub use kernel_side::{Delivered, KernelSide};
 pub use queue::{Receiver, Sender};
@@ -46,7 +47,9 @@ pub fn create(name: &str, workers: NonZeroU8, mtu: Option<u16>) -> Result<Tap, O
         .map_err(failed)?;
     let abilities = device::set_offloads(&files[0]).map_err(failed)?;
     let (link, kernel) = set_up(name, mtu)?;
-    let queues = files.into_iter().map(|file| queue::halves(file, link.index)).collect();
+    let drops = iter::once(Some(TransmitDrops::of(link.index))).chain(iter::repeat_with(|| None));
+    let queues = files.into_iter().zip(drops).map(|(file, drops)| queue::halves(file, drops));
+    let queues = queues.collect();
     Ok(Tap { queues, link, abilities, kernel })
 }
 

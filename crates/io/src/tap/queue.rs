@@ -10,12 +10,13 @@ use mooring_packet::{Batch, HEADROOM, Offload, Packet, Receive, Received, Transm
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::device::HEADER_LEN;
-use crate::link::transmit_drops;
+use crate::link::TransmitDrops;
 
 /// Receives what the kernel sends out of the device.
 pub struct Receiver {
     queue: Arc<File>,
-    device: u32,
+    /// The kernel counts for the whole device: only the first queue tells of it.
+    drops: Option<TransmitDrops>,
     /// The metadata of a frame lies in the headroom, right in front of it.
     slots: Box<[u8]>,
 }
@@ -25,10 +26,10 @@ pub struct Sender {
     queue: Arc<File>,
 }
 
-pub(super) fn halves(queue: File, device: u32) -> (Receiver, Sender) {
+pub(super) fn halves(queue: File, drops: Option<TransmitDrops>) -> (Receiver, Sender) {
     let queue = Arc::new(queue);
     let slots = vec![0; SLOTS * SLOT].into_boxed_slice();
-    (Receiver { queue: Arc::clone(&queue), device, slots }, Sender { queue })
+    (Receiver { queue: Arc::clone(&queue), drops, slots }, Sender { queue })
 }
 
 impl Receive for Receiver {
@@ -60,9 +61,9 @@ impl Receive for Receiver {
         Ok(received)
     }
 
-    /// What the kernel could not queue for us.
+    /// What the kernel could not queue for any reader of the device; told by the first, 0 by others.
     fn lost(&mut self) -> u64 {
-        transmit_drops(self.device).unwrap_or_default()
+        self.drops.as_mut().map_or(0, TransmitDrops::read)
     }
 }
 

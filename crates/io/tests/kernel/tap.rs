@@ -1,7 +1,8 @@
 //! TAP devices, with the real kernel at the other end.
 
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroU8;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +64,39 @@ fn delivered_addresses_come_and_go_and_old_rules_are_deleted() {
         assert!(!rules.contains("203.0.113") && !rules.contains("2001:db8"), "{rules}");
     });
 }
+
+/// The kernel counts what it loses for the device, not for its queues; the sum is shown.
+#[test]
+fn what_two_queues_lose_is_counted_once() {
+    isolated("tap::what_two_queues_lose_is_counted_once", || {
+        let mut tap = tap::create("t0", NonZeroU8::new(2).expect("two"), None).expect("root");
+        shell("ip address add 10.0.0.1/24 dev t0");
+        shell("ip neighbour add 10.0.0.2 lladdr 02:00:00:00:00:09 dev t0");
+        let socket = UdpSocket::bind("10.0.0.1:0").expect("the address is ours");
+        for _ in 0..OVERFULL {
+            // The kernel may say at once that it has no room.
+            let _ = socket.send_to(b"x", "10.0.0.2:9");
+        }
+        let dropped = tx_dropped("t0");
+        assert!(dropped > 0, "the device is not overfull");
+        let mut sum = || tap.queues.iter_mut().map(|(rx, _)| rx.lost()).sum::<u64>();
+        assert_eq!(sum(), dropped);
+        shell("ip link del t0");
+        assert_eq!(sum(), dropped, "what is known stays when the kernel does not say");
+    });
+}
+
+/// What the kernel says of a device: received in 8 columns, then sent.
+fn tx_dropped(device: &str) -> u64 {
+    let table = fs::read_to_string("/proc/net/dev").expect("it is always there");
+    let mut rows = table.lines().filter_map(|line| line.trim().split_once(':'));
+    let (_, numbers) = rows.find(|(name, _)| *name == device).expect("the device is there");
+    let dropped = numbers.split_whitespace().nth(8 + 3).expect("it has 16 columns");
+    dropped.parse().expect("a number")
+}
+
+/// More frames than the kernel queues for the readers of a TAP device (`txqueuelen`).
+const OVERFULL: usize = 5_000;
 
 /// Two devices joined by us frame for frame: the kernels behind them exchange megabytes by TCP, in
 /// super-packets.
