@@ -50,15 +50,17 @@ impl Engine {
                 let hash = A::nat(&self.nats).sessions.hash(&key);
                 let Flow { flags, ttl, .. } = *flow;
                 let arrival = Arrival { ingress: HAIRPIN_INTERFACE, key, hash, flags, ttl };
-                self.admit(scene.now, &arrival).map_err(|reason| {
+                let second = self.admit(scene.now, &arrival).map_err(|reason| {
                     self.take_back(first, flow);
                     self.refused(scene, reason, flow, packet, outbox)
-                })?
+                })?;
+                // In a full table the first half may have made room for the second.
+                if !self.is_still(first, flow) {
+                    return Err(DropReason::NoSession);
+                }
+                second
             }
         };
-        if !self.is_still(first, flow) {
-            return Err(DropReason::NoSession);
-        }
         let halves = Halves { first, second: Some(second) };
         let mtu = self.mtu(self.egress::<A>(second)).ok_or(DropReason::NoSession)?;
         if wire_len(packet, flow) > usize::from(mtu) {
@@ -109,8 +111,8 @@ impl Engine {
         InterfaceId(session.egress(found.direction))
     }
 
-    /// Whether the session that a flow was found in still lives: to ask about its second half may end
-    /// sessions.
+    /// Whether the session that a flow was found in still lives: to begin its second half may end
+    /// another session.
     fn is_still<A: Family>(&self, found: SessionRef, flow: &Flow<A>) -> bool {
         A::nat(&self.nats).sessions.find_key(&flow.key) == Some(found)
     }
