@@ -8,6 +8,7 @@ mod packet;
 mod replay;
 mod script;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,27 @@ fn run(case: &Path) -> Replayed {
     }
 }
 
+/// The files of a case, by name, without what it is made from.
+fn expected(case: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(case).expect("the case is a folder");
+    let files = entries.map(|entry| {
+        let entry = entry.expect("readable");
+        let name = entry.file_name().into_string().expect("names are text");
+        (name, fs::read(entry.path()).expect("readable"))
+    });
+    files.filter(|(name, _)| !["config.toml", "packets.txt"].contains(&name.as_str())).collect()
+}
+
+/// Lets the case expect what was made, and no more.
+fn write(case: &Path, expected: &BTreeMap<String, Vec<u8>>, made: &BTreeMap<String, Vec<u8>>) {
+    for (name, bytes) in made {
+        fs::write(case.join(name), bytes).expect("the folder is writable");
+    }
+    for name in expected.keys().filter(|name| !made.contains_key(*name)) {
+        fs::remove_file(case.join(name)).expect("the folder is writable");
+    }
+}
+
 #[test]
 fn every_case_gives_what_is_expected_byte_for_byte() {
     let bless = std::env::var_os("BLESS").is_some();
@@ -46,16 +68,20 @@ fn every_case_gives_what_is_expected_byte_for_byte() {
     let mut wrong = Vec::new();
     for case in cases {
         let replayed = run(&case);
-        let mut files = replayed.files;
-        files.push(("verdicts.txt".to_owned(), replayed.verdicts.into_bytes()));
-        for (name, bytes) in files {
-            let path = case.join(&name);
-            if bless {
-                fs::write(&path, &bytes).expect("the folder is writable");
-            } else if fs::read(&path).unwrap_or_default() != bytes {
-                wrong.push(path);
+        let mut made: BTreeMap<_, _> = replayed.files.into_iter().collect();
+        made.insert("verdicts.txt".to_owned(), replayed.verdicts.into_bytes());
+        let mut expected = expected(&case);
+        if bless {
+            write(&case, &expected, &made);
+            continue;
+        }
+        for (name, bytes) in made {
+            if expected.remove(&name).as_ref() != Some(&bytes) {
+                wrong.push(case.join(name));
             }
         }
+        // What was expected and not made.
+        wrong.extend(expected.into_keys().map(|name| case.join(name)));
     }
     assert!(wrong.is_empty(), "not as expected: {wrong:#?}");
 }
