@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-use mooring_packet::{Abilities, Batch, Packet, Receive, Received, Transmit, Transmitted};
+use mooring_packet::{Batch, Packet, Receive, Received, Transmit, Transmitted};
 
 use crate::seam::Seam;
 use crate::{af_packet, tap, tun_tap};
@@ -57,18 +57,6 @@ pub enum AnySender {
     Tap(Seam<tap::Sender>),
     /// A TAP device without offloads.
     TunTap(Seam<tun_tap::Sender>),
-}
-
-impl AnySender {
-    /// What the port carries without the seam.
-    #[must_use]
-    pub const fn abilities(&self) -> Abilities {
-        match self {
-            Self::AfPacket(sender) => sender.abilities(),
-            Self::Tap(sender) => sender.abilities(),
-            Self::TunTap(sender) => sender.abilities(),
-        }
-    }
 }
 
 impl Transmit for AnySender {

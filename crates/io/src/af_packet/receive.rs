@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use mooring_packet::owned::LARGE_BUFFER;
 use mooring_packet::{Batch, HEADROOM, Packet, Receive, Received};
-use mooring_wire::Mac;
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, socket_recv_buffer_size,
 };
@@ -28,7 +27,6 @@ pub struct Receiver {
     /// Before the socket, whose memory it maps.
     ring: Option<Ring>,
     socket: PacketSocket,
-    device: u32,
     /// Keeps other instances off the device as long as it is open.
     _claim: Arc<UnixListener>,
     messages: Messages,
@@ -55,7 +53,6 @@ impl Receiver {
         Ok(Self {
             ring: Some(ring),
             socket,
-            device,
             _claim: claim,
             messages: Messages::new(COPIES),
             metadata: vec![Metadata::default(); COPIES].into(),
@@ -73,15 +70,6 @@ impl Receiver {
     /// Takes frames from now on.
     pub(super) fn begin(&self) -> io::Result<()> {
         self.socket.accept_all()
-    }
-
-    /// Receives frames of a multicast group (such as [`Mac::solicited_node`]) as long as the port is
-    /// open. Joining twice is harmless.
-    ///
-    /// # Errors
-    /// The operating system's, when the device is gone.
-    pub fn join(&self, group: Mac) -> io::Result<()> {
-        self.socket.join(self.device, group)
     }
 
     /// Bytes that the kernel may hold for this socket in frames that are longer than a slot, its

@@ -112,11 +112,6 @@ impl PacketSocket {
         status == 0 && address.sll_ifindex > 0
     }
 
-    /// Receives frames of a multicast group until the socket is closed.
-    pub(super) fn join(&self, device: u32, group: Mac) -> io::Result<()> {
-        self.change(device, Membership::Group(group), true)
-    }
-
     /// Joins or leaves. What was joined is left when the socket is closed.
     pub(super) fn change(&self, device: u32, membership: Membership, join: bool) -> io::Result<()> {
         let (kind, address) = match membership {

@@ -35,12 +35,6 @@ impl<T: Transmit> Seam<T> {
         Self { port, abilities, scratch: vec![0; SCRATCH].into_boxed_slice() }
     }
 
-    /// What the port itself carries.
-    #[must_use]
-    pub const fn abilities(&self) -> Abilities {
-        self.abilities
-    }
-
     /// Sends a packet that the port does not carry as it is.
     #[cold]
     fn send_conforming(&mut self, packet: &Packet<'_>) -> Transmitted {

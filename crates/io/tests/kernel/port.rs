@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::num::NonZeroU8;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use mooring_io::af_packet::{self, OpenError, Receiver, Sender};
+use mooring_io::af_packet::{self, Groups, OpenError, Receiver, Sender};
 use mooring_io::link::{Link, LinkError, Operation};
 use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
 use mooring_wire::Mac;
@@ -294,13 +295,39 @@ fn a_port_outlives_a_link_that_goes_down_but_not_its_device() {
 }
 
 #[test]
-fn a_joined_group_reaches_the_device() {
-    isolated("port::a_joined_group_reaches_the_device", || {
-        let ((a_in, _a_out), _peer) = wire();
-        let group = Mac::solicited_node("2001:db8::1:2".parse().expect("an address"));
-        a_in.join(group).expect("the device is there");
-        shell("ip maddress show dev a0 | grep -q 33:33:ff:01:00:02");
+fn groups_reach_the_device_and_are_left_again() {
+    isolated("port::groups_reach_the_device_and_are_left_again", || {
+        shell(WIRE);
+        let link = Link::find("a0").expect("it is there");
+        let group = |address: &str| Mac::solicited_node(address.parse().expect("an address"));
+        let [first, second] = ["2001:db8::1:2", "2001:db8::3:4"].map(group);
+        let mut groups = Groups::of(&link).expect("root may");
+        let mut set = |wanted: &[Mac], all| {
+            groups.set(&wanted.iter().copied().collect(), all).expect("the device is there");
+            (["01:00:02", "03:00:04"].map(joined), all_groups_come())
+        };
+        assert_eq!(set(&[first], false), ([true, false], false));
+        assert_eq!(set(&[first, second], true), ([true, true], true));
+        assert_eq!(set(&[second], false), ([false, true], false));
+        assert_eq!(set(&[], false), ([false, false], false));
+        assert_eq!(set(&[first], true), ([true, false], true));
+        drop(groups);
+        assert_eq!((joined("01:00:02"), all_groups_come()), (false, false), "nothing is left");
     });
+}
+
+/// Whether a0 receives the group of solicited nodes that ends like this.
+fn joined(end: &str) -> bool {
+    holds(&format!("ip maddress show dev a0 | grep -q 33:33:ff:{end}"))
+}
+
+/// Whether a0 receives every group: IFF_ALLMULTI, counted by the kernel.
+fn all_groups_come() -> bool {
+    holds("ip -d link show dev a0 | grep -q 'allmulti 1'")
+}
+
+fn holds(script: &str) -> bool {
+    Command::new("sh").args(["-c", script]).status().expect("there is a shell").success()
 }
 
 #[test]

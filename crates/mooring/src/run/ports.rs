@@ -119,7 +119,7 @@ fn open_tun_tap(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failu
     }
     let made = tun_tap::create(&interface.device, interface.mtu);
     let made = made.map_err(|error| failed(&error, error.hint()))?;
-    let abilities = Abilities::default();
+    let abilities = tun_tap::ABILITIES;
     let sender = AnySender::TunTap(Seam::new(made.sender, abilities));
     let attachment = Attachment { abilities, end: End::Kernel(made.kernel) };
     let halves = vec![(AnyReceiver::TunTap(made.receiver), sender)];
