@@ -31,7 +31,6 @@ impl Heartbeat {
 /// How far the start is, and whether the end has begun.
 #[derive(Debug)]
 pub struct Health {
-    policy_compiled: AtomicBool,
     interfaces_open: AtomicBool,
     draining: AtomicBool,
     workers: OnceLock<Vec<Heartbeat>>,
@@ -42,16 +41,10 @@ impl Health {
     #[must_use]
     pub fn starting() -> Self {
         Self {
-            policy_compiled: AtomicBool::new(false),
             interfaces_open: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             workers: OnceLock::new(),
         }
-    }
-
-    /// The configuration has become a policy.
-    pub fn policy_is_compiled(&self) {
-        self.policy_compiled.store(true, Ordering::Relaxed);
     }
 
     /// Every interface is open.
@@ -91,7 +84,6 @@ impl Health {
                 missing.push(line.to_owned());
             }
         };
-        demand(self.policy_compiled.load(Ordering::Relaxed), "the policy is not compiled");
         demand(self.interfaces_open.load(Ordering::Relaxed), "not all interfaces are open");
         demand(self.workers.get().is_some(), "the workers do not run");
         demand(!self.draining.load(Ordering::Relaxed), "draining");
@@ -136,12 +128,8 @@ mod tests {
         let health = Health::starting();
         let (status, body) = ask(&health, 1, "/readyz");
         assert_eq!(status, Status::ServiceUnavailable);
-        assert_eq!(
-            body,
-            "the policy is not compiled\nnot all interfaces are open\nthe workers do not run\n"
-        );
+        assert_eq!(body, "not all interfaces are open\nthe workers do not run\n");
         assert_eq!(ask(&health, 1, "/healthz").0, Status::Ok, "starting is not an illness");
-        health.policy_is_compiled();
         health.interfaces_are_open();
         health.workers_run(vec![Heartbeat::default()]);
         assert_eq!(ask(&health, 1, "/readyz"), (Status::Ok, "ready\n".to_owned()));

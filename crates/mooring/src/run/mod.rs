@@ -57,7 +57,6 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let hub = Hub::new(ControlSocket::bind(&state.settings.control_socket)?)?;
     let clock = Clock::start();
     let observers = Observers::start(&state.settings, clock)?;
-    observers.health().policy_is_compiled();
     let mut watch = KernelWatch::start(&state)?;
     let workers = crew::size(&state.settings);
     let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
