@@ -17,7 +17,7 @@ use mooring_packet::{OwnedPacket, Packet};
 use mooring_session::fragments::{
     Arrived, Datagram, DatagramIndex, Fate, FragmentRefusal, FragmentTable, Piece,
 };
-use mooring_session::{FlowKey, KeyedHash, NextHopIndex, SessionRef, Tick};
+use mooring_session::{KeyedHash, NextHopIndex, SessionRef, Tick};
 use mooring_wire::Protocol;
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::tcp::Flags;
@@ -157,7 +157,7 @@ impl Engine {
         flow.hash = A::nat(&self.nats).sessions.hash(&flow.key);
         let mut fate =
             Fate::Follow { flow: flow.key, identification: part.datagram.identification };
-        let found = match self.session_of_pieces(scene.now, &flow.key) {
+        let found = match self.session_of(scene.now, &flow.key) {
             Some(found) => found,
             None => match self.begin(scene, &flow, packet, outbox)? {
                 Begun::Session(found) => found,
@@ -191,7 +191,8 @@ impl Engine {
             return Err(DropReason::FragmentUntranslated);
         };
         let scene = with_owner_open(scene);
-        let Some(first) = self.session_of_pieces(scene.now, &key) else {
+        // It may have ended since the piece before.
+        let Some(first) = self.session_of(scene.now, &key) else {
             let other = self.other_owner(scene, || self.owners.of_flow(&self.policy, &key));
             return other.map(Verdict::HandOver).ok_or(DropReason::NoSession);
         };
@@ -269,17 +270,6 @@ impl Engine {
             _ => {}
         }
         outbox.discard(waited);
-    }
-
-    /// The session of a packet that comes in pieces, if the policy still wants it. A record may have
-    /// ended since the piece before.
-    fn session_of_pieces<A: Fragmented>(
-        &mut self,
-        now: Tick,
-        key: &FlowKey<A>,
-    ) -> Option<SessionRef> {
-        let found = A::nat(&self.nats).sessions.find_key(key)?;
-        (self.is_current::<A>(found) || self.recheck::<A>(now, found)).then_some(found)
     }
 
     /// Hop 4 itself, for a piece without an L4 header.

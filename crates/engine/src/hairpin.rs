@@ -92,10 +92,9 @@ impl Engine {
         scene: Scene,
         key: &FlowKey<A>,
     ) -> Option<SessionRef> {
-        let found = A::nat(&self.nats).sessions.find_key(key)?;
-        let goes_on = self.is_current::<A>(found) || self.recheck::<A>(scene.now, found);
+        let found = self.session_of(scene.now, key)?;
         let session = A::nat(&self.nats).sessions.session(found.index);
-        (goes_on && session.ingress(found.direction) == HAIRPIN_INTERFACE.0).then_some(found)
+        (session.ingress(found.direction) == HAIRPIN_INTERFACE.0).then_some(found)
     }
 
     /// The flow of a packet once its session has translated it: that of the answer, with its ends

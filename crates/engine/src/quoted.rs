@@ -35,15 +35,14 @@ impl Engine {
         }
         let quote = message.get(ICMP_HEADER_LEN..).ok_or(DropReason::Malformed)?;
         let key = A::key_of_quote(quote).ok_or(DropReason::Malformed)?;
-        let sessions = &A::nat(&self.nats).sessions;
-        let Some(found) = sessions.find_key(&key) else {
+        let Some(found) = self.session_of(scene.now, &key) else {
             let owner = || self.owners.of_flow(&self.policy, &key);
             return match self.other_owner(scene, owner) {
                 Some(other) => Ok(Verdict::HandOver(other)),
                 None => Err(DropReason::NoSession),
             };
         };
-        let session = sessions.session(found.index);
+        let session = A::nat(&self.nats).sessions.session(found.index);
         if session.ingress(found.direction) != scene.ingress.0 {
             return Err(DropReason::SpoofedSource);
         }

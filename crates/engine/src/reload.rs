@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mooring_nat::{Admission, Nat, Rechecked};
 use mooring_packet::Packet;
 use mooring_policy::{Generation, Policy};
-use mooring_session::{SessionRef, Tick};
+use mooring_session::{FlowKey, SessionRef, Tick};
 use rand_chacha::ChaCha8Rng;
 
 use crate::classify::Flow;
@@ -73,6 +73,16 @@ impl Engine {
             return self.forward(scene, found, flow, packet, outbox);
         }
         self.miss(scene, flow, packet, outbox)
+    }
+
+    /// The session that knows a flow, if the policy of now still wants it.
+    pub(crate) fn session_of<A: Family>(
+        &mut self,
+        now: Tick,
+        key: &FlowKey<A>,
+    ) -> Option<SessionRef> {
+        let found = A::nat(&self.nats).sessions.find_key(key)?;
+        (self.is_current::<A>(found) || self.recheck::<A>(now, found)).then_some(found)
     }
 
     /// Whether a session was admitted, or checked, under the policy of now.

@@ -6,7 +6,7 @@ use mooring_policy::{Generation, load};
 
 use super::open_udp;
 use crate::test_bench::frames::{inside, outside};
-use crate::test_bench::{Bench, CONFIG, HOST, INSIDE, OUTSIDE, POOL, SERVER};
+use crate::test_bench::{Bench, CONFIG, GATEWAY, HOST, INSIDE, OUTSIDE, POOL, SERVER};
 use crate::{DropReason, Verdict};
 
 /// Gives the engine another policy, as its second.
@@ -40,6 +40,19 @@ fn a_session_whose_rule_is_gone_ends_with_its_next_packet() {
     assert!(matches!(verdict, Verdict::Drop(_)));
     assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
     assert_eq!(bench.engine.occupancy().leased_ports, 0);
+}
+
+/// Nor do errors about its packets reach the host any more.
+#[test]
+fn an_error_about_a_flow_that_the_new_policy_drops_is_not_forwarded() {
+    let mut bench = Bench::ready();
+    let sent = bench.forward(INSIDE, &inside(HOST, SERVER).udp(5000, 53, b"question"));
+    let error = outside(GATEWAY, POOL).error((3, 1), 0, &sent);
+    assert_eq!(bench.send(OUTSIDE, &error).0, Verdict::Tx(INSIDE));
+    let pool_rule = CONFIG.rfind("[[rule]]").expect("the configuration has rules");
+    reload(&mut bench, &CONFIG[..pool_rule]);
+    bench.ignore(OUTSIDE, &error, DropReason::NoSession);
+    assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
 }
 
 #[test]
