@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::driver::program::{Program, Template};
-use self::driver::run;
+use self::driver::{add, run};
 
 /// Random programs reach every reason to drop, in both directions, and all that is counted.
 #[test]
@@ -19,14 +19,7 @@ fn hold_for_random_programs() {
     for seed in 0..PROGRAMS {
         let program = if seed % 2 == 0 { random_program(seed) } else { likely_program(seed) };
         let outcome = run(&program);
-        for (sum, dropped) in reached.drops.iter_mut().zip(outcome.counters.drops) {
-            *sum += dropped;
-        }
-        reached.held += outcome.counters.held;
-        reached.conflicts += outcome.counters.conflicts;
-        reached.sessions_expired += outcome.counters.sessions_expired;
-        reached.originated += outcome.counters.originated;
-        reached.translated += outcome.counters.translated;
+        add(&mut reached, &outcome.counters);
         left = [left[0] + outcome.left[0], left[1] + outcome.left[1]];
     }
     let never: Vec<_> =
@@ -48,13 +41,7 @@ fn hold_for_random_programs() {
 fn hold_for_every_policy_and_two_workers() {
     let mut reached = Counters::new(2);
     for seed in 0..VARIED_PROGRAMS {
-        let outcome = run(&varied_program(seed));
-        reached.translated += outcome.counters.translated;
-        reached.handed_over += outcome.counters.handed_over;
-        reached.served += outcome.counters.served;
-        reached.sessions_ended += outcome.counters.sessions_ended;
-        reached.drops[DropReason::Filtered as usize] +=
-            outcome.counters.dropped(DropReason::Filtered);
+        add(&mut reached, &run(&varied_program(seed)).counters);
     }
     let happened = [
         reached.translated,

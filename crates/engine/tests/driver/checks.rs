@@ -36,11 +36,13 @@ pub(crate) fn tables<'e>(
         let occupancy = engine.occupancy();
         assert_eq!(occupancy.leased_ports, occupancy.mappings, "every lease belongs to a mapping");
         assert!(occupancy.mappings <= occupancy.sessions, "a mapping without a session ends");
-        assert!(occupancy.sessions <= 2 * SESSIONS, "{} sessions", occupancy.sessions);
         let before = sessions.len();
-        let (mut of_v4, next) = engine.sessions(now, 0);
-        sessions.append(&mut of_v4);
-        sessions.append(&mut engine.sessions(now, next.expect("those of IPv6 follow")).0);
+        let (of_v4, next) = engine.sessions(now, 0);
+        let (of_v6, _) = engine.sessions(now, next.expect("those of IPv6 follow"));
+        for family in [of_v4, of_v6] {
+            assert!(family.len() <= SESSIONS, "{} sessions", family.len());
+            sessions.extend(family);
+        }
         assert_eq!(sessions.len() - before, occupancy.sessions);
         let mut per_source = HashMap::new();
         for session in sessions[before..].iter().filter(|session| session.begun_inside) {

@@ -281,23 +281,39 @@ impl World {
     }
 }
 
-/// What another engine has counted, too.
-fn add(sum: &mut Counters, other: &Counters) {
-    for (sum, dropped) in sum.drops.iter_mut().zip(other.drops) {
+/// What another engine has counted, too. What interfaces count comes from ports; there are none here.
+pub(crate) fn add(sum: &mut Counters, other: &Counters) {
+    let Counters {
+        interfaces: _,
+        drops,
+        local,
+        handed_over,
+        served,
+        held,
+        cut,
+        translated,
+        sessions_created,
+        sessions_expired,
+        sessions_ended,
+        originated,
+        conflicts,
+        batches,
+    } = other;
+    for (sum, dropped) in sum.drops.iter_mut().zip(drops) {
         *sum += dropped;
     }
-    sum.local += other.local;
-    sum.handed_over += other.handed_over;
-    sum.served += other.served;
-    sum.held += other.held;
-    sum.cut += other.cut;
-    sum.translated += other.translated;
-    sum.sessions_created += other.sessions_created;
-    sum.sessions_expired += other.sessions_expired;
-    sum.sessions_ended += other.sessions_ended;
-    sum.originated += other.originated;
-    sum.conflicts += other.conflicts;
-    sum.batches += other.batches;
+    sum.local += local;
+    sum.handed_over += handed_over;
+    sum.served += served;
+    sum.held += held;
+    sum.cut += cut;
+    sum.translated += translated;
+    sum.sessions_created += sessions_created;
+    sum.sessions_expired += sessions_expired;
+    sum.sessions_ended += sessions_ended;
+    sum.originated += originated;
+    sum.conflicts += conflicts;
+    sum.batches += batches;
 }
 
 const INSIDE: InterfaceId = InterfaceId(0);
