@@ -15,8 +15,9 @@
 
 use std::net::IpAddr;
 
+use mooring_nat::question;
 use mooring_nat::share::owner_of_port;
-use mooring_policy::{Action, InterfaceId, Policy, PortForward, Question, StaticMap};
+use mooring_policy::{Action, Policy, PortForward, StaticMap};
 use mooring_session::{Address, FlowKey};
 use mooring_wire::Protocol;
 
@@ -152,21 +153,8 @@ fn is_bypassed<A: Address>(policy: &Policy, key: &FlowKey<A>) -> bool {
     let (Some(ingress), Some(egress)) = (interface(source), interface(destination)) else {
         return false;
     };
-    let question = question(key, ingress, egress);
-    let rule = policy.decide(&question);
+    let rule = policy.decide(&question(key, ingress, egress));
     rule.is_some_and(|rule| policy.rule(rule).action == Action::Bypass)
-}
-
-fn question<A: Address>(key: &FlowKey<A>, ingress: InterfaceId, egress: InterfaceId) -> Question {
-    Question {
-        ingress,
-        egress,
-        source: key.source.into(),
-        destination: key.destination.into(),
-        protocol: key.protocol,
-        source_port: key.source_port,
-        destination_port: key.destination_port,
-    }
 }
 
 fn words(address: IpAddr) -> [u64; 2] {

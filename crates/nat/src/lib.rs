@@ -24,7 +24,7 @@ pub mod share;
 pub mod translator;
 
 pub use admit::{Admission, Arrival, NextHops};
-pub use plan::HAIRPIN_INTERFACE;
+pub use plan::{HAIRPIN_INTERFACE, question};
 pub use ports::PortLedger;
 pub use refusal::Refusal;
 pub use reload::Rechecked;

@@ -115,7 +115,7 @@ impl<A: Address> Nat<A> {
     /// lets in (RFC 4787 §5). Where forward packets go is left open.
     fn inbound(&self, arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
         let key = &arrival.key;
-        let Some(rule) = policy.inbound(&question(arrival, arrival.ingress)) else {
+        let Some(rule) = policy.inbound(&question(key, arrival.ingress, arrival.ingress)) else {
             return self.to_mapping(key, policy);
         };
         let (address, port) = match &policy.rule(rule).action {
@@ -221,7 +221,8 @@ fn decide<A: Address>(
     policy: &Policy,
 ) -> Result<(RuleId, End<A>), Refusal> {
     let key = &arrival.key;
-    let rule = policy.decide(&question(arrival, egress)).ok_or(Refusal::NoRule)?;
+    let question = question(key, arrival.ingress, egress);
+    let rule = policy.decide(&question).ok_or(Refusal::NoRule)?;
     let end = match &policy.rule(rule).action {
         Action::SourceNat(pool) => End::Lease(*pool),
         Action::Static(map) => {
@@ -235,10 +236,14 @@ fn decide<A: Address>(
     Ok((rule, end))
 }
 
-fn question<A: Address>(arrival: &Arrival<A>, egress: InterfaceId) -> Question {
-    let key = &arrival.key;
+/// What the rules are asked about a flow that comes in by `ingress` and would leave by `egress`.
+pub fn question<A: Address>(
+    key: &FlowKey<A>,
+    ingress: InterfaceId,
+    egress: InterfaceId,
+) -> Question {
     Question {
-        ingress: arrival.ingress,
+        ingress,
         egress,
         source: key.source.into(),
         destination: key.destination.into(),

@@ -1,6 +1,7 @@
 //! Route and rules, one line for each rule up to the one that decides.
 
-use mooring_policy::{InterfaceId, Question, RuleId};
+use mooring_nat::question;
+use mooring_policy::{InterfaceId, RuleId};
 use mooring_session::FlowKey;
 
 use super::Trail;
@@ -27,15 +28,7 @@ impl Engine {
             hop.map(|hop| hop.interface)
         };
         let Some(egress) = egress else { return };
-        let question = Question {
-            ingress,
-            egress: if inbound { ingress } else { egress },
-            source: key.source.into(),
-            destination,
-            protocol: key.protocol,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-        };
+        let question = question(key, ingress, if inbound { ingress } else { egress });
         let decided =
             if inbound { self.policy.inbound(&question) } else { self.policy.decide(&question) };
         for (at, rule) in self.policy.rules.iter().enumerate() {
