@@ -14,7 +14,7 @@ use mooring_observe::report::Report;
 use mooring_policy::Interface;
 
 use super::clock::Clock;
-use super::desk::{Desk, Shown, WorkerLine};
+use super::desk::{Desk, Shown, Since, WorkerLine};
 use super::devices::Devices;
 use super::kernel_watch::KernelWatch;
 use super::ports::Attachments;
@@ -79,9 +79,10 @@ impl Appliance {
     pub fn follow_kernel(&mut self) -> Result<(), Failure> {
         let devices = Devices::read()?;
         let policy = &self.state.policy;
-        let has_changed = devices.facts_for(policy) != self.devices.facts_for(policy);
+        let concerns = |now: &Devices| now.facts_for(policy) != self.devices.facts_for(policy);
+        let has_news = self.state.follows_kernel && concerns(&devices);
         self.say_changes(&devices);
-        if self.state.follows_kernel && has_changed {
+        if has_news {
             self.follow_facts(&devices);
         }
         let links = devices.links(&self.state.policy, &self.links);
@@ -91,7 +92,7 @@ impl Appliance {
         }
         // What is known now stands also where it was refused: it is told once.
         self.devices = devices;
-        self.show();
+        self.show(Arc::clone(&self.desk.shown().since));
         Ok(())
     }
 
@@ -136,7 +137,8 @@ impl Appliance {
         self.devices = devices;
         // From here on nobody has the state before: every worker has answered.
         self.state = next;
-        self.show();
+        let now = self.clock.date(self.clock.now());
+        self.show(Arc::new(self.desk.shown().since.follow(&self.state.policy, now)));
         Ok(())
     }
 
@@ -167,7 +169,7 @@ impl Appliance {
     /// When the kernel carries our packets and cannot be kept from it.
     pub fn look(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
-        self.watch.look(now)?;
+        self.watch.look(now, &self.lines)?;
         self.trouble.look(&self.lines, &self.state.policy, now);
         Ok(())
     }
@@ -182,15 +184,13 @@ impl Appliance {
         self.lines.iter().for_each(|line| line.tell(command()));
     }
 
-    /// What `show` tells from now on.
-    fn show(&self) {
-        let before = self.desk.shown();
+    /// What `show` tells from now on; `since` is of the addresses of the policy at work.
+    fn show(&self, since: Arc<Since>) {
         let report = Report {
             interfaces: self.attached.infos(&self.state.policy, &self.links, &self.devices),
             generation: self.state.generation,
         };
         let policy = Arc::clone(&self.state.policy);
-        let since = before.since.follow(&policy, self.clock.date(self.clock.now()));
         self.desk.show(Shown { report, policy, since });
     }
 

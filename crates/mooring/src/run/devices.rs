@@ -3,7 +3,7 @@
 use mooring_engine::Link;
 use mooring_io::link::{self, Operation};
 use mooring_io::routing::{self, DeviceRouting};
-use mooring_policy::{DeviceFacts, KernelFacts, Policy};
+use mooring_policy::{DeviceFacts, Interface, KernelFacts, Policy};
 
 use crate::exit::Failure;
 use crate::failed;
@@ -73,18 +73,21 @@ impl Devices {
     #[must_use]
     pub fn links(&self, policy: &Policy, before: &[Link]) -> Vec<Link> {
         let links = policy.interfaces.iter().zip(before).map(|(interface, before)| {
-            let mtu = self.link(&interface.device).map_or(before.mtu, |link| bytes(link.mtu));
-            Link {
-                mac: before.mac,
-                mtu: interface.mtu.map_or(mtu, |configured| configured.min(mtu)),
-            }
+            let link = self.link(&interface.device);
+            Link { mac: before.mac, mtu: link.map_or(before.mtu, |link| mtu_of(interface, link)) }
         });
         links.collect()
     }
 }
 
-/// An MTU as IP packets know it.
+/// Bytes of the longest IP packet on an interface: as its device is, or less where it is configured so.
 #[must_use]
-pub fn bytes(mtu: u32) -> u16 {
+pub fn mtu_of(interface: &Interface, link: &link::Link) -> u16 {
+    let mtu = bytes(link.mtu);
+    interface.mtu.map_or(mtu, |configured| configured.min(mtu))
+}
+
+/// An MTU as IP packets know it.
+fn bytes(mtu: u32) -> u16 {
     u16::try_from(mtu).unwrap_or(u16::MAX)
 }

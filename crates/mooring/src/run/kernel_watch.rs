@@ -27,7 +27,6 @@ pub struct KernelWatch {
     said: bool,
     /// The kernel's own addresses, as the workers know them.
     addresses: Vec<IpAddr>,
-    workers: Vec<WorkerLine>,
     /// When to look again.
     due: Tick,
     /// Looks that failed one after the other.
@@ -61,7 +60,7 @@ impl KernelWatch {
         let guard = terms.keep_out().map_err(refused)?;
         let addresses = terms.read_addresses().map_err(refused)?;
         let (due, in_vain) = (Tick::ZERO, 0);
-        Ok(Self { terms, guard, said: false, addresses, workers: Vec::new(), due, in_vain })
+        Ok(Self { terms, guard, said: false, addresses, due, in_vain })
     }
 
     /// Keeps the kernel from what another state will own. What the running one owns stays guarded.
@@ -95,28 +94,23 @@ impl KernelWatch {
         &self.addresses
     }
 
-    /// From now on this worker hears of other addresses.
-    pub fn inform(&mut self, worker: WorkerLine) {
-        self.workers.push(worker);
-    }
-
     /// How long to wait before [`Self::look`] has something to do.
     #[must_use]
     pub fn pause(&self, now: Tick) -> Duration {
         Duration::from_millis(self.due.since(now))
     }
 
-    /// Looks again, when it is time to.
+    /// Looks again, when it is time to, and tells the workers of other addresses.
     ///
     /// # Errors
     /// When the kernel has begun to carry the same packets and cannot be kept from it, or cannot be
     /// looked at any more.
-    pub fn look(&mut self, now: Tick) -> Result<(), Failure> {
+    pub fn look(&mut self, now: Tick, workers: &[WorkerLine]) -> Result<(), Failure> {
         if now < self.due {
             return Ok(());
         }
         self.due = now + LOOK_EVERY;
-        match self.look_now() {
+        match self.look_now(workers) {
             // One look in vain is no reason to stop: a dump of routes that change meanwhile may fail.
             Err(GuardError::Unreadable(_)) if self.in_vain < LOOKS_IN_VAIN => self.in_vain += 1,
             Err(error) => return Err(failed(&error, error.hint())),
@@ -125,27 +119,17 @@ impl KernelWatch {
         Ok(())
     }
 
-    fn look_now(&mut self) -> Result<(), GuardError> {
+    fn look_now(&mut self, workers: &[WorkerLine]) -> Result<(), GuardError> {
         // A guard that was taken does not depend on what changes later.
         if matches!(self.guard, Guard::NotNeeded) {
             self.guard = self.terms.keep_out()?;
             self.say_guard();
         }
         let addresses = self.terms.read_addresses()?;
-        if addresses != self.addresses && self.tell(&addresses) {
+        if addresses != self.addresses && tell(workers, &addresses) {
             self.addresses = addresses;
         }
         Ok(())
-    }
-
-    /// Tells the workers; false when one has no room for it now.
-    fn tell(&self, addresses: &[IpAddr]) -> bool {
-        self.workers.iter().all(|worker| {
-            let told = worker.commands.try_send(Command::KernelAddresses(addresses.to_vec()));
-            // A worker that cannot be woken has ended, of which the hub hears.
-            let _ = worker.waker.wake();
-            told.is_ok()
-        })
     }
 }
 
@@ -186,6 +170,16 @@ impl Terms {
     fn read_addresses(&self) -> Result<Vec<IpAddr>, GuardError> {
         kernel_addresses(&self.owned).map_err(GuardError::Unreadable)
     }
+}
+
+/// Tells the workers; false when one has no room for it now.
+fn tell(workers: &[WorkerLine], addresses: &[IpAddr]) -> bool {
+    workers.iter().all(|worker| {
+        let told = worker.commands.try_send(Command::KernelAddresses(addresses.to_vec()));
+        // A worker that cannot be woken has ended, of which the hub hears.
+        let _ = worker.waker.wake();
+        told.is_ok()
+    })
 }
 
 /// Whether the kernel gets what arrives on the interface as well. What arrives from a tap device's

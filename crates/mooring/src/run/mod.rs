@@ -62,14 +62,13 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
     attached.deliver(&state.policy)?;
     // The kernel has delivered addresses now, and is kept from them where others send to them.
-    watch.look(clock.now())?;
+    watch.look(clock.now(), &[])?;
     let devices = devices.with(Devices::read()?);
     observers.health().interfaces_are_open();
     let engines = engines(&state, &links, workers, watch.addresses())?;
     attached.listen(&engines.first().map(Groups::of).unwrap_or_default())?;
     let crew = Crew::start(engines.into_iter().zip(ports).collect(), clock, hub.ended())?;
     let lines = crew.lines().to_vec();
-    lines.iter().for_each(|line| watch.inform(line.clone()));
     let interfaces = attached.infos(&state.policy, &links, &devices);
     let shown = shown(&state, interfaces, clock);
     let desk = Arc::new(Desk::new(shown, clock, lines.clone()));
@@ -113,7 +112,7 @@ fn shown(state: &DesiredState, interfaces: Vec<PortInfo>, clock: Clock) -> Shown
     Shown {
         report: Report { interfaces, generation: state.generation },
         policy: Arc::clone(&state.policy),
-        since: Since::now(&state.policy, clock.date(clock.now())),
+        since: Since::now(&state.policy, clock.date(clock.now())).into(),
     }
 }
 

@@ -16,7 +16,7 @@ use mooring_packet::Abilities;
 use mooring_policy::{Backend, Interface, InterfaceId, Policy};
 use mooring_wire::Mac;
 
-use super::devices::{Devices, bytes};
+use super::devices::{Devices, mtu_of};
 use super::worker::{Groups, Ports};
 use crate::exit::Failure;
 use crate::failed;
@@ -77,9 +77,7 @@ pub fn open(policy: &Policy, workers: NonZeroU8) -> Result<Opened, Failure> {
             ports.rx.push(receiver);
             ports.tx.push(sender);
         }
-        let mtu = bytes(port.link.mtu);
-        let mtu = interface.mtu.map_or(mtu, |configured| configured.min(mtu));
-        links.push(Link { mac: port.link.mac, mtu });
+        links.push(Link { mac: port.link.mac, mtu: mtu_of(interface, &port.link) });
         all.push(port.attachment);
     }
     Ok(Opened { ports, links, attached: Attachments { all } })

@@ -15,7 +15,7 @@ pub struct Shown {
     /// What the workers work by.
     pub policy: Arc<Policy>,
     /// Since when its addresses are held.
-    pub since: Since,
+    pub since: Arc<Since>,
 }
 
 /// Since when each address is held, on the interface that it is announced by.

@@ -31,7 +31,7 @@ fn show_sessions(pages: u32, lives: u32) -> String {
         .map(|(commands, _)| WorkerLine { commands: commands.clone(), waker: Arc::clone(&waker) });
     let policy = mooring_policy::load(MINIMAL).expect("the example is valid").policy;
     let report = Report { interfaces: Vec::new(), generation: Generation(1) };
-    let since = Since::now(&policy, UNIX_EPOCH);
+    let since = Since::now(&policy, UNIX_EPOCH).into();
     let shown = Shown { report, policy: Arc::new(policy), since };
     let desk = Desk::new(shown, Clock::start(), lines.into());
     let (mut client, server) = UnixStream::pair().expect("a socket pair");
