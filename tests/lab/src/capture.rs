@@ -5,7 +5,8 @@
 //! need root: they do not work in a user namespace.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use rustix::process::Signal;
 use crate::isolation::SCRATCH;
 use crate::namespace::Namespace;
 use crate::process::Process;
+use crate::site::Family;
 
 /// A running capture.
 #[derive(Debug)]
@@ -95,10 +97,26 @@ impl Frames {
         self.0.iter().map(|frame| frame.length).max().unwrap_or(0)
     }
 
-    /// IPv4 frames with this source address.
+    /// IP packets from this address, without messages of neighbours and of groups: those tell of an
+    /// address, they use no service of it.
     #[must_use]
-    pub fn from_source(&self, source: Ipv4Addr) -> usize {
-        self.0.iter().filter(|frame| frame.ipv4_source() == Some(source)).count()
+    pub fn packets_from(&self, source: impl Into<IpAddr>) -> Vec<&Frame> {
+        let source = source.into();
+        self.0.iter().filter(|frame| frame.is_packet_from(source)).collect()
+    }
+
+    /// Finds no leak of a [`Site`](crate::Site), where there was something to find: packets of the
+    /// pools of both families, and no frame that carries an address of `inside`.
+    ///
+    /// # Errors
+    /// What was missing, or leaked.
+    pub fn ensure_translated(&self, inside: &[IpAddr]) -> Result<()> {
+        for Family { pool, .. } in Family::BOTH {
+            ensure!(!self.packets_from(pool).is_empty(), "no packet from {pool} was captured");
+        }
+        let leaks = self.carrying(inside);
+        ensure!(leaks.is_empty(), "inside addresses in {leaks:02x?}");
+        Ok(())
     }
 
     /// Frames that carry one of `addresses` anywhere in their headers.
@@ -141,9 +159,20 @@ impl Frames {
 }
 
 impl Frame {
-    fn ipv4_source(&self) -> Option<Ipv4Addr> {
-        let address: [u8; 4] = self.bytes.get(26..30)?.try_into().ok()?;
-        (self.bytes[12..14] == [0x08, 0x00]).then(|| Ipv4Addr::from(address))
+    fn is_packet_from(&self, address: IpAddr) -> bool {
+        let part = |range: Range<usize>| self.bytes.get(range);
+        match address {
+            IpAddr::V4(address) => {
+                part(12..14) == Some(&[8, 0]) && part(26..30) == Some(&address.octets())
+            }
+            IpAddr::V6(address) => {
+                let is_message =
+                    part(20..21) == Some(&[58]) && matches!(part(54..55), Some([133..=137 | 143]));
+                part(12..14) == Some(&[0x86, 0xdd])
+                    && part(22..38) == Some(&address.octets())
+                    && !is_message
+            }
+        }
     }
 
     fn carries(&self, addresses: &[Vec<u8>]) -> bool {
@@ -190,10 +219,11 @@ const PCAP_MAGIC: u32 = 0xa1b2_c3d4;
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
-    use super::{Frame, Frames, PCAP_MAGIC};
+    use super::{Frame, Frames, PCAP_MAGIC, octets};
+    use crate::site::Family;
 
     fn file(frames: &[&[u8]]) -> Vec<u8> {
         let mut file = PCAP_MAGIC.to_ne_bytes().to_vec();
@@ -227,6 +257,29 @@ mod tests {
     fn a_cut_record_is_an_error() {
         let whole = file(&[&[1, 2, 3]]);
         assert!(Frames::parse(&whole[..whole.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn a_search_that_could_find_nothing_is_an_error() {
+        let frame = |ether_type: [u8; 2], at: usize, source: IpAddr| {
+            let mut bytes = vec![0; 64];
+            bytes[12..14].copy_from_slice(&ether_type);
+            let source = octets(source);
+            bytes[at..at + source.len()].copy_from_slice(&source);
+            Frame { bytes, length: 64, at: Duration::ZERO }
+        };
+        let [v4, v6] = Family::BOTH;
+        let (one, other) = (frame([8, 0], 26, v4.pool), frame([0x86, 0xdd], 22, v6.pool));
+        let mut announced = other.clone();
+        (announced.bytes[20], announced.bytes[54]) = (58, 136);
+        let leak = frame([8, 0], 26, v4.client);
+        let found = |frames: &[&Frame]| {
+            let frames = Frames(frames.iter().copied().cloned().collect());
+            frames.ensure_translated(&[v4.client, v6.client]).is_ok()
+        };
+        assert!(found(&[&one, &other]));
+        assert!(!found(&[&other]) && !found(&[&one]) && !found(&[&one, &announced]));
+        assert!(!found(&[&one, &other, &leak]));
     }
 
     #[test]

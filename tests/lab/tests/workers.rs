@@ -6,21 +6,33 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use mooring_lab::peers::{Digest, HttpServer, UdpEcho, download, receive};
-use mooring_lab::{Appliance, Family, Namespace, Site, Variant, isolated};
+use mooring_lab::{Appliance, Capture, Family, Namespace, Site, Variant, isolated};
 
 #[test]
 fn hairpin_between_hosts_of_one_worker() {
-    isolated("hairpin_between_hosts_of_one_worker", || hairpin(1));
+    isolated("hairpin_between_hosts_of_one_worker", || hairpin(Variant::AfPacket, 1));
 }
 
 #[test]
 fn hairpin_between_hosts_of_two_workers() {
-    isolated("hairpin_between_hosts_of_two_workers", || hairpin(2));
+    isolated("hairpin_between_hosts_of_two_workers", || hairpin(Variant::AfPacket, 2));
 }
 
 #[test]
 fn hairpin_between_hosts_of_three_workers() {
-    isolated("hairpin_between_hosts_of_three_workers", || hairpin(3));
+    isolated("hairpin_between_hosts_of_three_workers", || hairpin(Variant::AfPacket, 3));
+}
+
+#[test]
+fn hairpin_between_hosts_of_two_workers_by_tap() {
+    isolated("hairpin_between_hosts_of_two_workers_by_tap", || hairpin(Variant::Tap, 2));
+}
+
+#[test]
+fn hairpin_between_hosts_of_two_workers_by_kernel_addresses() {
+    isolated("hairpin_between_hosts_of_two_workers_by_kernel_addresses", || {
+        hairpin(Variant::KernelAddresses, 2)
+    });
 }
 
 #[test]
@@ -52,9 +64,11 @@ fn answers_and_errors_find_their_worker() {
 }
 
 /// Every host to every other one by its mapping, so that all pairs of workers are met.
-fn hairpin(workers: u8) -> Result<()> {
-    let site = Site::new(Variant::AfPacket)?;
+fn hairpin(variant: Variant, workers: u8) -> Result<()> {
+    let site = Site::new(variant)?;
+    let capture = Capture::start(&site.server, "eth0")?;
     let appliance = start(&site, workers)?;
+    let mut inside = Vec::new();
     for family in &Family::BOTH {
         let server = SocketAddr::new(family.server, 7000);
         let echo = UdpEcho::start(&site.server, server)?;
@@ -63,6 +77,7 @@ fn hairpin(workers: u8) -> Result<()> {
             let socket = host.udp(41_000)?;
             socket.send_to(b"hello", server)?;
             receive(&socket)?;
+            inside.push(host.address);
             ends.push((socket, echo.next_source()?));
         }
         for (one, of_one) in &ends {
@@ -74,7 +89,8 @@ fn hairpin(workers: u8) -> Result<()> {
         }
     }
     assert_shared(&appliance, workers)?;
-    appliance.stop().map(drop)
+    appliance.stop()?;
+    capture.stop()?.ensure_translated(&inside)
 }
 
 fn call(
