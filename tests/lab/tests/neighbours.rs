@@ -1,5 +1,6 @@
 //! Neighbours outside and inside, against real kernels: who is where, and who moved.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -35,37 +36,15 @@ fn a_first_burst_waits_for_its_neighbour() {
     });
 }
 
-/// A failover of the outside router: its address moves to another MAC, which announces itself.
 #[test]
 fn a_changed_router_is_followed_by_all_sessions() {
-    isolated("a_changed_router_is_followed_by_all_sessions", || {
-        let site = Site::new(Variant::AfPacket)?;
-        site.server.sysctl("net/ipv4/conf/eth0/arp_notify", "1")?;
-        site.server.sysctl("net/ipv6/conf/eth0/ndisc_notify", "1")?;
-        let appliance = site.start(&site.config())?;
-        let mut clients = Vec::new();
-        for family in &Family::BOTH {
-            let server = SocketAddr::new(family.far, 7000);
-            UdpEcho::start(&site.far, server)?;
-            for _ in 0..50 {
-                let client = site.client.udp(SocketAddr::new(family.client, 0))?;
-                client.connect(server)?;
-                client.send(b"before")?;
-                receive(&client)?;
-                client.set_read_timeout(Some(Duration::from_millis(100)))?;
-                clients.push(client);
-            }
-        }
-        site.server.ip("link set eth0 address 02:00:5e:00:53:99")?;
-        let since = Stopwatch::start();
-        for client in &clients {
-            wait_for("an answer by way of the new MAC", LIMIT, || {
-                client.send(b"after")?;
-                Ok(client.recv(&mut [0; 16]).ok())
-            })?;
-        }
-        ensure!(since.elapsed() < Duration::from_secs(1), "took {:?}", since.elapsed());
-        appliance.stop().map(drop)
+    isolated("a_changed_router_is_followed_by_all_sessions", || router_changes(Variant::AfPacket));
+}
+
+#[test]
+fn a_changed_router_is_followed_by_the_sessions_of_two_workers() {
+    isolated("a_changed_router_is_followed_by_the_sessions_of_two_workers", || {
+        router_changes(Variant::TwoWorkers)
     });
 }
 
@@ -79,10 +58,7 @@ fn a_duplicate_address_is_a_conflict() {
         ensure!(state(&appliance, "2001:db8:2::10")? == "held");
         site.server.ip("address add 203.0.113.10/32 dev eth0")?;
         site.server.tool("arping", &["-U", "-c", "1", "-I", "eth0", "203.0.113.10"])?;
-        wait_for("a conflict in `show addresses`", LIMIT, || {
-            Ok((state(&appliance, "203.0.113.10")? == "conflict").then_some(()))
-        })?;
-        appliance.wait_for_line("203.0.113.10")?;
+        wait_for_conflict(&site, &mut appliance, "203.0.113.10")?;
         site.server.ip("address del 203.0.113.10/32 dev eth0")?;
 
         // A kernel that probes before it uses an address (RFC 4862 §5.4) finds that it is taken.
@@ -92,6 +68,7 @@ fn a_duplicate_address_is_a_conflict() {
             let addresses = site.server.output("ip", &["-6", "address", "show", "dev", "eth0"])?;
             Ok(addresses.contains("dadfailed").then_some(()))
         })?;
+        wait_for_conflict(&site, &mut appliance, "2001:db8:2::10")?;
         appliance.stop().map(drop)
     });
 }
@@ -153,6 +130,57 @@ fn hosts_find_their_way_by_advertisements_and_gateway_addresses() {
         }
         appliance.stop().map(drop)
     });
+}
+
+/// A failover of the outside router: its address moves to another MAC, which announces itself.
+fn router_changes(variant: Variant) -> Result<()> {
+    let site = Site::new(variant)?;
+    site.server.sysctl("net/ipv4/conf/eth0/arp_notify", "1")?;
+    site.server.sysctl("net/ipv6/conf/eth0/ndisc_notify", "1")?;
+    let appliance = site.start(&site.config())?;
+    let mut clients = Vec::new();
+    for family in &Family::BOTH {
+        let server = SocketAddr::new(family.far, 7000);
+        UdpEcho::start(&site.far, server)?;
+        // Workers share the inside addresses: of ten each has some.
+        for number in 20..30 {
+            let address = format!("{}{number}", family.pick("10.0.0.", "fd00:10::"));
+            let bits = family.pick("24", "64 nodad");
+            site.client.ip(&format!("address add {address}/{bits} dev eth0"))?;
+            for _ in 0..5 {
+                let client = site.client.udp(SocketAddr::new(address.parse()?, 0))?;
+                client.connect(server)?;
+                client.send(b"before")?;
+                receive(&client)?;
+                client.set_read_timeout(Some(Duration::from_millis(100)))?;
+                clients.push(client);
+            }
+        }
+    }
+    let sessions = appliance.show("sessions")?;
+    let owners = sessions.as_array().into_iter().flatten();
+    let owners: BTreeSet<u64> = owners.filter_map(|session| session["worker"].as_u64()).collect();
+    ensure!(owners.len() == if variant == Variant::TwoWorkers { 2 } else { 1 }, "{owners:?}");
+    site.server.ip("link set eth0 address 02:00:5e:00:53:99")?;
+    let since = Stopwatch::start();
+    for client in &clients {
+        wait_for("an answer by way of the new MAC", LIMIT, || {
+            client.send(b"after")?;
+            Ok(client.recv(&mut [0; 16]).ok())
+        })?;
+    }
+    ensure!(since.elapsed() < Duration::from_secs(1), "took {:?}", since.elapsed());
+    appliance.stop().map(drop)
+}
+
+/// `show` and the log tell that the server uses an address of ours.
+fn wait_for_conflict(site: &Site, appliance: &mut Appliance, address: &str) -> Result<()> {
+    wait_for("a conflict in `show addresses`", LIMIT, || {
+        Ok((state(appliance, address)? == "conflict").then_some(()))
+    })?;
+    let mac = site.server.mac("eth0")?.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+    let who = format!("conflict: {} on `outside`", mac.join(":"));
+    appliance.wait_for_line(&format!("{who} uses our address {address} as well"))
 }
 
 /// The state of an address in `show addresses`.
