@@ -131,6 +131,7 @@ fn varied_program(seed: u64) -> Vec<u8> {
             54 => program.policy(port & 3),
             55..57 => program.wait_seconds(u16::from(port & 15)),
             57..59 => program.poll(),
+            59..61 => program.inside(Template::PieceV6, [hosts, port & 15, flags, 0]),
             _ => program.walk(),
         };
     }

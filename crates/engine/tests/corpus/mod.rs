@@ -45,14 +45,7 @@ fn seeds() -> Vec<Seed> {
         },
         Seed {
             name: "pieces",
-            program: [0x1c, 0x08, 0x04, 0x00, 0x20, 0x20, 0x44]
-                .into_iter()
-                .fold(Program::default(), |program, piece| {
-                    program.inside(Template::Piece, [0, 0, piece, 0])
-                })
-                .walk()
-                .wait_seconds(3)
-                .poll(),
+            program: pieces(Program::default(), Template::Piece).walk().wait_seconds(3).poll(),
             reached: &|counters| {
                 counters.translated == 5
                     && counters.dropped(DropReason::FragmentOverlap) == 1
@@ -203,7 +196,7 @@ fn limits() -> [Seed; 3] {
 }
 
 /// What the other policies have: 1 is every kind of rule, 2 maps by endpoint, 3 filters by address.
-fn kinds() -> [Seed; 7] {
+fn kinds() -> [Seed; 8] {
     let under = |number| Program::default().policy(number);
     let by_host = |host, port| [host, port, 0, 4];
     [
@@ -215,6 +208,20 @@ fn kinds() -> [Seed; 7] {
                 .outside(Template::ErrorV6, [0, 3, 0, 12])
                 .walk(),
             reached: &|counters| counters.sessions_created == 1 && counters.translated == 3,
+        },
+        Seed {
+            name: "pieces-v6",
+            program: pieces(under(1), Template::PieceV6)
+                .walk()
+                .outside(Template::AnswerV6, [0; 4])
+                .walk()
+                .wait_seconds(3)
+                .poll(),
+            reached: &|counters| {
+                counters.translated == 6
+                    && counters.dropped(DropReason::FragmentOverlap) == 1
+                    && counters.dropped(DropReason::FragmentUntranslated) == 1
+            },
         },
         Seed {
             name: "forwarded-and-static",
@@ -272,6 +279,12 @@ fn kinds() -> [Seed; 7] {
             reached: &|counters| counters.sessions_ended > 2,
         },
     ]
+}
+
+/// A datagram in four pieces, the first one last; a piece twice; one whose first piece never comes.
+fn pieces(program: Program, template: Template) -> Program {
+    let pieces = [0x1c, 0x08, 0x04, 0x00, 0x20, 0x20, 0x44];
+    pieces.into_iter().fold(program, |program, piece| program.inside(template, [0, 0, piece, 0]))
 }
 
 /// A flow of the first host, whose first packet has left.

@@ -10,9 +10,10 @@ use mooring_session::Tick;
 use mooring_wire::ethernet::{EtherType, Ethernet, HEADER_LEN};
 use mooring_wire::ipv4::Ipv4;
 use mooring_wire::ipv6::Ipv6;
+use mooring_wire::ipv6::fragment::{self, Fragment};
 use mooring_wire::{Mac, Protocol, checksum, ipv6};
 
-use super::frames::{Given, INSIDE_HOSTS, INSIDE_PREFIX, INSIDE_PREFIX_V6};
+use super::frames::{Given, INSIDE_HOSTS, INSIDE_PREFIX, INSIDE_PREFIX_V6, l4_of_v6};
 use super::policies::ENDPOINT_DEPENDENT_RULE;
 use super::{LINKS, OUTSIDE, SESSIONS, SESSIONS_PER_SOURCE};
 
@@ -152,6 +153,10 @@ fn translated_v6(given: &Given, after: &[u8], egress: &Link) {
     let len = ipv6::HEADER_LEN + usize::from(now.payload_len());
     assert_eq!(after.len(), HEADER_LEN + len, "nothing follows it");
     assert!(given.offload.is_gso() || len <= usize::from(egress.mtu), "a packet fits the link");
+    if let Some(piece) = later_piece(&now) {
+        assert_eq!(later_piece(&before), Some(piece), "a later piece has no L4 header");
+        return;
+    }
     let (before, now) = (residue_v6(&before), residue_v6(&now));
     assert_eq!(before, now, "a right checksum stays right, a wrong one wrong: {after:02x?}");
 }
@@ -181,13 +186,25 @@ fn residue_v4(ip: &Ipv4<&[u8]>, partial: bool) -> Option<u16> {
 
 /// As [`residue_v4`].
 fn residue_v6(ip: &Ipv6<&[u8]>) -> Option<u16> {
-    let (protocol, at) = ip.upper_layer().expect("it was translated");
-    let l4 = &ip.payload()[at - ipv6::HEADER_LEN..];
+    let (protocol, at) = l4_of_v6(ip).expect("it was translated");
+    let l4 = &ip.payload()[at..];
     let pseudo = checksum::pseudo_v6(ip.source(), ip.destination(), protocol, l4.len() as u32);
     match protocol {
         Protocol::ICMPV6 => Some(checksum::add(checksum::rfc1071(l4), pseudo) % 0xffff),
         _ => residue(protocol, l4, pseudo, false),
     }
+}
+
+/// What translation leaves alone of a later piece: all but the identification (RFC 8200 §4.5). `None`
+/// when it is none.
+fn later_piece<'i>(ip: &'i Ipv6<&[u8]>) -> Option<(u16, bool, Protocol, &'i [u8])> {
+    let (Protocol::FRAGMENT, at) = ip.upper_layer().expect("it was translated") else {
+        return None;
+    };
+    let (header, behind) = ip.payload()[at - ipv6::HEADER_LEN..].split_at(fragment::HEADER_LEN);
+    let piece = Fragment::parse(header).expect("it was translated");
+    let known = (piece.offset(), piece.more(), piece.next_header(), behind);
+    (piece.offset() != 0).then_some(known)
 }
 
 fn residue(protocol: Protocol, l4: &[u8], pseudo: u16, partial: bool) -> Option<u16> {

@@ -36,7 +36,7 @@ use super::{INSIDE, LINKS, OUTSIDE};
 
 pub(crate) use self::link_layer::introductions;
 pub(crate) use self::towards::turn_round;
-pub(crate) use self::v6::INSIDE_PREFIX as INSIDE_PREFIX_V6;
+pub(crate) use self::v6::{INSIDE_PREFIX as INSIDE_PREFIX_V6, l4_of as l4_of_v6};
 
 /// A frame for the engine.
 pub(crate) struct Given {
@@ -145,8 +145,7 @@ fn build(link: InterfaceId, template: Template, with: Arguments, memory: &Memory
             ip(link, with, Protocol([47, 50, 132, 2][usize::from(with.c & 3)]), &payload)
         }
         Template::Piece => {
-            let place = with.c >> 2 & 3;
-            let l4 = if place == 0 { udp(link, with, &[PAYLOAD; 8]) } else { vec![PAYLOAD; 16] };
+            let (place, l4) = piece(link, with);
             let mut frame = ip(link, with, Protocol::UDP, &l4);
             let more = if with.c & 0x10 == 0 { 0x20 } else { 0 };
             frame[18..22].copy_from_slice(&[0x4d, with.c >> 5, more, 2 * place]);
@@ -171,6 +170,7 @@ fn build(link: InterfaceId, template: Template, with: Arguments, memory: &Memory
         Template::Forwarded => towards::forwarded(link, with),
         Template::Static => towards::fixed(link, with),
         Template::Hairpin => towards::hairpin(link, with, memory).unwrap_or_default(),
+        Template::PieceV6 => v6::piece(link, with),
     }
 }
 
@@ -252,6 +252,14 @@ fn tcp(link: InterfaceId, with: Arguments, payload: &[u8]) -> Vec<u8> {
     let numbers = [0x51; 8];
     let (header_len, flags) = (0x50, with.c >> 2);
     [&from, &to, &numbers[..], &[header_len, flags, 0x71, 0x71, 0, 0, 0, 0], payload].concat()
+}
+
+/// A piece of 16 bytes, and which one it is.
+fn piece(link: InterfaceId, with: Arguments) -> (u8, Vec<u8>) {
+    match with.c >> 2 & 3 {
+        0 => (0, udp(link, with, &[PAYLOAD; 8])),
+        place => (place, vec![PAYLOAD; 16]),
+    }
 }
 
 /// The packet with four bytes of options: a route recorded, a time, a route chosen, an alert.

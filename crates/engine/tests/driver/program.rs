@@ -57,10 +57,12 @@ pub(crate) enum Template {
     Static,
     /// To the outside end of what left outside: the one before the last `a` ones, by host `b`.
     Hairpin,
+    /// As [`Self::Piece`], of IPv6.
+    PieceV6,
 }
 
 impl Template {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Udp,
         Self::Tcp,
         Self::Ping,
@@ -85,6 +87,7 @@ impl Template {
         Self::Forwarded,
         Self::Static,
         Self::Hairpin,
+        Self::PieceV6,
     ];
 }
 

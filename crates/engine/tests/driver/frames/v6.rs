@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use mooring_policy::InterfaceId;
 use mooring_wire::ethernet::{self, EtherType, HEADER_LEN};
 use mooring_wire::icmpv6::{self, Icmpv6};
+use mooring_wire::ipv6::fragment::{self, Fragment};
 use mooring_wire::ipv6::{self, Ipv6};
 use mooring_wire::tcp::Tcp;
 use mooring_wire::udp::Udp;
@@ -66,13 +67,22 @@ pub(super) fn ping(with: Arguments, payload: &[u8]) -> Vec<u8> {
     [&[icmpv6::ECHO_REQUEST, 0, 0, 0, 3, with.b & 15, 1, 1], payload].concat()
 }
 
-/// The answer to what left by the link: ends exchanged, a ping become its reply.
+pub(super) fn piece(link: InterfaceId, with: Arguments) -> Vec<u8> {
+    let (place, l4) = super::piece(link, with);
+    let more = u8::from(with.c & 0x10 == 0);
+    let header = [Protocol::UDP.0, 0, 0, (16 * place) | more, 0x4d, 0, 0, with.c >> 5];
+    ip(link, with, Protocol::FRAGMENT, &[&header[..], &l4].concat())
+}
+
+/// The answer to what left by the link, a first piece too: ends exchanged, a ping become its reply.
 pub(super) fn answer(link: InterfaceId, with: Arguments, memory: &Memory) -> Option<Vec<u8>> {
     let left = nth(&memory.left_v6, link, with.a)?;
     let asked = Ipv6::parse(&left[HEADER_LEN..]).ok()?;
     let ends = (asked.destination(), asked.source());
-    let mut l4 = asked.payload().to_vec();
-    match asked.next_header() {
+    let (protocol, at) = l4_of(&asked)?;
+    let mut payload = asked.payload().to_vec();
+    let l4 = &mut payload[at..];
+    match protocol {
         Protocol::ICMPV6 if l4[0] == icmpv6::ECHO_REQUEST => l4[0] = icmpv6::ECHO_REPLY,
         Protocol::UDP => l4[..4].rotate_left(2),
         Protocol::TCP => {
@@ -81,7 +91,7 @@ pub(super) fn answer(link: InterfaceId, with: Arguments, memory: &Memory) -> Opt
         }
         _ => {}
     }
-    Some(between(link, with, ends, asked.next_header(), &l4))
+    Some(between(link, with, ends, asked.next_header(), &payload))
 }
 
 /// An error about what left by the link, from its other end or, by `b`, from somebody else.
@@ -100,13 +110,30 @@ pub(super) fn error(link: InterfaceId, with: Arguments, memory: &Memory) -> Opti
     Some(between(link, with, (source, quoted.source()), Protocol::ICMPV6, &l4))
 }
 
-/// Whether a packet that left is one that an answer can be made of: not of the link alone.
+/// Whether a packet that left is one that an answer can be made of: not of the link alone, and no
+/// later piece.
 pub(super) fn is_translated(frame: &[u8]) -> bool {
-    match (frame.get(20), frame.get(54)) {
-        (Some(&protocol), Some(&kind)) if protocol == Protocol::ICMPV6.0 => kind < 130,
-        (Some(&protocol), _) => protocol == Protocol::UDP.0 || protocol == Protocol::TCP.0,
-        _ => false,
+    let ip = Ipv6::parse(&frame[HEADER_LEN..]).expect("what leaves is well-formed");
+    match l4_of(&ip) {
+        Some((Protocol::ICMPV6, at)) => ip.payload()[at] < 130,
+        Some((protocol, _)) => protocol == Protocol::UDP || protocol == Protocol::TCP,
+        None => false,
     }
+}
+
+/// What the packet is, or the packet whose first piece this is, and where in the payload the header of
+/// that lies. `None` in a later piece, and where the headers cannot be walked.
+pub(crate) fn l4_of(ip: &Ipv6<&[u8]>) -> Option<(Protocol, usize)> {
+    let (protocol, at) = ip.upper_layer().ok()?;
+    let at = at - ipv6::HEADER_LEN;
+    if protocol != Protocol::FRAGMENT {
+        return Some((protocol, at));
+    }
+    let piece = Fragment::parse(&ip.payload()[at..]).ok()?;
+    let behind = at + fragment::HEADER_LEN;
+    let (protocol, len) =
+        ipv6::upper_layer_of(piece.next_header(), &ip.payload()[behind..]).ok()?;
+    (piece.offset() == 0).then_some((protocol, behind + len))
 }
 
 /// As `frames::wash`.
@@ -131,11 +158,11 @@ pub(super) fn wash(link: InterfaceId, frame: &mut [u8]) -> bool {
 
 /// Makes the checksums right, as far as there are whole headers.
 pub(super) fn fill(packet: &mut [u8]) {
+    let Some((protocol, at)) = Ipv6::parse(&*packet).ok().and_then(|ip| l4_of(&ip)) else { return };
     let Ok(mut ip) = Ipv6::parse(packet) else { return };
     let (source, destination) = (ip.source(), ip.destination());
-    let (protocol, len) = (ip.next_header(), u32::from(ip.payload_len()));
-    let pseudo = checksum::pseudo_v6(source, destination, protocol, len);
-    let l4 = ip.payload_mut();
+    let l4 = &mut ip.payload_mut()[at..];
+    let pseudo = checksum::pseudo_v6(source, destination, protocol, l4.len() as u32);
     match protocol {
         Protocol::TCP => {
             if let Ok(mut tcp) = Tcp::parse(l4) {
@@ -147,11 +174,12 @@ pub(super) fn fill(packet: &mut [u8]) {
                 udp.fill_checksum(pseudo);
             }
         }
-        _ => {
+        Protocol::ICMPV6 => {
             if let Ok(mut icmp) = Icmpv6::parse(l4) {
                 icmp.fill_checksum(source, destination);
             }
         }
+        _ => {}
     }
 }
 
