@@ -67,7 +67,7 @@ impl Engine {
         while let Some((number, payload)) = pieces.next() {
             let headers = HEADER_LEN + header_len;
             let len = headers + payload.len();
-            let mut piece = outbox.take(len).ok_or(DropReason::TooBig)?;
+            let mut piece = outbox.take(len).ok_or(DropReason::RateLimited)?;
             let bytes = piece.bytes_mut();
             // All options that pass here are of the kind that every fragment carries.
             bytes[..headers].copy_from_slice(&packet.bytes()[..headers]);

@@ -47,7 +47,8 @@ pub enum DropReason {
     PoolEmpty,
     /// The pool has no free port for this host.
     PortsExhausted,
-    /// Our own answers are limited in rate.
+    /// Our own answers are limited in rate; or no buffer was free for one, or for a piece of a packet
+    /// that has to be cut.
     RateLimited,
     /// A `drop` rule matches.
     RuleDrop,

@@ -136,6 +136,21 @@ fn a_packet_that_may_be_cut_leaves_in_pieces() {
     assert_eq!(bench.engine.counters.cut, 2);
 }
 
+/// A quarter of the buffers is kept for what we have to say ourselves.
+#[test]
+fn a_packet_is_not_too_big_because_no_buffer_is_free_for_its_pieces() {
+    let mut bench = Bench::ready();
+    let frame = inside(HOST, SERVER).fragmentable().udp(5000, 53, &[0; 4_000]);
+    let mut cut = 0;
+    while bench.send(INSIDE, &frame).0 == Verdict::Cut {
+        cut += 1;
+    }
+    assert!(cut > 0);
+    assert_eq!((bench.dropped(DropReason::RateLimited), bench.dropped(DropReason::TooBig)), (1, 0));
+    bench.sent();
+    assert_eq!(bench.send(INSIDE, &frame).0, Verdict::Cut);
+}
+
 /// Two hosts may choose the same identification, and go out with one address.
 #[test]
 fn pieces_of_several_hosts_are_not_mixed_up() {
