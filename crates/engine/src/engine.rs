@@ -15,7 +15,7 @@ use crate::classify::{Class, Flow};
 use crate::family::{Family, Nats};
 use crate::fragments::Fragments;
 use crate::limiter::Limiter;
-use crate::neighbours::{InterfaceLink, Neighbours, Polled, Role};
+use crate::neighbours::{InterfaceLink, Neighbours, Role};
 use crate::outbox::Outbox;
 use crate::owner::Owners;
 use crate::silent::{SilentHop, SilentHops};
@@ -136,7 +136,7 @@ impl Engine {
     /// Does what time asks for: neighbours, announcements, sessions that end. A bounded number of
     /// records a call; the worker calls it once per loop. True when there is more to do at once.
     pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) -> bool {
-        let Polled { dropped, .. } = self.neighbours.poll(now, outbox);
+        let dropped = self.neighbours.poll(now, outbox);
         self.counters.drops[DropReason::NeighborUnresolved as usize] += dropped;
         while let Some(waited) = self.neighbours.next_unreachable() {
             let (interface, address) = (waited.interface, waited.address);

@@ -39,13 +39,6 @@ impl Neighbours {
         self.conflicts.known.iter().filter(move |conflict| conflict.is_current(now))
     }
 
-    /// Whether somebody else uses this address of ours: state "conflict" of `show addresses`.
-    #[must_use]
-    pub fn is_contested(&self, interface: InterfaceId, address: IpAddr, now: Tick) -> bool {
-        let here = (interface, address);
-        self.conflicts(now).any(|conflict| (conflict.interface, conflict.address) == here)
-    }
-
     /// Notes a sign that `mac` uses our `address`.
     pub(super) fn contested(
         &mut self,

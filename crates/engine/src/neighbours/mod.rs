@@ -49,7 +49,7 @@ pub use self::life::{FAILED_REST, MAX_SOLICITS, REACHABLE_TIME, RETRANSMIT, Stat
 pub use self::link::InterfaceLink;
 pub use self::membership::ADDRESSES;
 pub use self::ndp::is_neighbour_message;
-pub use self::outcome::{EntryView, Ignored, Outcome, Polled, Role, Unreachable};
+pub use self::outcome::{EntryView, Ignored, Outcome, Role, Unreachable};
 pub use self::table::L2;
 
 use self::announce::Announcer;
@@ -206,11 +206,12 @@ impl Neighbours {
     }
 
     /// Does what is due: asks again, gives up, probes, announces. At most [`WORK_PER_POLL`] timers
-    /// and as many announcements a call; one compare when nothing is due.
+    /// and as many announcements a call; one compare when nothing is due. Returns how many packets were
+    /// dropped because their neighbour did not answer.
     #[inline]
-    pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) -> Polled {
+    pub fn poll(&mut self, now: Tick, outbox: &mut Outbox) -> u64 {
         if now < self.timers.alarm {
-            return Polled { dropped: 0, next_deadline: self.next_deadline() };
+            return 0;
         }
         self.poll_due(now, outbox)
     }
@@ -287,7 +288,7 @@ impl Neighbours {
     }
 
     #[cold]
-    fn poll_due(&mut self, now: Tick, outbox: &mut Outbox) -> Polled {
+    fn poll_due(&mut self, now: Tick, outbox: &mut Outbox) -> u64 {
         self.unreachable.drain(..).for_each(|waited| outbox.discard(waited.packet));
         self.speak(now, outbox);
         let mut dropped = 0;
@@ -300,7 +301,7 @@ impl Neighbours {
         if !self.unreachable.is_empty() {
             self.timers.alarm = Tick::ZERO;
         }
-        Polled { dropped, next_deadline: self.next_deadline() }
+        dropped
     }
 
     /// Says what is due unasked. Groups are joined before an address in them is probed for (RFC 4862

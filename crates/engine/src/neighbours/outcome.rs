@@ -39,15 +39,6 @@ pub enum Ignored {
     NoBuffer,
 }
 
-/// What a poll did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Polled {
-    /// Packets dropped because their neighbour did not answer.
-    pub dropped: u64,
-    /// As [`Neighbours::next_deadline`](super::Neighbours::next_deadline).
-    pub next_deadline: Option<Tick>,
-}
-
 /// One entry as `show neighbors` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryView {

@@ -19,8 +19,7 @@ use mooring_session::{NextHopIndex, Tick};
 use mooring_wire::Mac;
 
 use super::{
-    EntryView, HoldRefused, InterfaceLink, Neighbours, Outcome, Polled, REACHABLE_TIME, RETRANSMIT,
-    State,
+    EntryView, HoldRefused, InterfaceLink, Neighbours, Outcome, REACHABLE_TIME, RETRANSMIT, State,
 };
 use crate::outbox::Outbox;
 
@@ -89,17 +88,22 @@ impl Bench {
         self.now = self.now + wait;
         let mut dropped = 0;
         for _ in 0..100 {
-            let polled = self.poll();
-            dropped += polled.dropped;
-            if polled.next_deadline.is_none_or(|next| next > self.now) {
+            dropped += self.poll();
+            if self.neighbours.next_deadline().is_none_or(|next| next > self.now) {
                 break;
             }
         }
         dropped
     }
 
-    fn poll(&mut self) -> Polled {
+    fn poll(&mut self) -> u64 {
         self.neighbours.poll(self.now, &mut self.outbox)
+    }
+
+    /// When the next poll is due, after one more.
+    fn polled_until(&mut self) -> Option<Tick> {
+        self.poll();
+        self.neighbours.next_deadline()
     }
 
     fn pass_ms(&mut self, milliseconds: u64) -> u64 {

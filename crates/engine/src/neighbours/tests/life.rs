@@ -190,11 +190,11 @@ fn a_fixed_peer_is_known_from_the_start_and_never_asked() {
 #[test]
 fn nothing_is_due_between_deadlines() {
     let mut bench = Bench::new(8);
-    assert_eq!(bench.poll().next_deadline, None);
+    assert_eq!(bench.polled_until(), None);
     let hop = bench.acquire("192.0.2.2");
     bench.hold(hop, 0).unwrap();
     let deadline = bench.now + RETRANSMIT;
-    assert_eq!(bench.poll().next_deadline, Some(deadline));
+    assert_eq!(bench.polled_until(), Some(deadline));
     bench.gateway_answers();
     bench.pass(RETRANSMIT);
     assert_eq!(

@@ -120,7 +120,7 @@ fn without_buffers_nothing_is_held_and_nothing_is_lost_twice() {
     assert_eq!(bench.arp(request), refused);
     assert!(bench.neighbours.announce(OUTSIDE, ip("192.0.2.1"), bench.now));
     bench.poll();
-    assert_eq!(bench.poll().next_deadline, Some(bench.now), "an announcement waits for a buffer");
+    assert_eq!(bench.polled_until(), Some(bench.now), "an announcement waits for a buffer");
     bench.outbox.clear();
     for _ in 0..4 {
         bench.pass(RETRANSMIT);
@@ -139,7 +139,7 @@ fn one_poll_does_a_bounded_amount_of_work() {
     }
     bench.now = bench.now + RETRANSMIT;
     let mut batches = Vec::new();
-    while bench.poll().next_deadline == Some(bench.now) {
+    while bench.polled_until() == Some(bench.now) {
         batches.push(bench.sent().len());
     }
     batches.push(bench.sent().len());
