@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 pub use ingress_drop::{IngressDrop, InstallError, Part};
-pub use reason::{Reason, kernel_addresses, would_forward};
+pub use reason::{LocalPrefixes, Reason, would_forward};
 
 /// Why it is safe to carry packets on some devices, for as long as this value lives.
 #[derive(Debug)]
@@ -39,15 +39,20 @@ pub enum Guard {
 
 impl Guard {
     /// Makes sure that the kernel does not forward what arrives on `devices`, nor answers for the
-    /// addresses in `owned`. With `allow` it only looks.
+    /// addresses in `owned`, when `local` are its own. With `allow` it only looks.
     ///
     /// `owned` is all that the appliance answers for itself: pools, and the addresses of its
     /// interfaces unless they are the kernel's to answer for.
     ///
     /// # Errors
     /// [`GuardError::Refused`] when the kernel would and cannot be kept from it.
-    pub fn check(devices: &[&str], owned: &[IpNet], allow: bool) -> Result<Self, GuardError> {
-        let reasons = would_forward(devices, owned).map_err(GuardError::Unreadable)?;
+    pub fn check(
+        devices: &[&str],
+        owned: &[IpNet],
+        local: &LocalPrefixes,
+        allow: bool,
+    ) -> Result<Self, GuardError> {
+        let reasons = would_forward(devices, owned, local).map_err(GuardError::Unreadable)?;
         if reasons.is_empty() {
             return Ok(Self::NotNeeded);
         }

@@ -47,43 +47,67 @@ impl fmt::Display for Reason {
 }
 
 /// What the kernel of this network namespace would do with packets that arrive on `devices` or for
-/// an address in `owned`. Empty when it would leave them alone.
+/// an address in `owned`, when `local` are its own. Empty when it would leave them alone.
 ///
 /// That forwarding also needs a route is not looked at: one may come at any time.
 ///
 /// # Errors
-/// The operating system's, when settings or addresses cannot be read.
-pub fn would_forward(devices: &[&str], owned: &[IpNet]) -> io::Result<Vec<Reason>> {
+/// The operating system's, when settings cannot be read.
+pub fn would_forward(
+    devices: &[&str],
+    owned: &[IpNet],
+    local: &LocalPrefixes,
+) -> io::Result<Vec<Reason>> {
     let mut reasons = Vec::new();
     for setting in forwarding_settings(devices)? {
         if is_on(&setting)? {
             reasons.push(Reason::Forwards { setting: format!("net.{}", setting.join(".")) });
         }
     }
-    for prefix in local_prefixes()? {
-        let overlaps = |ours: &IpNet| ours.contains(&prefix) || prefix.contains(ours);
+    for prefix in &local.0 {
+        let overlaps = |ours: &IpNet| ours.contains(prefix) || prefix.contains(ours);
         if owned.iter().any(overlaps) {
-            reasons.push(Reason::Holds { prefix });
+            reasons.push(Reason::Holds { prefix: *prefix });
         }
     }
     Ok(reasons)
 }
 
-/// The addresses that the kernel of this network namespace answers for itself, in their order and
-/// without those in `owned`. A longer prefix that a route makes local (127.0.0.0/8) is not among them.
-///
-/// # Errors
-/// The operating system's, when they cannot be read.
-pub fn kernel_addresses(owned: &[IpNet]) -> io::Result<Vec<IpAddr>> {
-    let hosts =
-        local_prefixes()?.into_iter().filter(|net| net.prefix_len() == net.max_prefix_len());
-    let mut addresses: Vec<IpAddr> = hosts
-        .map(|host| host.addr())
-        .filter(|address| !owned.iter().any(|ours| ours.contains(address)))
-        .collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    Ok(addresses)
+/// What the kernel of this network namespace takes for its own, of both families: addresses, and
+/// prefixes made local by a route. As it was at one moment.
+#[derive(Clone, Debug)]
+pub struct LocalPrefixes(Vec<IpNet>);
+
+impl LocalPrefixes {
+    /// As they are now. Reads all routes.
+    ///
+    /// # Errors
+    /// The operating system's, when they cannot be read.
+    pub fn read() -> io::Result<Self> {
+        let socket = NetlinkSocket::open(ROUTE)?;
+        let mut prefixes = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let mut header = [0; RTMSG_LEN];
+            header[0] = family as u8;
+            let routes = socket.dump(libc::RTM_GETROUTE, &header)?;
+            prefixes.extend(routes.iter().filter_map(|route| local_prefix(route)));
+        }
+        Ok(Self(prefixes))
+    }
+
+    /// The addresses that the kernel answers for itself, in their order and without those in `owned`. A
+    /// shorter prefix that a route makes local (127.0.0.0/8) is not among them.
+    #[must_use]
+    pub fn addresses_without(&self, owned: &[IpNet]) -> Vec<IpAddr> {
+        let hosts = self.0.iter().filter(|net| net.prefix_len() == net.max_prefix_len());
+        let mut addresses: Vec<IpAddr> = hosts
+            .map(IpNet::addr)
+            .filter(|address| !owned.iter().any(|ours| ours.contains(address)))
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
 }
 
 /// The settings that decide, each as its path below `/proc/sys/net`.
@@ -116,19 +140,6 @@ fn is_on(setting: &[&str; 4]) -> io::Result<bool> {
     }
 }
 
-/// What the kernel takes for its own, of both families: addresses, and prefixes made local by a route.
-fn local_prefixes() -> io::Result<Vec<IpNet>> {
-    let socket = NetlinkSocket::open(ROUTE)?;
-    let mut prefixes = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let mut header = [0; RTMSG_LEN];
-        header[0] = family as u8;
-        let routes = socket.dump(libc::RTM_GETROUTE, &header)?;
-        prefixes.extend(routes.iter().filter_map(|route| local_prefix(route)));
-    }
-    Ok(prefixes)
-}
-
 /// The destination of a route (`struct rtmsg` and attributes) that ends in this host.
 fn local_prefix(route: &[u8]) -> Option<IpNet> {
     let (header, rest) = route.split_at_checked(RTMSG_LEN)?;
@@ -145,7 +156,7 @@ fn local_prefix(route: &[u8]) -> Option<IpNet> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reason, kernel_addresses, local_prefix, would_forward};
+    use super::{LocalPrefixes, Reason, local_prefix, would_forward};
     use crate::netlink::attribute;
 
     fn route(family: i32, prefix_len: u8, kind: u8, destination: &[u8]) -> Vec<u8> {
@@ -167,21 +178,23 @@ mod tests {
 
     #[test]
     fn a_kernel_address_is_found_from_either_side() {
+        let local = LocalPrefixes::read().expect("readable without privilege");
         for owned in ["127.0.0.1/32", "127.0.0.0/24", "96.0.0.0/3"] {
             let owned = [owned.parse().expect("a prefix")];
-            let reasons = would_forward(&[], &owned).expect("readable without privilege");
+            let reasons = would_forward(&[], &owned, &local).expect("readable without privilege");
             assert!(matches!(reasons.first(), Some(Reason::Holds { .. })), "{reasons:?}");
         }
         let foreign = ["203.0.113.77/32".parse().expect("a prefix")];
-        assert_eq!(would_forward(&[], &foreign).expect("readable without privilege"), []);
+        assert_eq!(would_forward(&[], &foreign, &local).expect("readable without privilege"), []);
     }
 
     #[test]
     fn kernel_addresses_are_in_order_and_without_ours() {
-        let all = kernel_addresses(&[]).expect("readable without privilege");
+        let local = LocalPrefixes::read().expect("readable without privilege");
+        let all = local.addresses_without(&[]);
         assert!(all.is_sorted());
         let everything = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a prefix"));
-        let rest = kernel_addresses(&everything).expect("readable without privilege");
+        let rest = local.addresses_without(&everything);
         assert!(rest.is_empty(), "{rest:?}");
     }
 }

@@ -9,7 +9,9 @@ use std::{fs, thread};
 
 use ipnet::IpNet;
 use mooring_io::af_packet;
-use mooring_io::kernel_forwarding::{Guard, GuardError, IngressDrop, Reason, would_forward};
+use mooring_io::kernel_forwarding::{
+    Guard, GuardError, IngressDrop, LocalPrefixes, Reason, would_forward,
+};
 use mooring_packet::{Batch, Receive};
 use rustix::thread::CapabilitySet;
 
@@ -75,6 +77,14 @@ fn owned() -> Vec<IpNet> {
     owned
 }
 
+fn local() -> LocalPrefixes {
+    LocalPrefixes::read().expect("readable without privilege")
+}
+
+fn check(owned: &[IpNet], allow: bool) -> Result<Guard, GuardError> {
+    Guard::check(&DEVICES, owned, &local(), allow)
+}
+
 #[test]
 fn nothing_passes_the_kernel_while_the_guard_lives() {
     isolated("forwarding::nothing_passes_the_kernel_while_the_guard_lives", || {
@@ -82,7 +92,7 @@ fn nothing_passes_the_kernel_while_the_guard_lives() {
         assert_eq!(seen_by_client(&SERVER), SERVER, "the kernel forwards at first");
         assert_eq!(seen_by_client(&OURS), OURS);
 
-        let guard = Guard::check(&DEVICES, &owned(), false).expect("root may install it");
+        let guard = check(&owned(), false).expect("root may install it");
         assert!(
             matches!(&guard, Guard::Installed { reasons, .. } if reasons.len() == 5),
             "{guard}"
@@ -149,16 +159,14 @@ const INSTALLED: &str = "the ingress drop is installed";
 fn without_permission_it_refuses_and_says_how_to_go_on() {
     isolated("forwarding::without_permission_it_refuses_and_says_how_to_go_on", || {
         shell(ROUTER);
-        let check = |allow| {
-            without(CapabilitySet::NET_ADMIN, move || Guard::check(&DEVICES, &owned(), allow))
-        };
-        let error = check(false).expect_err("it may not install");
+        let unable = |allow| without(CapabilitySet::NET_ADMIN, move || check(&owned(), allow));
+        let error = unable(false).expect_err("it may not install");
         assert!(matches!(error, GuardError::Refused { .. }));
         let (text, hint) = (error.to_string(), error.hint().expect("there are ways out"));
         assert!(text.contains("net.ipv4.conf.in0.forwarding is on"), "{text}");
         assert!(text.contains("the kernel holds 10.0.0.1/32 itself"), "{text}");
         assert!(hint.contains("[NET_ADMIN]"), "{hint}");
-        assert!(matches!(check(true), Ok(Guard::Overridden(reasons)) if reasons.len() == 5));
+        assert!(matches!(unable(true), Ok(Guard::Overridden(reasons)) if reasons.len() == 5));
     });
 }
 
@@ -168,7 +176,7 @@ fn the_reasons_are_what_the_kernel_does() {
     isolated("forwarding::the_reasons_are_what_the_kernel_does", || {
         shell(ROUTER);
         let forwards = |setting: &str| Reason::Forwards { setting: setting.to_owned() };
-        let reasons = || would_forward(&DEVICES, &[]).expect("root may read them");
+        let reasons = || would_forward(&DEVICES, &[], &local()).expect("root may read them");
         assert_eq!(
             reasons(),
             [
@@ -189,7 +197,7 @@ fn the_reasons_are_what_the_kernel_does() {
         assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("there"), "1\n");
         assert_eq!(reasons(), []);
         assert_eq!(seen_by_client(&SERVER), [""; 0]);
-        assert!(matches!(Guard::check(&DEVICES, &[], false), Ok(Guard::NotNeeded)));
+        assert!(matches!(check(&[], false), Ok(Guard::NotNeeded)));
 
         if fs::exists("/proc/sys/net/ipv6/conf/in0/force_forwarding").is_ok_and(|there| there) {
             shell(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mooring_control::DesiredState;
-use mooring_io::kernel_forwarding::{Guard, GuardError, kernel_addresses};
+use mooring_io::kernel_forwarding::{Guard, GuardError, LocalPrefixes};
 use mooring_policy::{Action, Backend, Interface};
 use mooring_session::Tick;
 
@@ -57,8 +57,9 @@ impl KernelWatch {
     pub fn start(state: &DesiredState) -> Result<Self, Failure> {
         let terms = Terms::of(state);
         let refused = |error: GuardError| failed(&error, error.hint());
-        let guard = terms.keep_out().map_err(refused)?;
-        let addresses = terms.read_addresses().map_err(refused)?;
+        let local = read_local().map_err(refused)?;
+        let guard = terms.keep_out(&local).map_err(refused)?;
+        let addresses = local.addresses_without(&terms.owned);
         let (due, in_vain) = (Tick::ZERO, 0);
         Ok(Self { terms, guard, said: false, addresses, due, in_vain })
     }
@@ -69,7 +70,8 @@ impl KernelWatch {
     /// When the kernel would carry the same packets and cannot be kept from it.
     pub fn prepare(&self, next: &DesiredState) -> Result<Prepared, Failure> {
         let terms = Terms::of(next);
-        let guard = terms.keep_out().map_err(|error| failed(&error, error.hint()))?;
+        let guard = read_local().and_then(|local| terms.keep_out(&local));
+        let guard = guard.map_err(|error| failed(&error, error.hint()))?;
         Ok(Prepared { terms, guard })
     }
 
@@ -120,12 +122,13 @@ impl KernelWatch {
     }
 
     fn look_now(&mut self, workers: &[WorkerLine]) -> Result<(), GuardError> {
+        let local = read_local()?;
         // A guard that was taken does not depend on what changes later.
         if matches!(self.guard, Guard::NotNeeded) {
-            self.guard = self.terms.keep_out()?;
+            self.guard = self.terms.keep_out(&local)?;
             self.say_guard();
         }
-        let addresses = self.terms.read_addresses()?;
+        let addresses = local.addresses_without(&self.terms.owned);
         if addresses != self.addresses && tell(workers, &addresses) {
             self.addresses = addresses;
         }
@@ -162,14 +165,14 @@ impl Terms {
     }
 
     /// Makes sure that the kernel stays out.
-    fn keep_out(&self) -> Result<Guard, GuardError> {
+    fn keep_out(&self, local: &LocalPrefixes) -> Result<Guard, GuardError> {
         let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
-        Guard::check(&devices, &self.owned, self.allow)
+        Guard::check(&devices, &self.owned, local, self.allow)
     }
+}
 
-    fn read_addresses(&self) -> Result<Vec<IpAddr>, GuardError> {
-        kernel_addresses(&self.owned).map_err(GuardError::Unreadable)
-    }
+fn read_local() -> Result<LocalPrefixes, GuardError> {
+    LocalPrefixes::read().map_err(GuardError::Unreadable)
 }
 
 /// Tells the workers; false when one has no room for it now.
