@@ -95,6 +95,7 @@ impl Engine {
             .zip(&policy.interfaces)
             .map(|(link, interface)| InterfaceLink {
                 mac: link.mac,
+                mtu: link.mtu,
                 addresses: interface.addresses.clone(),
                 fixed_peer: None,
             })
@@ -121,8 +122,7 @@ impl Engine {
             counters: Counters::new(links.len()),
             policy,
         };
-        let mtus: Vec<u16> = links.iter().map(|link| link.mtu).collect();
-        engine.neighbours.take_up(&engine.policy, &mtus, Tick::ZERO);
+        engine.neighbours.take_up(&engine.policy, Tick::ZERO);
         engine
     }
 

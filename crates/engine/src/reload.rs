@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mooring_nat::{Admission, Nat, Rechecked};
 use mooring_packet::Packet;
-use mooring_policy::{Generation, Policy};
+use mooring_policy::{Generation, InterfaceId, Policy};
 use mooring_session::{FlowKey, SessionRef, Tick};
 use rand_chacha::ChaCha8Rng;
 
@@ -36,8 +36,7 @@ impl Engine {
     ) {
         assert_eq!(policy.interfaces.len(), self.policy.interfaces.len(), "they are the same");
         self.set_links(links);
-        let mtus: Vec<u16> = links.iter().map(|link| link.mtu).collect();
-        self.neighbours.change_policy((&self.policy, &policy), &mtus, now, outbox);
+        self.neighbours.change_policy((&self.policy, &policy), now, outbox);
         let Nats { v4, v6 } = &mut self.nats;
         v4.adopt(&policy);
         v6.adopt(&policy);
@@ -51,8 +50,9 @@ impl Engine {
     /// When there are not as many links as interfaces.
     pub fn set_links(&mut self, links: &[Link]) {
         assert_eq!(links.len(), self.links.len(), "every interface has a link");
-        for (ours, link) in self.links.iter_mut().zip(links) {
+        for (index, (ours, link)) in self.links.iter_mut().zip(links).enumerate() {
             ours.mtu = link.mtu;
+            self.neighbours.set_mtu(InterfaceId(index as u8), link.mtu);
         }
     }
 

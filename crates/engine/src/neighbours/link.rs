@@ -12,6 +12,8 @@ use mooring_wire::Mac;
 pub struct InterfaceLink {
     /// The Ethernet address that we send from.
     pub mac: Mac,
+    /// Bytes of the longest IP packet, as router advertisements tell it.
+    pub mtu: u16,
     /// Our own addresses on this link with the prefixes connected by them: what questions are asked
     /// from. Which addresses we *answer* for is the caller's word, packet by packet.
     pub addresses: Vec<IpNet>,
@@ -92,6 +94,7 @@ mod tests {
     fn link(addresses: &[&str]) -> InterfaceLink {
         InterfaceLink {
             mac: Mac([0x02, 0x11, 0x22, 0x33, 0x44, 0x55]),
+            mtu: 1500,
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             fixed_peer: None,
         }

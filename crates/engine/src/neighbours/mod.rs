@@ -118,6 +118,13 @@ impl Neighbours {
         }
     }
 
+    /// Packets on `interface` may have `mtu` bytes now: what the next router advertisement tells.
+    pub fn set_mtu(&mut self, interface: InterfaceId, mtu: u16) {
+        if let Some(link) = self.links.get_mut(usize::from(interface.0)) {
+            link.mtu = mtu;
+        }
+    }
+
     /// Our own addresses on `interface` are these now: what questions are asked from, and the prefixes
     /// that hosts are told.
     pub fn set_addresses(&mut self, interface: InterfaceId, addresses: &[IpNet]) {

@@ -11,16 +11,15 @@ use crate::outbox::Outbox;
 
 impl Neighbours {
     /// Takes up all that `policy` owns: announces addresses, listens for those of large pools too, and
-    /// advertises us as a router where that is wanted. `mtus` are those of the links, in bytes, in the
-    /// order of the interfaces.
-    pub fn take_up(&mut self, policy: &Policy, mtus: &[u16], now: Tick) {
+    /// advertises us as a router where that is wanted.
+    pub fn take_up(&mut self, policy: &Policy, now: Tick) {
         for (interface, address) in policy.announced() {
             self.announce(interface, address, now);
         }
         self.listen_for_all(policy, now);
-        for (index, (interface, mtu)) in policy.interfaces.iter().zip(mtus).enumerate() {
+        for (index, interface) in policy.interfaces.iter().enumerate() {
             if interface.router_advertisements {
-                self.advertise_router(InterfaceId(index as u8), *mtu, now);
+                self.advertise_router(InterfaceId(index as u8), now);
             }
         }
     }
@@ -30,7 +29,6 @@ impl Neighbours {
     pub fn change_policy(
         &mut self,
         (from, to): (&Policy, &Policy),
-        mtus: &[u16],
         now: Tick,
         outbox: &mut Outbox,
     ) {
@@ -49,11 +47,11 @@ impl Neighbours {
             self.announce(interface, address, now);
         }
         self.listen_for_all(to, now);
-        for (index, (interface, mtu)) in to.interfaces.iter().zip(mtus).enumerate() {
+        for (index, interface) in to.interfaces.iter().enumerate() {
             let id = InterfaceId(index as u8);
             self.set_addresses(id, &interface.addresses);
             match (from.interfaces[index].router_advertisements, interface.router_advertisements) {
-                (false, true) => self.advertise_router(id, *mtu, now),
+                (false, true) => self.advertise_router(id, now),
                 (true, false) => self.retire_router(id, now, outbox),
                 _ => {}
             }

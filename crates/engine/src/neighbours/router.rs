@@ -28,7 +28,6 @@ pub(super) struct Routers {
 
 #[derive(Clone, Copy, Debug)]
 struct Advertising {
-    mtu: u16,
     /// Advertisements that still follow each other sooner.
     initial_left: u8,
     due: Tick,
@@ -36,15 +35,15 @@ struct Advertising {
 }
 
 impl Neighbours {
-    /// Advertises us as a router on `interface`, whose packets may have `mtu` bytes: at the next poll
-    /// and from then on. The prefixes are those of 64 bits among the interface's own addresses.
-    pub fn advertise_router(&mut self, interface: InterfaceId, mtu: u16, now: Tick) {
+    /// Advertises us as a router on `interface`, at the next poll and from then on. The MTU is that of
+    /// the link, the prefixes are those of 64 bits among the interface's own addresses.
+    pub fn advertise_router(&mut self, interface: InterfaceId, now: Tick) {
         let Some(place) = self.routers.links.get_mut(usize::from(interface.0)) else { return };
         if self.role == Role::Listener || self.routers.silent {
             return;
         }
         let begins = place.is_none();
-        *place = Some(Advertising { mtu, initial_left: INITIAL, due: now, last: None });
+        *place = Some(Advertising { initial_left: INITIAL, due: now, last: None });
         if begins {
             self.memberships.join(interface, ALL_ROUTERS, now);
         }
@@ -54,12 +53,12 @@ impl Neighbours {
     /// Calls us a router on `interface` no more, and says so.
     pub fn retire_router(&mut self, interface: InterfaceId, now: Tick, outbox: &mut Outbox) {
         let index = usize::from(interface.0);
-        let Some(advertising) = self.routers.links.get_mut(index).and_then(Option::take) else {
+        if self.routers.links.get_mut(index).and_then(Option::take).is_none() {
             return;
-        };
+        }
         self.memberships.leave(interface, ALL_ROUTERS, now);
         self.timers.at(now);
-        advertise(&self.links[index], interface, (advertising.mtu, 0), outbox);
+        advertise(&self.links[index], interface, 0, outbox);
     }
 
     /// Tells every link that we stop being its router (RFC 4861 §6.2.5), so that hosts with another
@@ -101,8 +100,7 @@ impl Routers {
         let due = |place: &Option<Advertising>| place.is_some_and(|it| it.due <= now);
         let Some(index) = self.links.iter().position(due) else { return false };
         let Some(advertising) = &mut self.links[index] else { return false };
-        let told = (advertising.mtu, LIFETIME);
-        if !advertise(&links[index], InterfaceId(index as u8), told, outbox) {
+        if !advertise(&links[index], InterfaceId(index as u8), LIFETIME, outbox) {
             return false;
         }
         advertising.initial_left = advertising.initial_left.saturating_sub(1);
@@ -122,11 +120,11 @@ impl Routers {
     }
 }
 
-/// Sends an advertisement with this MTU and lifetime in seconds.
+/// Sends an advertisement with this lifetime in seconds.
 fn advertise(
     link: &InterfaceLink,
     interface: InterfaceId,
-    (mtu, lifetime): (u16, u16),
+    lifetime: u16,
     outbox: &mut Outbox,
 ) -> bool {
     let prefixes = prefixes(link);
@@ -134,7 +132,7 @@ fn advertise(
         source: link.link_local(),
         source_link_layer: link.mac,
         lifetime,
-        mtu: mtu.into(),
+        mtu: link.mtu.into(),
         prefixes: &prefixes,
     };
     outbox.originate(interface, ethernet::HEADER_LEN + advertisement.packet_len(), |frame| {

@@ -40,6 +40,7 @@ impl Bench {
     fn new(capacity: usize) -> Self {
         let link = |last, addresses: [&str; 2]| InterfaceLink {
             mac: Mac([2, 0, 0, 0, 0, last]),
+            mtu: 1500,
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             fixed_peer: None,
         };

@@ -199,7 +199,7 @@ impl Model {
                 assert!(bench.neighbours.announce(OUTSIDE, address, bench.now));
             }
             Step::Withdraw(address) => bench.neighbours.withdraw(OUTSIDE, address, bench.now),
-            Step::AdvertiseRouter => bench.neighbours.advertise_router(OUTSIDE, 1500, bench.now),
+            Step::AdvertiseRouter => bench.neighbours.advertise_router(OUTSIDE, bench.now),
             Step::Farewell => bench.neighbours.farewell(bench.now, &mut bench.outbox),
             Step::Defend(address) => {
                 bench.neighbours.defend(OUTSIDE, address, bench.now, &mut bench.outbox);

@@ -39,7 +39,7 @@ fn advertisements(bench: &mut Bench) -> Vec<Vec<u8>> {
 
 fn advertising() -> Bench {
     let mut bench = Bench::new(8);
-    bench.neighbours.advertise_router(OUTSIDE, 1500, bench.now);
+    bench.neighbours.advertise_router(OUTSIDE, bench.now);
     bench.pass_ms(0);
     assert_eq!(advertisements(&mut bench), [hex(ADVERTISEMENT)]);
     bench
@@ -149,7 +149,7 @@ fn only_who_is_told_to_is_a_router() {
     assert_eq!(asked, Outcome::Ignored(Ignored::NotForUs));
     assert!(!bench.knows("fe80::9"));
     bench.neighbours.role = Role::Listener;
-    bench.neighbours.advertise_router(OUTSIDE, 1500, bench.now);
+    bench.neighbours.advertise_router(OUTSIDE, bench.now);
     bench.pass_ms(0);
     assert!(bench.sent().is_empty() && bench.neighbours.next_deadline().is_none());
 }
@@ -161,7 +161,7 @@ fn prefixes_follow_the_addresses_of_the_interface() {
     let addresses = addresses.map(|text| text.parse().unwrap());
     bench.neighbours.set_addresses(OUTSIDE, &addresses);
     moments(&mut bench, 1);
-    bench.neighbours.advertise_router(OUTSIDE, 1500, bench.now);
+    bench.neighbours.advertise_router(OUTSIDE, bench.now);
     bench.pass_ms(0);
     let sent = advertisements(&mut bench);
     let frame = &sent[0];

@@ -66,7 +66,7 @@ fn sent(bench: &mut Bench) -> Vec<Vec<u8>> {
 fn what_a_policy_owns_is_taken_up_and_its_changes_are_followed() {
     let mut bench = Bench::new(8);
     let first = policy(r#""2001:db8:1::200/119""#, "router_advertisements = true");
-    bench.neighbours.take_up(&first, &[1500, 1500], bench.now);
+    bench.neighbours.take_up(&first, bench.now);
     bench.pass_ms(0);
     let frames = sent(&mut bench);
     let of_kind = |kind| {
@@ -82,7 +82,7 @@ fn what_a_policy_owns_is_taken_up_and_its_changes_are_followed() {
 
     let second = policy(r#""2001:db8:1::200/120""#, "");
     let Bench { neighbours, outbox, now, .. } = &mut bench;
-    neighbours.change_policy((&first, &second), &[1500, 1500], *now, outbox);
+    neighbours.change_policy((&first, &second), *now, outbox);
     assert!(listens(&bench, "33:33:ff:00:02:ff") && !listens(&bench, "33:33:ff:00:03:00"));
     bench.pass_ms(0);
     let frames = sent(&mut bench);

@@ -64,3 +64,19 @@ fn a_silent_session_is_found_by_the_sweep() {
     bench.rest(1);
     assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
 }
+
+/// What a host is told by router advertisements is what its packets may have.
+#[test]
+fn advertisements_tell_the_mtu_that_the_link_has_now() {
+    let inside = r#"addresses = ["10.0.0.1/24", "fd00:10::1/64"]"#;
+    let config = CONFIG.replace(inside, &format!("{inside}\nrouter_advertisements = true"));
+    let mut bench = Bench::unresolved(&config);
+    let mut links = bench.engine.links().to_vec();
+    links[0].mtu = 1280;
+    bench.engine.set_links(&links);
+    bench.pass(20_000);
+    let sent = bench.sent_by(INSIDE);
+    let told: Vec<_> = sent.iter().filter(|frame| frame[54] == 134).collect();
+    let [told] = &told[..] else { panic!("one advertisement is due: {sent:02x?}") };
+    assert_eq!(told[78..86], [5, 1, 0, 0, 0, 0, 0x05, 0x00], "RFC 4861 §4.6.4");
+}
