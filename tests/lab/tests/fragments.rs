@@ -18,13 +18,23 @@ fn fragments_in_any_order_by_tap() {
     isolated("fragments_in_any_order_by_tap", || show(Variant::Tap));
 }
 
+#[test]
+fn fragments_in_any_order_by_kernel_addresses() {
+    isolated("fragments_in_any_order_by_kernel_addresses", || show(Variant::KernelAddresses));
+}
+
 fn show(variant: Variant) -> Result<()> {
     let site = Site::new(variant)?;
     let appliance = site.start(&site.config())?;
     for family in &Family::BOTH {
         let server = SocketAddr::new(family.server, 7000);
         let sink = site.server.udp(server)?;
-        let mapped = backwards_both_ways(&site, family, &sink)?;
+        // The node of a Pod has the IPv6 pool on the link itself.
+        let next_hop = match (variant, family.pool) {
+            (Variant::KernelAddresses, pool @ IpAddr::V6(_)) => pool,
+            _ => family.pick("192.0.2.1", "2001:db8:1::1").parse()?,
+        };
+        let mapped = backwards_both_ways(&site, family, next_hop, &sink)?;
         one_identification(&site, family, &sink)?;
         ensure!(mapped.ip() == family.pool, "translated to {mapped}");
     }
@@ -35,7 +45,12 @@ fn show(variant: Variant) -> Result<()> {
 }
 
 /// RFC 4787 REQ-14. Returns the source that the server has seen.
-fn backwards_both_ways(site: &Site, family: &Family, sink: &UdpSocket) -> Result<SocketAddr> {
+fn backwards_both_ways(
+    site: &Site,
+    family: &Family,
+    next_hop: IpAddr,
+    sink: &UdpSocket,
+) -> Result<SocketAddr> {
     let (client, server) = (SocketAddr::new(family.client, 5000), sink.local_addr()?);
     let socket = site.client.udp(client)?;
     socket.send_to(b"who is there", server)?;
@@ -50,8 +65,7 @@ fn backwards_both_ways(site: &Site, family: &Family, sink: &UdpSocket) -> Result
     let (got, from) = receive(sink)?;
     ensure!(got == sent && from == mapped, "another datagram, from {from}");
 
-    let own = family.pick("192.0.2.1", "2001:db8:1::1").parse()?;
-    let mut fragments = self::fragments(&site.server, (server, mapped), own, &sent)?;
+    let mut fragments = self::fragments(&site.server, (server, mapped), next_hop, &sent)?;
     fragments.reverse();
     inject(&site.server, "eth0", &fragments)?;
     let (got, from) = receive(&socket)?;
