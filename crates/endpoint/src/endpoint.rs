@@ -46,7 +46,7 @@ pub enum ServiceKind {
     Health,
 }
 
-/// What happened so far.
+/// What happened to the packets that were taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// SYNs that were given a connection.
@@ -55,18 +55,10 @@ pub struct Counters {
     pub requests: u64,
     /// Connections that had to make room for a new one.
     pub evicted: u64,
-    /// SYNs ignored because all connections were busy.
-    pub full: u64,
     /// Clients that took too long.
     pub late: u64,
     /// Segments without a connection that were answered by a reset.
     pub reset: u64,
-    /// Segments without a connection that were not: too many of them.
-    pub ignored: u64,
-    /// Packets with a wrong checksum.
-    pub bad_checksum: u64,
-    /// Packets that are not whole TCP segments for a service.
-    pub malformed: u64,
 }
 
 /// All services of a worker. See the crate's documentation.
@@ -86,7 +78,6 @@ pub struct Endpoint {
     scratch: Vec<u8>,
     random: ChaCha8Rng,
     resets: Resets,
-    draining: bool,
     counters: Counters,
 }
 
@@ -121,7 +112,6 @@ impl Endpoint {
             scratch: vec![0; mtu],
             random,
             resets: Resets { second: 0, left: RESETS_PER_SECOND },
-            draining: false,
             counters: Counters::default(),
         }
     }
@@ -130,18 +120,20 @@ impl Endpoint {
     /// checksum is not verified, a super-packet is taken whole.
     ///
     /// Costs a look at each connection's tag (4 bytes) and one turn of one connection.
+    ///
+    /// # Errors
+    /// [`Refusal`], for whoever counts drops; nothing has changed then, and nothing was emitted.
     pub fn input(
         &mut self,
         now_ms: u64,
         packet: &[u8],
         offload: Offload,
         emit: &mut impl FnMut(&mut [u8], Offload),
-    ) {
-        let segment = match Segment::read(packet, offload.partial().is_some()) {
-            Ok(segment) if self.serves(&segment.ends) => segment,
-            Ok(_) | Err(Refusal::Malformed) => return self.counters.malformed += 1,
-            Err(Refusal::BadChecksum) => return self.counters.bad_checksum += 1,
-        };
+    ) -> Result<(), Refusal> {
+        let segment = Segment::read(packet, offload.partial().is_some())?;
+        if !self.serves(&segment.ends) {
+            return Err(Refusal::Malformed);
+        }
         let known = self.find(&segment.ends);
         match known {
             // RFC 1122 §4.2.2.13: a SYN "MAY" reopen a connection "directly from TIME-WAIT state".
@@ -150,16 +142,15 @@ impl Endpoint {
                 self.turn(now_ms, at, Some(packet), emit);
             }
             Some(at) => self.turn(now_ms, at, Some(packet), emit),
-            None if segment.begins() => match self.room() {
-                Some(at) => {
-                    self.accept(now_ms, at, segment.ends);
-                    self.turn(now_ms, at, Some(packet), emit);
-                }
-                None => self.counters.full += 1,
-            },
+            None if segment.begins() => {
+                let at = self.room().ok_or(Refusal::Full)?;
+                self.accept(now_ms, at, segment.ends);
+                self.turn(now_ms, at, Some(packet), emit);
+            }
             None if segment.resets() => {}
-            None => self.reset(now_ms, packet, emit),
+            None => self.reset(now_ms, packet, emit)?,
         }
+        Ok(())
     }
 
     /// Does what time asks for: retransmissions, and clients that take too long.
@@ -173,11 +164,6 @@ impl Endpoint {
             }
         }
         self.next_due = self.places.iter().map(|place| place.due).min().unwrap_or(u64::MAX);
-    }
-
-    /// From now on the health service says that traffic should go elsewhere (503), or no longer.
-    pub fn set_draining(&mut self, draining: bool) {
-        self.draining = draining;
     }
 
     /// When [`Endpoint::poll`] has something to do, in milliseconds, at the earliest.
@@ -246,10 +232,8 @@ impl Endpoint {
         emit: &mut impl FnMut(&mut [u8], Offload),
     ) {
         let mut line = Line { packet, scratch: &mut self.scratch, mtu: self.mtu, emit };
-        let draining = self.draining;
-        let respond = |request: Request<'_>| health(request, draining);
         let connection = &mut self.connections[at];
-        let turn = connection.turn(now_ms, &mut self.interface, &mut line, &respond);
+        let turn = connection.turn(now_ms, &mut self.interface, &mut line, &health);
         self.counters.requests += turn.requests;
         self.counters.late += u64::from(turn.late);
         let place = &mut self.places[at];
@@ -262,14 +246,20 @@ impl Endpoint {
     }
 
     /// Answers a segment of no connection by a reset (RFC 9293 §3.5.2), but not endlessly.
-    fn reset(&mut self, now_ms: u64, packet: &[u8], emit: &mut impl FnMut(&mut [u8], Offload)) {
+    fn reset(
+        &mut self,
+        now_ms: u64,
+        packet: &[u8],
+        emit: &mut impl FnMut(&mut [u8], Offload),
+    ) -> Result<(), Refusal> {
         if !self.resets.take(now_ms) {
-            return self.counters.ignored += 1;
+            return Err(Refusal::RateLimited);
         }
         let packet = Some(packet);
         let mut line = Line { packet, scratch: &mut self.scratch, mtu: self.mtu, emit };
         self.interface.poll_ingress_single(instant(now_ms), &mut line, &mut self.no_sockets);
         self.counters.reset += 1;
+        Ok(())
     }
 }
 
@@ -297,10 +287,9 @@ impl Resets {
 }
 
 /// The health service: load balancers and probes ask `/healthz` or `/`.
-fn health(request: Request<'_>, draining: bool) -> Response {
+fn health(request: Request<'_>) -> Response {
     let Request { method: Method::Get | Method::Head, path } = request;
     match path {
-        "/" | "/healthz" if draining => Response::text(Status::ServiceUnavailable, "draining\n"),
         "/" | "/healthz" => Response::text(Status::Ok, "ok\n"),
         _ => Response::bare(Status::NotFound),
     }

@@ -16,3 +16,4 @@ mod endpoint;
 mod segment;
 
 pub use crate::endpoint::{Config, Counters, Endpoint, Service, ServiceKind};
+pub use crate::segment::Refusal;

@@ -23,13 +23,17 @@ pub(crate) struct Ends {
     pub(crate) local: SocketAddr,
 }
 
-/// Why a packet is not looked at further.
+/// Why a packet is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Not TCP, a fragment, or headers that contradict each other.
+pub enum Refusal {
+    /// Not TCP, a fragment, headers that contradict each other, or not for a service.
     Malformed,
     /// The checksum of the IPv4 header or of the segment is wrong.
     BadChecksum,
+    /// A SYN while all connections are busy.
+    Full,
+    /// A segment of no connection, when too many were answered by a reset.
+    RateLimited,
 }
 
 impl Segment {

@@ -1,5 +1,6 @@
 //! More than there is room for.
 
+use mooring_endpoint::Refusal;
 use mooring_packet::Offload;
 
 use crate::peer::{V4, World, segment};
@@ -44,7 +45,7 @@ fn busy_connections_are_not_given_up() {
         world.ask(client, "GET / HT");
     }
     assert!(world.inject(&segment(1, 9, |_| {}), Offload::NONE).is_empty());
-    assert_eq!(world.endpoint.counters().full, 1);
+    assert_eq!(world.refused, [Refusal::Full]);
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn stray_segments_are_reset_a_hundred_times_a_second() {
     let mut world = World::new(2, 1, 1_500);
     let stray = segment(1, 9, |segment| (segment.syn, segment.ack) = (false, true));
     let answered = (0..1_000).filter(|_| !world.inject(&stray, Offload::NONE).is_empty()).count();
-    assert_eq!((answered, world.endpoint.counters().ignored), (100, 900));
+    assert_eq!((answered, &world.refused[..]), (100, &[Refusal::RateLimited; 900][..]));
     let reset = segment(1, 9, |segment| (segment.syn, segment.rst) = (false, true));
     world.now += 1_000;
     assert!(world.inject(&reset, Offload::NONE).is_empty());

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::PacketBuilder;
-use mooring_endpoint::{Config, Endpoint, Service, ServiceKind};
+use mooring_endpoint::{Config, Endpoint, Refusal, Service, ServiceKind};
 use mooring_packet::Offload;
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) endpoint: Endpoint,
     /// What the endpoint emitted, in all.
     pub(crate) emitted: Vec<Vec<u8>>,
+    /// What the endpoint refused, in all.
+    pub(crate) refused: Vec<Refusal>,
     pub(crate) now: u64,
     interface: Interface,
     queue: Queue,
@@ -42,8 +44,9 @@ impl World {
                 addresses.push(cidr).expect("room for two");
             }
         });
-        let (emitted, sockets) = (Vec::new(), SocketSet::new(Vec::new()));
-        Self { endpoint: Endpoint::new(config), emitted, now: 1, interface, queue, sockets }
+        let (emitted, refused) = (Vec::new(), Vec::new());
+        let (endpoint, sockets) = (Endpoint::new(config), SocketSet::new(Vec::new()));
+        Self { endpoint, emitted, refused, now: 1, interface, queue, sockets }
     }
 
     /// A client that connects from this port.
@@ -108,9 +111,10 @@ impl World {
     /// Gives the endpoint one packet and returns what it emits at once.
     pub(crate) fn inject(&mut self, packet: &[u8], offload: Offload) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        self.endpoint.input(self.now, packet, offload, &mut |bytes: &mut [u8], _| {
+        let taken = self.endpoint.input(self.now, packet, offload, &mut |bytes: &mut [u8], _| {
             out.push(bytes.to_vec());
         });
+        self.refused.extend(taken.err());
         self.emitted.extend(out.iter().cloned());
         out
     }
@@ -122,7 +126,8 @@ impl World {
         let mut emit = |bytes: &mut [u8], _: Offload| out.push(bytes.to_vec());
         let moved = !self.queue.sent.is_empty();
         for packet in self.queue.sent.drain(..) {
-            self.endpoint.input(self.now, &packet, Offload::NONE, &mut emit);
+            let taken = self.endpoint.input(self.now, &packet, Offload::NONE, &mut emit);
+            self.refused.extend(taken.err());
         }
         self.endpoint.poll(self.now, &mut emit);
         self.emitted.extend(out.iter().cloned());

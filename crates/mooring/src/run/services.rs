@@ -3,8 +3,8 @@
 
 use std::io;
 
-use mooring_endpoint as endpoint;
-use mooring_engine::{Engine, Outbox, Verdict};
+use mooring_endpoint::{self as endpoint, Refusal};
+use mooring_engine::{DropReason, Engine, Outbox, Verdict};
 use mooring_packet::{Offload, Packet};
 use mooring_policy::{Service, ServiceKind};
 use mooring_session::Tick;
@@ -50,9 +50,12 @@ impl Services {
     ) {
         let (Verdict::Service(_), Some(endpoint)) = (verdict, &mut self.endpoint) else { return };
         let Some(ip) = packet.bytes().get(HEADER_LEN..) else { return };
-        endpoint.input(now.as_millis(), ip, packet.offload, &mut |bytes, offload| {
+        let taken = endpoint.input(now.as_millis(), ip, packet.offload, &mut |bytes, offload| {
             send(now, bytes, offload, engine, outbox);
         });
+        if let Err(refusal) = taken {
+            engine.counters.drops[reason(refusal) as usize] += 1;
+        }
     }
 
     /// Does what time asks of the services.
@@ -97,6 +100,16 @@ fn endpoint((services, mtu): &(Vec<Service>, u16)) -> io::Result<Option<endpoint
         mtu: *mtu,
     };
     Ok(Some(endpoint::Endpoint::new(config)))
+}
+
+/// The name under which a packet that is not served is counted.
+const fn reason(refusal: Refusal) -> DropReason {
+    match refusal {
+        Refusal::Malformed => DropReason::Malformed,
+        Refusal::BadChecksum => DropReason::BadChecksum,
+        Refusal::Full => DropReason::TableFull,
+        Refusal::RateLimited => DropReason::RateLimited,
+    }
 }
 
 /// A service repeats what is lost on its way, so a packet that cannot be sent is only counted.
