@@ -45,7 +45,10 @@ fn seeds() -> Vec<Seed> {
         },
         Seed {
             name: "pieces",
-            program: pieces(Program::default(), Template::Piece).walk().wait_seconds(3).poll(),
+            program: pieces(Program::default(), Template::Piece, &SCATTERED)
+                .walk()
+                .wait_seconds(3)
+                .poll(),
             reached: &|counters| {
                 counters.translated == 5
                     && counters.dropped(DropReason::FragmentOverlap) == 1
@@ -211,14 +214,18 @@ fn kinds() -> [Seed; 8] {
         },
         Seed {
             name: "pieces-v6",
-            program: pieces(under(1), Template::PieceV6)
-                .walk()
-                .outside(Template::AnswerV6, [0; 4])
-                .walk()
-                .wait_seconds(3)
-                .poll(),
+            program: pieces(
+                pieces(under(1), Template::PieceV6, &SCATTERED)
+                    .walk()
+                    .outside(Template::AnswerV6, [0; 4])
+                    .walk()
+                    .wait_seconds(3)
+                    .poll(),
+                Template::PieceV6,
+                &IN_ORDER,
+            ),
             reached: &|counters| {
-                counters.translated == 6
+                counters.translated == 9
                     && counters.dropped(DropReason::FragmentOverlap) == 1
                     && counters.dropped(DropReason::FragmentUntranslated) == 1
             },
@@ -281,10 +288,9 @@ fn kinds() -> [Seed; 8] {
     ]
 }
 
-/// A datagram in four pieces, the first one last; a piece twice; one whose first piece never comes.
-fn pieces(program: Program, template: Template) -> Program {
-    let pieces = [0x1c, 0x08, 0x04, 0x00, 0x20, 0x20, 0x44];
-    pieces.into_iter().fold(program, |program, piece| program.inside(template, [0, 0, piece, 0]))
+/// Pieces of the first host, by their `c`.
+fn pieces(program: Program, template: Template, pieces: &[u8]) -> Program {
+    pieces.iter().fold(program, |program, &piece| program.inside(template, [0, 0, piece, 0]))
 }
 
 /// A flow of the first host, whose first packet has left.
@@ -327,3 +333,7 @@ const SYN_ACK: u8 = 0x12 << 2;
 const ACK: u8 = 0x10 << 2;
 const FIN_ACK: u8 = 0x11 << 2;
 const TTL_1: u8 = 0xf0;
+/// A datagram in four pieces, the first one last; a piece twice; one whose first piece never comes.
+const SCATTERED: [u8; 7] = [0x1c, 0x08, 0x04, 0x00, 0x20, 0x20, 0x44];
+/// A datagram in three pieces.
+const IN_ORDER: [u8; 3] = [0x60, 0x64, 0x78];
