@@ -229,7 +229,7 @@ fn walk(mut next: Protocol, payload: &[u8]) -> Result<(Protocol, usize), ParseEr
 }
 
 #[inline]
-pub(crate) fn is_extension(protocol: Protocol) -> bool {
+fn is_extension(protocol: Protocol) -> bool {
     matches!(
         protocol,
         Protocol::HOP_BY_HOP
@@ -244,7 +244,7 @@ pub(crate) fn is_extension(protocol: Protocol) -> bool {
 pub const HEADER_LEN: usize = size_of::<Header>();
 
 /// RFC 8200 §4.1 names seven occurrences in a packet that keeps its recommendations.
-pub(crate) const MAX_EXTENSION_HEADERS: usize = 8;
+const MAX_EXTENSION_HEADERS: usize = 8;
 
 const FLOW_LABEL_MASK: u32 = 0x000f_ffff;
 
@@ -320,8 +320,8 @@ impl Header {
 /// The first 8 bytes of an extension header, which all of them have.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(crate) struct Extension {
-    pub(crate) next_header: Protocol,
+struct Extension {
+    next_header: Protocol,
     len: u8,
     fragment: U16,
     _rest: U32,
@@ -329,7 +329,7 @@ pub(crate) struct Extension {
 
 impl Extension {
     /// Bytes of this header, which is a `kind`.
-    pub(crate) fn len(&self, kind: Protocol) -> usize {
+    fn len(&self, kind: Protocol) -> usize {
         match kind {
             Protocol::FRAGMENT => 8,
             // RFC 4302 §2.2: in 32-bit words, minus 2.
@@ -342,11 +342,6 @@ impl Extension {
     /// Whether this fragment header stands in a piece: an offset, or more to follow.
     fn is_piece(&self) -> bool {
         self.fragment.get() & 0xfff9 != 0
-    }
-
-    /// Where the payload of this fragment header lies in that of the whole packet, in bytes.
-    pub(crate) fn fragment_offset(&self) -> u16 {
-        self.fragment.get() & 0xfff8
     }
 }
 

@@ -5,7 +5,8 @@ use std::net::Ipv6Addr;
 use zerocopy::{Ref, SplitByteSlice, SplitByteSliceMut};
 
 use crate::error::{Field, Layer, ParseError};
-use crate::ipv6::{Extension, HEADER_LEN, Header, MAX_EXTENSION_HEADERS, is_extension};
+use crate::ipv6::fragment::{self, Fragment};
+use crate::ipv6::{HEADER_LEN, Header, upper_layer_of};
 use crate::protocol::Protocol;
 use crate::view;
 
@@ -25,11 +26,13 @@ impl<B: SplitByteSlice> QuotedIpv6<B> {
     ///
     /// What follows the quoted packet (padding and extensions, RFC 4884) is cut off where the
     /// payload length tells. Extension headers are walked to the transport header, through the
-    /// fragment header of a first piece; behind that of a later piece no header is looked for.
+    /// fragment header of a first piece; behind that of a later piece no header is looked for, and
+    /// where a piece is itself in pieces the [`Protocol::FRAGMENT`] in it is what is found.
     ///
     /// # Errors
     /// `Truncated` if the fixed header or an extension header goes beyond `bytes`; `BadValue` for
-    /// another version and more than 8 extension headers.
+    /// another version, and as [`Ipv6::upper_layer`](crate::ipv6::Ipv6::upper_layer): there may be 8
+    /// extension headers in front of the fragment header and 8 behind it.
     #[inline]
     pub fn parse(bytes: B) -> Result<Self, ParseError> {
         let (header, rest) = view::split_header::<B, Header>(bytes, Layer::QuotedIpv6)?;
@@ -44,7 +47,7 @@ impl<B: SplitByteSlice> QuotedIpv6<B> {
             payload_len => payload_len.min(rest.len()),
         };
         let (rest, _padding) = view::split(rest, end, Layer::QuotedIpv6, HEADER_LEN)?;
-        let Walked { protocol, len, fragment_offset } = walk(header.next_header, &rest)?;
+        let (protocol, len, fragment_offset) = walk(header.next_header, &rest)?;
         let (extensions, l4) = view::split(rest, len, Layer::QuotedIpv6, HEADER_LEN)?;
         Ok(Self { header, extensions, l4, protocol, fragment_offset })
     }
@@ -107,38 +110,20 @@ impl<B: SplitByteSliceMut> QuotedIpv6<B> {
     }
 }
 
-/// Where the extension headers end, and what comes then.
-struct Walked {
-    protocol: Protocol,
-    len: usize,
-    fragment_offset: u16,
-}
-
-/// Walks from the header `next` at the front of `payload`.
-fn walk(next: Protocol, payload: &[u8]) -> Result<Walked, ParseError> {
-    let mut walked = Walked { protocol: next, len: 0, fragment_offset: 0 };
-    for _ in 0..MAX_EXTENSION_HEADERS {
-        if !is_extension(walked.protocol) || walked.fragment_offset != 0 {
-            return Ok(walked);
-        }
-        let rest = &payload[walked.len..];
-        let (header, _) = view::split_header::<&[u8], Extension>(rest, Layer::Ipv6Extension)?;
-        let len = header.len(walked.protocol);
-        view::split(rest, len, Layer::Ipv6Extension, 0)?;
-        if walked.protocol == Protocol::FRAGMENT {
-            walked.fragment_offset = header.fragment_offset();
-        }
-        walked.protocol = header.next_header;
-        walked.len += len;
+/// The protocol behind the extension headers of `payload`, the first of which is a `next`, their length
+/// in bytes, and the fragment offset.
+fn walk(next: Protocol, payload: &[u8]) -> Result<(Protocol, usize, u16), ParseError> {
+    let (protocol, at) = upper_layer_of(next, payload)?;
+    if protocol != Protocol::FRAGMENT {
+        return Ok((protocol, at, 0));
     }
-    if is_extension(walked.protocol) && walked.fragment_offset == 0 {
-        return Err(ParseError::BadValue {
-            layer: Layer::Ipv6Extension,
-            field: Field::ExtensionCount,
-            value: MAX_EXTENSION_HEADERS as u32 + 1,
-        });
+    let piece = Fragment::parse(&payload[at..])?;
+    let (next, behind) = (piece.next_header(), at + fragment::HEADER_LEN);
+    if piece.offset() != 0 {
+        return Ok((next, behind, piece.offset()));
     }
-    Ok(walked)
+    let (protocol, len) = upper_layer_of(next, &payload[behind..])?;
+    Ok((protocol, behind + len, 0))
 }
 
 #[cfg(test)]
