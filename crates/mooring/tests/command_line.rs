@@ -33,6 +33,10 @@ fn replay(folder: &Path, input: &str, more: &[&str]) -> Output {
     command.args(["--in", input]).args(more).output().expect("the binary runs")
 }
 
+/// As `--help` lists them.
+const VERBS: [&str; 8] =
+    ["run", "check", "show", "explain", "replay", "schema", "completions", "man"];
+
 /// A classic header, Ethernet.
 const HEADER: [u8; 24] =
     [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
@@ -79,12 +83,12 @@ fn a_capture_without_packets_gives_captures_without_packets() {
 #[test]
 fn help_names_every_verb_and_shows_examples() {
     let help = text(&mooring(&["--help"]).stdout);
-    for verb in
-        ["run", "check", "show", "explain", "replay", "schema", "completions", "man", "Examples:"]
-    {
-        assert!(help.contains(verb), "{verb}: {help}");
-    }
-    for verb in ["run", "check", "show", "explain", "replay", "schema", "completions", "man"] {
+    assert!(help.contains("Examples:"), "{help}");
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.map_while(|line| line.strip_prefix("  ")?.split(' ').next());
+    let listed: Vec<_> = listed.filter(|verb| *verb != "help").collect();
+    assert_eq!(listed, VERBS, "{help}");
+    for verb in VERBS {
         let help = text(&mooring(&[verb, "--help"]).stdout);
         assert!(help.contains("Example"), "{verb}: {help}");
     }
@@ -137,7 +141,10 @@ fn every_shell_gets_completions_of_every_verb() {
         let output = mooring(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0));
         let script = text(&output.stdout);
-        assert!(script.contains("replay") && script.contains("completions"), "{shell}");
+        let words: Vec<_> = script.split(|c: char| !c.is_ascii_alphabetic()).collect();
+        for verb in VERBS {
+            assert!(words.contains(&verb), "{shell}: {verb}");
+        }
     }
     assert_eq!(mooring(&["completions", "tcsh"]).status.code(), Some(2));
 }
@@ -148,9 +155,12 @@ fn manual_pages_are_written_for_every_verb() {
     let place = folder.path().join("man1");
     let output = mooring(&["man", "--dir", place.to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    for page in ["mooring.1", "mooring-run.1", "mooring-replay.1"] {
-        assert!(place.join(page).is_file(), "{page}");
+    for verb in VERBS {
+        let page = fs::read_to_string(place.join(format!("mooring-{verb}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{verb}: {error}"));
+        assert!(page.contains(&format!(".TH mooring-{verb} 1")), "{verb}: {page}");
     }
+    assert!(place.join("mooring.1").is_file());
     assert!(text(&mooring(&["man"]).stdout).contains(".TH mooring 1"));
 }
 
