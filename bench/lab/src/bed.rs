@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use mooring_lab::{Appliance, Config, Lab};
 
 /// The hosts: 16 inside addresses, 16 outside ones behind the server.
@@ -97,14 +97,8 @@ impl Bed {
 
     /// Ethernet address of the gateway's inner device: both NATs have it.
     pub(crate) fn gateway_mac(&self) -> Result<[u8; 6]> {
-        let text = self.lab.gateway.output("ip", &["-j", "link", "show", "in0"])?;
-        let links: serde_json::Value = serde_json::from_str(&text)?;
-        let mac = links[0]["address"].as_str().context("ip prints an Ethernet address")?;
-        let mut octets = [0; 6];
-        for (octet, hex) in octets.iter_mut().zip(mac.split(':')) {
-            *octet = u8::from_str_radix(hex, 16)?;
-        }
-        Ok(octets)
+        let mac = self.lab.gateway.mac("in0")?;
+        mac.try_into().map_err(|mac| anyhow!("an Ethernet address: {mac:?}"))
     }
 }
 

@@ -50,7 +50,7 @@ impl Capture {
     /// When `tcpdump` is missing or refuses.
     pub fn start(namespace: &Namespace, device: &str) -> Result<Self> {
         // No filter for a direction: libpcap's loses the first frames without counting them.
-        let own = mac(namespace, device)?;
+        let own = namespace.mac(device)?;
         // The profile that Debian confines tcpdump with lets it write only to *.pcap.
         let file = PathBuf::from(format!("{SCRATCH}/{}-{device}.pcap", namespace.name()));
         let snap = SNAP.to_string();
@@ -193,12 +193,6 @@ fn octets(address: impl Into<IpAddr>) -> Vec<u8> {
 fn word(bytes: &[u8]) -> usize {
     let value = u32::from_ne_bytes(bytes.try_into().expect("four bytes"));
     value.try_into().expect("usize holds 32 bits")
-}
-
-pub(crate) fn mac(namespace: &Namespace, device: &str) -> Result<Vec<u8>> {
-    let text = namespace.output("cat", &[&format!("/sys/class/net/{device}/address")])?;
-    let bytes = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16));
-    bytes.collect::<Result<_, _>>().with_context(|| format!("a MAC address: {text}"))
 }
 
 /// The number before `what` in tcpdump's closing lines, e.g. `12 packets captured`.

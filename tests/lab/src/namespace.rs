@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,6 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::capture::mac;
 use crate::clock::LIMIT;
 
 /// A network namespace that `ip netns` knows by name.
@@ -49,7 +48,17 @@ impl Namespace {
     /// # Errors
     /// When there is no such device.
     pub fn mac(&self, device: &str) -> Result<Vec<u8>> {
-        mac(self, device)
+        mac_bytes(self.output("cat", &[&format!("/sys/class/net/{device}/address")])?.trim())
+    }
+
+    /// The MAC address of a neighbour that it has spoken to.
+    ///
+    /// # Errors
+    /// When it knows none.
+    pub fn neighbour_mac(&self, address: IpAddr) -> Result<Vec<u8>> {
+        let said = self.output("ip", &["neigh", "show", &address.to_string()])?;
+        let mac = said.split_whitespace().skip_while(|word| *word != "lladdr").nth(1);
+        mac_bytes(mac.with_context(|| format!("the MAC address of {address}: {said}"))?)
     }
 
     /// Lets it speak IPv6 on devices made from now on: no waiting for address collisions, no
@@ -178,6 +187,12 @@ fn run(command: &mut Command) -> Result<Output> {
     let refusal = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}: {}", output.status, refusal.trim());
     Ok(output)
+}
+
+/// Of `02:00:00:00:00:01` and the like.
+fn mac_bytes(text: &str) -> Result<Vec<u8>> {
+    let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
+    bytes.collect::<Result<_, _>>().with_context(|| format!("a MAC address: {text}"))
 }
 
 /// A test may make several labs: their namespaces are told apart by a number.

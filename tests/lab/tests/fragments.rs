@@ -106,7 +106,7 @@ fn fragments(
     gateway: IpAddr,
     payload: &[u8],
 ) -> Result<Vec<Vec<u8>>> {
-    let macs = [neighbour(host, gateway)?, host.mac("eth0")?].concat();
+    let macs = [host.neighbour_mac(gateway)?, host.mac("eth0")?].concat();
     let whole = udp(source, target, payload)?;
     let cut = whole.chunks(LENGTH).enumerate().map(|(at, part)| {
         let more = (at + 1) * LENGTH < whole.len();
@@ -118,16 +118,6 @@ fn fragments(
         Ok([&macs[..], &packet].concat())
     });
     cut.collect()
-}
-
-/// The MAC of a neighbour that the host has spoken to.
-fn neighbour(host: &Namespace, address: IpAddr) -> Result<Vec<u8>> {
-    let said = host.output("ip", &["neigh", "show", &address.to_string()])?;
-    let mac = said.split_whitespace().skip_while(|word| *word != "lladdr").nth(1);
-    let bytes = mac.unwrap_or_default().split(':').map(|byte| u8::from_str_radix(byte, 16));
-    let mac = bytes.collect::<Result<Vec<u8>, _>>()?;
-    ensure!(mac.len() == 6, "the MAC of {address}: {said}");
-    Ok(mac)
 }
 
 fn udp(source: SocketAddr, target: SocketAddr, payload: &[u8]) -> Result<Vec<u8>> {

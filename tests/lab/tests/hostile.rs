@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use mooring_lab::peers::{Noise, UdpEcho, inject, receive};
-use mooring_lab::{Capture, Family, Frame, Namespace, Site, Variant, isolated};
+use mooring_lab::{Capture, Family, Frame, Site, Variant, isolated};
 
 #[test]
 fn damaged_frames_from_both_sides() {
@@ -29,8 +29,8 @@ fn assert_unmoved(variant: Variant) -> Result<()> {
     let mut appliance = site.start(&site.config())?;
     exchange(&site)?;
 
-    let inside = gateway_mac(&site.client, Family::BOTH[0].gateway)?;
-    let outside = gateway_mac(&site.server, "192.0.2.1".parse()?)?;
+    let inside = site.client.neighbour_mac(Family::BOTH[0].gateway)?;
+    let outside = site.server.neighbour_mac("192.0.2.1".parse()?)?;
     for (namespace, mac, source, target) in [
         (&site.client, inside, [10, 0, 0, 2], [192, 0, 2, 2]),
         (&site.server, outside, [192, 0, 2, 2], [203, 0, 113, 10]),
@@ -67,16 +67,6 @@ fn exchange(site: &Site) -> Result<()> {
         ensure!(said.contains("1 received"), "{said}");
     }
     Ok(())
-}
-
-/// Of the appliance, as a host has learned it.
-fn gateway_mac(host: &Namespace, gateway: std::net::IpAddr) -> Result<Vec<u8>> {
-    let neighbour = host.output("ip", &["neigh", "show", &gateway.to_string()])?;
-    let mac = neighbour.split_once("lladdr ").map(|(_, rest)| rest.split(' ').next());
-    let mac = mac.flatten().unwrap_or_default().split(':').map(|byte| u8::from_str_radix(byte, 16));
-    let mac = mac.collect::<Result<Vec<u8>, _>>()?;
-    ensure!(mac.len() == 6, "the MAC of {gateway}: {neighbour}");
-    Ok(mac)
 }
 
 /// Good frames of each protocol that the appliance reads.
