@@ -111,7 +111,7 @@ impl Engine {
                 v6: Nat::new(&policy, share, hash.derived()),
                 v4: Nat::new(&policy, share, hash),
             },
-            neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS).with_role(role(share)),
+            neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS, seed).with_role(role(share)),
             silent: SilentHops::default(),
             random,
             error_limit: Limiter::new(ERRORS_PER_SECOND),

@@ -1,35 +1,33 @@
 //! The random delays of what we say on a link, so that machines that start together do not keep
-//! speaking together. Seeded by our MAC addresses: two of us differ, and the same input gives the
-//! same output. Nothing secret depends on it.
+//! speaking together. From the engine's seed, so the same input gives the same output.
 
 use std::time::Duration;
 
-use super::InterfaceLink;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A small generator (xorshift64*).
-#[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+/// Where random delays come from.
+#[derive(Debug)]
+pub(super) struct Jitter(ChaCha8Rng);
 
 impl Jitter {
-    pub(super) fn new(links: &[InterfaceLink]) -> Self {
-        let octets = links.iter().flat_map(|link| link.mac.0);
-        // FNV-1a; the state of the generator may not be zero.
-        let seed = octets.fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
-            (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Self(seed | 1)
+    /// Of the same seed as the engine's own random numbers, but none of those.
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        let mut random = ChaCha8Rng::from_seed(seed);
+        random.set_stream(STREAM);
+        Self(random)
     }
 
     /// A whole number of milliseconds from `shortest` to `longest`.
     pub(super) fn between(&mut self, shortest: Duration, longest: Duration) -> Duration {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let random = u128::from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let random = u128::from(self.0.next_u64());
         let span = longest.saturating_sub(shortest).as_millis() + 1;
         shortest + Duration::from_millis(((random * span) >> 64) as u64)
     }
 }
+
+/// The engine draws from stream 0.
+const STREAM: u64 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -40,7 +38,7 @@ mod tests {
     #[test]
     fn delays_fill_their_span_and_never_leave_it() {
         let (shortest, longest) = (Duration::from_millis(200), Duration::from_millis(203));
-        let mut jitter = Jitter::new(&[]);
+        let mut jitter = Jitter::new([7; 32]);
         let mut seen: Vec<_> = (0..200).map(|_| jitter.between(shortest, longest)).collect();
         seen.sort_unstable();
         seen.dedup();

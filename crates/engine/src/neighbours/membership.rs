@@ -31,7 +31,6 @@ pub(super) struct Memberships {
     links: Box<[Listening]>,
     /// The earliest of all deadlines.
     next: Tick,
-    jitter: Jitter,
     silent: bool,
 }
 
@@ -95,9 +94,8 @@ impl Neighbours {
 
 impl Memberships {
     pub(super) fn new(links: &[InterfaceLink]) -> Self {
-        let jitter = Jitter::new(links);
         let links = vec![Listening::default(); links.len()].into();
-        Self { links, next: NEVER, jitter, silent: false }
+        Self { links, next: NEVER, silent: false }
     }
 
     /// All addresses that are listened for.
@@ -155,21 +153,19 @@ impl Memberships {
         }
     }
 
-    /// Somebody asks who listens to `group`, or to any, and wants to know within `longest` (RFC 3810
-    /// §6.2). True when it concerns a group of ours. A query for certain sources is answered as one
-    /// for the group: we listen to all of them.
+    /// Somebody asks who listens to `group`, or to any, and is to be told at `due` (RFC 3810 §6.2).
+    /// True when it concerns a group of ours. A query for certain sources is answered as one for the
+    /// group: we listen to all of them.
     pub(super) fn asked(
         &mut self,
         interface: InterfaceId,
         group: Option<Ipv6Addr>,
-        longest: Duration,
-        now: Tick,
+        due: Tick,
     ) -> bool {
         let Some(listening) = self.links.get_mut(usize::from(interface.0)) else { return false };
         if self.silent {
             return false;
         }
-        let due = now + self.jitter.between(Duration::ZERO, longest);
         let asked = |known: &&mut Group| {
             known.users > 0 && group.is_none_or(|group| group == known.address)
         };
@@ -186,7 +182,13 @@ impl Memberships {
 
     /// Sends one report that is due. False when none is, or when no buffer is free: it stays due
     /// then.
-    pub(super) fn step(&mut self, links: &[InterfaceLink], now: Tick, outbox: &mut Outbox) -> bool {
+    pub(super) fn step(
+        &mut self,
+        links: &[InterfaceLink],
+        jitter: &mut Jitter,
+        now: Tick,
+        outbox: &mut Outbox,
+    ) -> bool {
         if now < self.next {
             return false;
         }
@@ -202,7 +204,7 @@ impl Memberships {
             return false;
         }
         // All of a report are repeated together.
-        let again = now + self.jitter.between(Duration::ZERO, UNSOLICITED_REPORT_INTERVAL);
+        let again = now + jitter.between(Duration::ZERO, UNSOLICITED_REPORT_INTERVAL);
         let told = groups.iter_mut().filter(|group| group.record(now).is_some());
         told.take(MAX_RECORDS).for_each(|group| group.told(now, again));
         groups.retain(|group| group.users > 0 || group.changes_left > 0);

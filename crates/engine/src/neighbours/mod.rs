@@ -55,6 +55,7 @@ pub use self::table::L2;
 use self::announce::Announcer;
 use self::conflicts::Conflicts;
 use self::hold::WaitingRoom;
+use self::jitter::Jitter;
 use self::life::{NEVER, Timers};
 use self::membership::Memberships;
 use self::router::Routers;
@@ -72,6 +73,7 @@ pub struct Neighbours {
     conflicts: Conflicts,
     memberships: Memberships,
     routers: Routers,
+    jitter: Jitter,
     role: Role,
     /// Who waited in vain since the last poll began.
     unreachable: Vec<Unreachable>,
@@ -79,12 +81,12 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// An empty table of `capacity` entries for the interfaces `links`, in the order of their
-    /// `InterfaceId`. Takes all memory that it will ever need.
+    /// `InterfaceId`. Random delays come from `seed`. Takes all memory that it will ever need.
     ///
     /// # Panics
     /// If `capacity` is above 65,535: an index has 16 bits.
     #[must_use]
-    pub fn new(links: &[InterfaceLink], capacity: usize) -> Self {
+    pub fn new(links: &[InterfaceLink], capacity: usize, seed: [u8; 32]) -> Self {
         let capacity = u16::try_from(capacity).expect("an index of a neighbour has 16 bits");
         Self {
             links: links.into(),
@@ -95,6 +97,7 @@ impl Neighbours {
             conflicts: Conflicts::new(),
             memberships: Memberships::new(links),
             routers: Routers::new(links),
+            jitter: Jitter::new(seed),
             role: Role::Speaker,
             unreachable: Vec::with_capacity(usize::from(HELD_IN_ALL)),
         }
@@ -315,11 +318,15 @@ impl Neighbours {
     /// §5.4.2).
     fn speak(&mut self, now: Tick, outbox: &mut Outbox) {
         let mut budget = 0..WORK_PER_POLL;
-        while budget.next().is_some() && self.memberships.step(&self.links, now, outbox) {}
+        while budget.next().is_some()
+            && self.memberships.step(&self.links, &mut self.jitter, now, outbox)
+        {}
         let mut budget = 0..WORK_PER_POLL;
         while budget.next().is_some() && self.announcer.step(&self.links, now, outbox) {}
         let mut budget = 0..WORK_PER_POLL;
-        while budget.next().is_some() && self.routers.step(&self.links, now, outbox) {}
+        while budget.next().is_some()
+            && self.routers.step(&self.links, &mut self.jitter, now, outbox)
+        {}
     }
 }
 

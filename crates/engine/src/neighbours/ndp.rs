@@ -25,7 +25,7 @@ use mooring_wire::{Mac, Protocol};
 
 use super::life::Word;
 use super::table::Key;
-use super::{Ignored, InterfaceLink, Neighbours, Outcome, Role, names_one_machine};
+use super::{Ignored, InterfaceLink, Neighbours, Outcome, Role, names_one_machine, router};
 use crate::outbox::Outbox;
 
 impl Neighbours {
@@ -73,7 +73,8 @@ impl Neighbours {
             }
             Body::RouterSolicitation { source_mac } => {
                 let known = source_mac.filter(|_| !owned(message.source));
-                let will_answer = self.routers.asked(interface, now);
+                let delay = self.jitter.between(Duration::ZERO, router::MAX_DELAY);
+                let will_answer = self.routers.asked(interface, now, delay);
                 self.timers.at(self.routers.next_due());
                 if will_answer {
                     self.learn_asker(interface, message.source, known, now, outbox);
@@ -81,7 +82,8 @@ impl Neighbours {
                 answered(will_answer, Ignored::NotForUs)
             }
             Body::ListenerQuery { group, longest } => {
-                let will_answer = self.memberships.asked(interface, group, longest, now);
+                let due = now + self.jitter.between(Duration::ZERO, longest);
+                let will_answer = self.memberships.asked(interface, group, due);
                 self.timers.at(self.memberships.next_due());
                 answered(will_answer, Ignored::NotForUs)
             }

@@ -22,7 +22,6 @@ use crate::outbox::Outbox;
 #[derive(Debug)]
 pub(super) struct Routers {
     links: Box<[Option<Advertising>]>,
-    jitter: Jitter,
     silent: bool,
 }
 
@@ -72,8 +71,7 @@ impl Neighbours {
 
 impl Routers {
     pub(super) fn new(links: &[InterfaceLink]) -> Self {
-        let jitter = Jitter::new(links);
-        Self { links: vec![None; links.len()].into(), jitter, silent: false }
+        Self { links: vec![None; links.len()].into(), silent: false }
     }
 
     /// Advertises nothing from now on.
@@ -83,12 +81,11 @@ impl Routers {
     }
 
     /// A host asks for routers (RFC 4861 §6.2.6). True when it will be told, together with all others
-    /// who ask meanwhile.
-    pub(super) fn asked(&mut self, interface: InterfaceId, now: Tick) -> bool {
+    /// who ask meanwhile, `delay` from now or later.
+    pub(super) fn asked(&mut self, interface: InterfaceId, now: Tick, delay: Duration) -> bool {
         let Some(Some(advertising)) = self.links.get_mut(usize::from(interface.0)) else {
             return false;
         };
-        let delay = self.jitter.between(Duration::ZERO, MAX_DELAY);
         let earliest = advertising.last.map_or(now, |last| now.max(last + MIN_BETWEEN));
         advertising.due = advertising.due.min(earliest + delay);
         true
@@ -96,7 +93,13 @@ impl Routers {
 
     /// Sends one advertisement that is due. False when none is, or when no buffer is free: it stays
     /// due then.
-    pub(super) fn step(&mut self, links: &[InterfaceLink], now: Tick, outbox: &mut Outbox) -> bool {
+    pub(super) fn step(
+        &mut self,
+        links: &[InterfaceLink],
+        jitter: &mut Jitter,
+        now: Tick,
+        outbox: &mut Outbox,
+    ) -> bool {
         let due = |place: &Option<Advertising>| place.is_some_and(|it| it.due <= now);
         let Some(index) = self.links.iter().position(due) else { return false };
         let Some(advertising) = &mut self.links[index] else { return false };
@@ -105,7 +108,7 @@ impl Routers {
         }
         advertising.initial_left = advertising.initial_left.saturating_sub(1);
         advertising.last = Some(now);
-        let interval = self.jitter.between(MIN_INTERVAL, MAX_INTERVAL);
+        let interval = jitter.between(MIN_INTERVAL, MAX_INTERVAL);
         advertising.due = now
             + match advertising.initial_left {
                 0 => interval,

@@ -49,7 +49,7 @@ impl Bench {
             link(2, ["192.0.2.1/24", "2001:db8:1::1/64"]),
         ];
         Self {
-            neighbours: Neighbours::new(&links, capacity),
+            neighbours: Neighbours::new(&links, capacity, [7; 32]),
             outbox: Outbox::new(BufferPool::new(SMALL, LARGE)),
             now: Tick::from_millis(1_000_000),
         }
