@@ -7,7 +7,7 @@ use mooring_policy::InterfaceId;
 use crate::{DropReason, Verdict};
 
 /// The counters of one worker.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// By interface, in the order of the configuration.
     pub interfaces: Vec<InterfaceCounters>,
@@ -63,7 +63,22 @@ impl Counters {
     /// All zero, for this many interfaces.
     #[must_use]
     pub fn new(interfaces: usize) -> Self {
-        Self { interfaces: vec![InterfaceCounters::default(); interfaces], ..Self::default() }
+        Self {
+            interfaces: vec![InterfaceCounters::default(); interfaces],
+            drops: [0; DropReason::ALL.len()],
+            local: 0,
+            handed_over: 0,
+            served: 0,
+            held: 0,
+            cut: 0,
+            translated: 0,
+            sessions_created: 0,
+            sessions_expired: 0,
+            sessions_ended: 0,
+            originated: 0,
+            conflicts: 0,
+            batches: 0,
+        }
     }
 
     /// Counts the verdict of a packet.

@@ -10,15 +10,25 @@ use crate::neighbours::Ignored;
 pub enum DropReason {
     /// A wrong checksum of an IPv4 header, or of a message meant for us to read.
     BadChecksum,
+    /// An `allow` or `deny` list keeps the source from beginning anything.
+    Denied,
+    /// An ICMP error about an ICMP error (RFC 1122 §3.2.2, RFC 4443 §2.4 (e)).
+    ErrorAboutError,
     /// The outside port is mapped, but filtering does not let this remote end use it.
     Filtered,
+    /// Fragmentation Needed or Packet Too Big below the smallest MTU that a link may have.
+    ForgedMtu,
     /// A piece of a packet when no more can be remembered, or wait.
     FragmentLimit,
     /// A piece of a packet that carries bytes which another one has carried, and all that come after it.
     FragmentOverlap,
+    /// A first piece too short for its transport header, or one that would overwrite it (RFC 1858, RFC 3128).
+    FragmentTiny,
     /// A piece of a packet whose first one was dropped or did not come, of an ICMP error, or for
     /// ourselves.
     FragmentUntranslated,
+    /// Too many TCP sessions of the source or the pool that are not open yet.
+    HalfOpenLimit,
     /// It belongs to another worker, whose ring is full.
     HandOverFull,
     /// An IP option that records or prescribes the route.
@@ -43,15 +53,23 @@ pub enum DropReason {
     NoSession,
     /// Not for our link address, or neither IP nor ARP.
     NotForUs,
+    /// A TCP segment outside of the window of its connection.
+    OutOfWindow,
     /// The pool has no address.
     PoolEmpty,
+    /// All hosts of the pool have as many sessions or mappings as they may have.
+    PoolLimit,
     /// The pool has no free port for this host.
     PortsExhausted,
+    /// An ICMP error about a packet of no session.
+    QuoteUnknown,
     /// Our own answers are limited in rate; or no buffer was free for one, or for a piece of a packet
     /// that has to be cut.
     RateLimited,
     /// A `drop` rule matches.
     RuleDrop,
+    /// The source or the pool begins more sessions in a second than it may.
+    SessionRateLimit,
     /// The source has as many sessions as it may have.
     SourceLimit,
     /// The packet came from where its source cannot be.
@@ -70,12 +88,17 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 37] = [
         Self::BadChecksum,
+        Self::Denied,
+        Self::ErrorAboutError,
         Self::Filtered,
+        Self::ForgedMtu,
         Self::FragmentLimit,
         Self::FragmentOverlap,
+        Self::FragmentTiny,
         Self::FragmentUntranslated,
+        Self::HalfOpenLimit,
         Self::HandOverFull,
         Self::IpOption,
         Self::KernelAddress,
@@ -88,10 +111,14 @@ impl DropReason {
         Self::NoService,
         Self::NoSession,
         Self::NotForUs,
+        Self::OutOfWindow,
         Self::PoolEmpty,
+        Self::PoolLimit,
         Self::PortsExhausted,
+        Self::QuoteUnknown,
         Self::RateLimited,
         Self::RuleDrop,
+        Self::SessionRateLimit,
         Self::SourceLimit,
         Self::SpoofedSource,
         Self::TableFull,
@@ -106,10 +133,15 @@ impl DropReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::BadChecksum => "bad_checksum",
+            Self::Denied => "denied",
+            Self::ErrorAboutError => "error_about_error",
             Self::Filtered => "filtered",
+            Self::ForgedMtu => "forged_mtu",
             Self::FragmentLimit => "fragment_limit",
             Self::FragmentOverlap => "fragment_overlap",
+            Self::FragmentTiny => "fragment_tiny",
             Self::FragmentUntranslated => "fragment_untranslated",
+            Self::HalfOpenLimit => "half_open_limit",
             Self::HandOverFull => "hand_over_full",
             Self::IpOption => "ip_option",
             Self::KernelAddress => "kernel_address",
@@ -122,10 +154,14 @@ impl DropReason {
             Self::NoService => "no_service",
             Self::NoSession => "no_session",
             Self::NotForUs => "not_for_us",
+            Self::OutOfWindow => "out_of_window",
             Self::PoolEmpty => "pool_empty",
+            Self::PoolLimit => "pool_limit",
             Self::PortsExhausted => "ports_exhausted",
+            Self::QuoteUnknown => "quote_unknown",
             Self::RateLimited => "rate_limited",
             Self::RuleDrop => "rule_drop",
+            Self::SessionRateLimit => "session_rate_limit",
             Self::SourceLimit => "source_limit",
             Self::SpoofedSource => "spoofed_source",
             Self::TableFull => "table_full",
@@ -138,7 +174,7 @@ impl DropReason {
 }
 
 /// Names of the contract for drops that cannot happen in this version: `show drops` lists them as 0.
-pub const RESERVED: [&str; 2] = ["address_not_held", "pool_limit"];
+pub const RESERVED: [&str; 1] = ["address_not_held"];
 
 impl From<Refusal> for DropReason {
     fn from(refusal: Refusal) -> Self {
@@ -155,6 +191,10 @@ impl From<Refusal> for DropReason {
             Refusal::PortsExhausted => Self::PortsExhausted,
             Refusal::TableFull => Self::TableFull,
             Refusal::SourceLimit => Self::SourceLimit,
+            Refusal::PoolLimit => Self::PoolLimit,
+            Refusal::HalfOpenLimit => Self::HalfOpenLimit,
+            Refusal::SessionRateLimit => Self::SessionRateLimit,
+            Refusal::Denied => Self::Denied,
             Refusal::NeighborTableFull => Self::NeighborTableFull,
         }
     }

@@ -155,10 +155,19 @@ const SYN_ACK: u8 = 0x12 << 2;
 /// Hand-overs are the worker's, a pool without addresses is refused by validation, no kernel is beside
 /// us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
 /// than a program has frames.
-const UNREACHABLE: [DropReason; 5] = [
+const UNREACHABLE: [DropReason; 14] = [
+    DropReason::Denied,
+    DropReason::ErrorAboutError,
+    DropReason::ForgedMtu,
+    DropReason::FragmentTiny,
+    DropReason::HalfOpenLimit,
     DropReason::HandOverFull,
     DropReason::KernelAddress,
     DropReason::NeighborTableFull,
+    DropReason::OutOfWindow,
     DropReason::PoolEmpty,
+    DropReason::PoolLimit,
+    DropReason::QuoteUnknown,
     DropReason::RateLimited,
+    DropReason::SessionRateLimit,
 ];

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod event;
 #[cfg(test)]
 mod fixture;
 pub mod foresee;
@@ -24,6 +25,7 @@ pub mod share;
 pub mod translator;
 
 pub use admit::{Admission, Arrival, NextHops};
+pub use event::{Event, EventKind, EventLog};
 pub use plan::{HAIRPIN_INTERFACE, question};
 pub use ports::PortLedger;
 pub use refusal::Refusal;

@@ -27,8 +27,16 @@ pub enum Refusal {
     /// The table has no room (RFC 6888 REQ-11: no session is deleted to make room, unless the
     /// configuration asks for it and there is one that is not established).
     TableFull,
-    /// The source has as many sessions as it may have (RFC 6888 REQ-4).
+    /// The source has as many sessions or mappings as it may have (RFC 6888 REQ-4).
     SourceLimit,
+    /// All hosts of the pool have as many sessions or mappings as they may have.
+    PoolLimit,
+    /// The source, or the pool, has as many TCP sessions that are not open yet as it may have.
+    HalfOpenLimit,
+    /// The source, or the pool, begins more sessions in a second than it may.
+    SessionRateLimit,
+    /// A `deny` of the pool or rule has the source, or its `allow` has not.
+    Denied,
     /// The table of neighbours has no room for the next hop.
     NeighborTableFull,
 }

@@ -8,7 +8,7 @@ use mooring_session::{
 
 use crate::admit::release;
 use crate::pool_numbers::PoolNumbers;
-use crate::{NextHops, PortLedger, Share};
+use crate::{EventLog, NextHops, PortLedger, Share};
 
 /// Sessions, mappings, leases, and how many sessions each source has begun.
 pub struct Nat<A> {
@@ -22,6 +22,8 @@ pub struct Nat<A> {
     pub(crate) sources: CountTable<A>,
     /// Which remote addresses each mapping talks to, where filtering asks for it.
     pub(crate) contacts: CountTable<Contact<A>>,
+    /// What a management system is to be told.
+    pub events: EventLog,
     /// Sessions that began since the start.
     pub created: u64,
     /// Sessions that were ended to make room since the start.
@@ -50,6 +52,7 @@ impl<A: Address> Nat<A> {
             pairing: hash.derived(),
             sources: CountTable::new(capacity, hash.clone()),
             contacts: CountTable::new(0, hash.clone()),
+            events: EventLog::new(),
             created: 0,
             evicted: 0,
             share,

@@ -67,6 +67,12 @@ pub(crate) const MAX_SESSIONS: u32 = 268_435_456;
 /// Memory for fragments is allocated at start.
 pub(crate) const MAX_FRAGMENTS: u32 = 65_536;
 
+/// Most seconds that a port or block rests: a day.
+pub(crate) const MAX_REST: u32 = 86_400;
+
+/// Most packets, or sessions, in a second that a rate is given for.
+pub(crate) const MAX_RATE: u32 = 10_000_000;
+
 /// Most packet threads.
 pub(crate) const MAX_WORKERS: u32 = 64;
 
@@ -119,6 +125,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "Seconds without a packet after which a session ends, at most two seconds later.",
         keys: TIMEOUTS,
     },
+    Section { name: "tcp", repeated: false, about: "How TCP connections are followed.", keys: TCP },
     Section { name: "limits", repeated: false, about: "How much there may be.", keys: LIMITS },
 ];
 
@@ -164,16 +171,42 @@ const POOL: &[Key] = &[
     key("filtering", OneOf(&["address-and-port-dependent", "address-dependent", "endpoint-independent"]), Is("\"address-and-port-dependent\""), "Who may send to a mapping: the remotes' addresses and ports that it sent to, their addresses with any port, or anyone. The wider two need `endpoint-independent` mapping."),
     key("hairpin", Flag, Is("true"), "Inside hosts reach each other by their outside addresses."),
     key("ping", Flag, Is("true"), "Its addresses answer pings, within a limit; all else that nobody asked for is silence."),
+    key("pooling", OneOf(&["paired", "arbitrary"]), Is("\"paired\""), "`paired`: a host keeps to one address of the pool (RFC 4787 REQ-2). `arbitrary`: every mapping chooses anew."),
+    key("address_choice", OneOf(&["hash", "least-used"]), Is("\"hash\""), "How the address is chosen: by a keyed hash, or the one with the fewest sessions."),
     key("allocation", Table(ALLOCATION), Means("`{ kind = \"random\" }`"), "How ports are chosen."),
+    key("parity", Flag, Is("false"), "Even inside ports get even outside ports, odd ones odd (RFC 4787 REQ-4)."),
+    key("contiguity", Flag, Is("false"), "A host's port next to one that is mapped gets the outside port next to that one's, if it is free."),
+    key("overflow_ports", TextOrNumber(1, 65_535), Means("none"), "Ports within `ports` that no mapping gets: remotes share them, endpoint-dependent, when a mapping finds no port."),
+    key("hold_down", Table(HOLD_DOWN), Means("`{ seconds = 120, ports = 4096 }`"), "How long a port rests before another host gets it (RFC 6888 REQ-8)."),
+    key("refresh", OneOf(&["both", "outbound"]), Is("\"both\""), "Which packets keep a session alive: those of both directions, or those from inside only (RFC 4787 REQ-6)."),
+    key("limits", Table(POOL_LIMITS), Means("none"), "How much all hosts of the pool together may have."),
+    key("allow", Texts, Means("all"), "Prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides."),
+    key("deny", Texts, Means("none"), "Prefixes of remotes that may begin nothing, not even a ping."),
 ];
 
 #[rustfmt::skip] // one key a line
 const ALLOCATION: &[Key] = &[
-    key("kind", OneOf(&["random", "port-block", "deterministic"]), Is("\"random\""), "Only `random` is in this version."),
-    key("size", Number(1, 65_535), Means("none"), "Ports of a block. Not in this version."),
-    key("max_blocks", Number(1, 65_535), Means("none"), "Blocks of a host. Not in this version."),
-    key("source", Text, Means("none"), "Hosts that get ports by calculation. Not in this version."),
-    key("ports_per_host", Number(1, 65_535), Means("none"), "Ports of each of them. Not in this version."),
+    key("kind", OneOf(&["random", "preserve", "port-block", "deterministic"]), Is("\"random\""), "`random` (RFC 6056); `preserve`: the host's own port first; `port-block`: a host gets blocks of ports; `deterministic`: its ports follow from its address (RFC 7422)."),
+    key("size", Number(1, 65_535), Is("512"), "`port-block`: ports of a block."),
+    key("max_blocks", Number(1, 65_535), Is("4"), "`port-block`: blocks of a host at a time."),
+    key("quarantine", Number(0, MAX_REST as i64), Is("120"), "`port-block`: seconds that a block rests before another host gets it."),
+    key("source", Text, Means("none"), "`deterministic`: the prefix of the hosts."),
+    key("ports_per_host", Number(1, 65_535), Means("none"), "`deterministic`: ports of each of them."),
+];
+
+#[rustfmt::skip] // one key a line
+const HOLD_DOWN: &[Key] = &[
+    key("seconds", Number(0, MAX_REST as i64), Is("120"), "Seconds; 0: a port does not rest."),
+    key("ports", Number(0, 65_536), Is("4096"), "Ports that rest at a time; the one that has rested longest makes room."),
+    key("strict", Flag, Is("false"), "Also ports of TCP, and ports that only known remotes may send to: RFC 6888 REQ-8 excepts them."),
+];
+
+#[rustfmt::skip] // one key a line
+const POOL_LIMITS: &[Key] = &[
+    key("sessions", Number(1, MAX_SESSIONS as i64), Means("none"), "Sessions."),
+    key("mappings", Number(1, MAX_SESSIONS as i64), Means("none"), "Endpoint-independent mappings."),
+    key("half_open", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions that are not open yet."),
+    key("session_rate", Number(1, MAX_RATE as i64), Means("none"), "New sessions in a second, and a burst of as many."),
 ];
 
 #[rustfmt::skip] // one key a line
@@ -199,6 +232,8 @@ const RULE: &[Key] = &[
     key("prefix", Text, Means("none"), "`nat64`, `siit`. Not in this version."),
     key("mappings", Tables(MAPPING), Means("none"), "`siit`. Not in this version."),
     key("interface", Text, Means("none"), "`deliver`: the tap interface behind which the processes are."),
+    key("allow", Texts, Means("all"), "`static`, `port-forward`: prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides."),
+    key("deny", Texts, Means("none"), "`static`, `port-forward`: prefixes of remotes that may begin nothing."),
 ];
 
 #[rustfmt::skip] // one key a line
@@ -219,14 +254,32 @@ const SERVICE: &[Key] = &[
 const TIMEOUTS: &[Key] = &[
     key("udp", Number(1, MAX_TIMEOUT as i64), Is("300"), "UDP and all that has no class of its own. RFC 4787 asks for 120 at least."),
     key("tcp_established", Number(1, MAX_TIMEOUT as i64), Is("7440"), "TCP between the handshake and the first FIN or RST. RFC 5382 asks for 7440 at least."),
-    key("tcp_transitory", Number(1, MAX_TIMEOUT as i64), Is("240"), "TCP before and after that. RFC 5382 asks for 240 at least."),
+    key("tcp_transitory", Number(1, MAX_TIMEOUT as i64), Is("240"), "TCP after that, and before it without `tcp_half_open`. RFC 5382 asks for 240 at least."),
+    key("tcp_half_open", Number(1, MAX_TIMEOUT as i64), Means("`tcp_transitory`"), "TCP before that: RFC 7857 lets it be shorter."),
     key("icmp", Number(1, MAX_TIMEOUT as i64), Is("60"), "ICMP queries. RFC 5508 asks for 60 at least."),
+];
+
+#[rustfmt::skip] // one key a line
+const TCP: &[Key] = &[
+    key("window_tracking", Flag, Is("false"), "Segments outside of the window are dropped: a blind RST, SYN or data changes nothing of a session."),
+    key("unsolicited_syn", OneOf(&["drop", "icmp"]), Is("\"drop\""), "A SYN from outside that nobody has asked for: silence, or Port Unreachable after 6 s (RFC 5382 REQ-4)."),
+    key("probe", Flag, Is("false"), "An established connection that falls silent is asked whether it lives, before it ends."),
+    key("pick_up", Flag, Is("false"), "A segment without SYN from inside, of a connection older than the appliance, begins a session."),
 ];
 
 #[rustfmt::skip] // one key a line
 const LIMITS: &[Key] = &[
     key("sessions", Number(1, MAX_SESSIONS as i64), Is("1000000"), "Size of the session table, allocated at start."),
+    key("sources", Number(1, MAX_SESSIONS as i64), Means("half of `sessions`, 65536 at least"), "Inside sources that have sessions at a time, allocated at start."),
     key("sessions_per_source", Number(1, MAX_SESSIONS as i64), Is("4096"), "Begun by one inside address; what others begin does not count."),
+    key("mappings_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "Endpoint-independent mappings of one source."),
+    key("half_open_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions of one source that are not open yet."),
+    key("session_rate_per_source", Number(1, MAX_RATE as i64), Means("none"), "New sessions of one source in a second, and a burst of as many."),
+    key("source_prefix_v4", Number(8, 32), Is("32"), "Bits of an IPv4 address that make a source."),
+    key("source_prefix_v6", Number(16, 128), Is("128"), "Bits of an IPv6 address that make a source."),
     key("fragments", Number(1, MAX_FRAGMENTS as i64), Is("4096"), "Datagrams whose fragments are remembered at a time."),
+    key("fragments_per_source", Number(1, MAX_FRAGMENTS as i64), Means("a quarter of `fragments`"), "Those of one sender."),
+    key("icmp_error_rate", Number(1, MAX_RATE as i64), Is("1000"), "ICMP errors of our own in a second."),
+    key("echo_reply_rate", Number(1, MAX_RATE as i64), Is("1000"), "Echo replies of our own in a second."),
     key("on_full", OneOf(&["refuse", "evict-transitory"]), Is("\"refuse\""), "What a new session meets when the table is full: it is refused, or takes the place of one that is not established."),
 ];

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod claims;
 mod classifier;
 mod kernel;
@@ -30,11 +31,16 @@ mod side;
 mod unsupported;
 mod validate;
 
+pub use access::{Access, AccessEntry, Admittance};
 pub use kernel::{DeviceFacts, KernelFacts};
 pub use policy::{
-    Backend, Generation, Hop, Interface, InterfaceId, Limits, OnFull, Ownership, Policy, Timeouts,
+    Backend, Generation, Hop, Interface, InterfaceId, Limits, OnFull, Ownership, Policy, Tcp,
+    Timeouts, UnsolicitedSyn,
 };
-pub use pool::{Filtering, Mapping, Pool, PoolId};
+pub use pool::{
+    AddressChoice, Allocation, Deterministic, Filtering, HoldDown, Mapping, Pool, PoolId,
+    PoolLimits, Pooling, PortBlocks, Refresh,
+};
 pub use problem::{Problem, Problems, Severity};
 pub use rule::{Action, Mismatch, PortForward, Question, Rule, RuleId, StaticMap};
 pub use schema::schema;

@@ -12,8 +12,8 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::policy::{Backend, OnFull};
-use crate::pool::{Filtering, Mapping};
+use crate::policy::{Backend, OnFull, UnsolicitedSyn};
+use crate::pool::{AddressChoice, Filtering, Mapping, Pooling, Refresh};
 use crate::service::ServiceKind;
 
 /// A whole configuration.
@@ -28,6 +28,7 @@ pub(crate) struct Model {
     pub(crate) rules: Vec<Element<Rule>>,
     pub(crate) services: Vec<Element<Service>>,
     pub(crate) timeouts: Element<Timeouts>,
+    pub(crate) tcp: Element<Tcp>,
     pub(crate) limits: Element<Limits>,
 }
 
@@ -126,25 +127,54 @@ pub(crate) struct Pool {
     pub(crate) filtering: Option<Spanned<Filtering>>,
     pub(crate) hairpin: Option<bool>,
     pub(crate) ping: Option<bool>,
+    pub(crate) pooling: Option<Spanned<Pooling>>,
+    pub(crate) address_choice: Option<Spanned<AddressChoice>>,
     pub(crate) allocation: Option<Allocation>,
+    pub(crate) parity: Option<Spanned<bool>>,
+    pub(crate) contiguity: Option<Spanned<bool>>,
+    pub(crate) overflow_ports: Option<Spanned<Word>>,
+    pub(crate) hold_down: Option<HoldDown>,
+    pub(crate) refresh: Option<Refresh>,
+    pub(crate) limits: Option<PoolLimits>,
+    pub(crate) allow: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) deny: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Allocation {
-    pub(crate) kind: Option<AllocationKind>,
+    pub(crate) kind: Option<Spanned<AllocationKind>>,
     pub(crate) size: Option<Spanned<i64>>,
     pub(crate) max_blocks: Option<Spanned<i64>>,
+    pub(crate) quarantine: Option<Spanned<i64>>,
     pub(crate) source: Option<Spanned<String>>,
     pub(crate) ports_per_host: Option<Spanned<i64>>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum AllocationKind {
     Random,
+    Preserve,
     PortBlock,
     Deterministic,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HoldDown {
+    pub(crate) seconds: Option<Spanned<i64>>,
+    pub(crate) ports: Option<Spanned<i64>>,
+    pub(crate) strict: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PoolLimits {
+    pub(crate) sessions: Option<Spanned<i64>>,
+    pub(crate) mappings: Option<Spanned<i64>>,
+    pub(crate) half_open: Option<Spanned<i64>>,
+    pub(crate) session_rate: Option<Spanned<i64>>,
 }
 
 /// All keys of all kinds; [`RuleKind::takes`] says which ones belong together.
@@ -172,6 +202,8 @@ pub(crate) struct Rule {
     pub(crate) prefix: Option<Spanned<String>>,
     pub(crate) mappings: Option<Spanned<Vec<SiitMapping>>>,
     pub(crate) interface: Option<Spanned<String>>,
+    pub(crate) allow: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) deny: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -202,15 +234,34 @@ pub(crate) struct Timeouts {
     pub(crate) udp: Option<Spanned<i64>>,
     pub(crate) tcp_established: Option<Spanned<i64>>,
     pub(crate) tcp_transitory: Option<Spanned<i64>>,
+    pub(crate) tcp_half_open: Option<Spanned<i64>>,
     pub(crate) icmp: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tcp {
+    pub(crate) window_tracking: Option<bool>,
+    pub(crate) unsolicited_syn: Option<UnsolicitedSyn>,
+    pub(crate) probe: Option<bool>,
+    pub(crate) pick_up: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
     pub(crate) sessions: Option<Spanned<i64>>,
+    pub(crate) sources: Option<Spanned<i64>>,
     pub(crate) sessions_per_source: Option<Spanned<i64>>,
+    pub(crate) mappings_per_source: Option<Spanned<i64>>,
+    pub(crate) half_open_per_source: Option<Spanned<i64>>,
+    pub(crate) session_rate_per_source: Option<Spanned<i64>>,
+    pub(crate) source_prefix_v4: Option<Spanned<i64>>,
+    pub(crate) source_prefix_v6: Option<Spanned<i64>>,
     pub(crate) fragments: Option<Spanned<i64>>,
+    pub(crate) fragments_per_source: Option<Spanned<i64>>,
+    pub(crate) icmp_error_rate: Option<Spanned<i64>>,
+    pub(crate) echo_reply_rate: Option<Spanned<i64>>,
     pub(crate) on_full: Option<OnFull>,
 }
 
@@ -264,8 +315,9 @@ impl RuleKind {
         match self {
             Self::SourceNat => &["pool"],
             Self::Bypass | Self::Drop => &[],
-            Self::Static | Self::Nptv6 => &["inside", "outside"],
-            Self::PortForward => &["address", "port", "target"],
+            Self::Static => &["inside", "outside", "allow", "deny"],
+            Self::Nptv6 => &["inside", "outside"],
+            Self::PortForward => &["address", "port", "target", "allow", "deny"],
             Self::LoadBalance => &["address", "port", "targets", "affinity_seconds"],
             Self::Nat64 => &["prefix", "pool"],
             Self::Siit => &["prefix", "mappings"],

@@ -38,6 +38,8 @@ pub struct Policy {
     pub services: Vec<Service>,
     /// How long idle sessions live.
     pub timeouts: Timeouts,
+    /// How TCP connections are followed.
+    pub tcp: Tcp,
     /// How many sessions there may be.
     pub limits: Limits,
     pub(crate) claims: Claims,
@@ -120,21 +122,67 @@ pub struct Timeouts {
     pub udp: u32,
     /// TCP between the handshake and the first FIN or RST (RFC 5382 REQ-5: at least 7,440).
     pub tcp_established: u32,
-    /// TCP before and after that (RFC 5382 REQ-5: at least 240).
+    /// TCP after that (RFC 5382 REQ-5: at least 240).
     pub tcp_transitory: u32,
+    /// TCP before that (RFC 7857 §2.1 lets it be shorter than `tcp_transitory`).
+    pub tcp_half_open: u32,
     /// ICMP queries (RFC 5508 REQ-2: at least 60).
     pub icmp: u32,
 }
 
+/// How TCP connections are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tcp {
+    /// Segments outside of the window change nothing of a session, and are dropped.
+    pub window_tracking: bool,
+    /// What an unsolicited SYN from outside meets.
+    pub unsolicited_syn: UnsolicitedSyn,
+    /// An established connection that falls silent is asked whether it still lives, before it ends.
+    pub probe: bool,
+    /// A segment without SYN from inside, of a connection older than the appliance, begins a session.
+    pub pick_up: bool,
+}
+
+/// What a SYN from outside meets that nobody has asked for (RFC 5382 REQ-4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnsolicitedSyn {
+    /// Silence (REQ-4 a).
+    #[default]
+    Drop,
+    /// Port Unreachable after 6 s, unless a host inside has sent a SYN the other way by then.
+    Icmp,
+}
+
 /// How many sessions there may be.
+///
+/// A source is an inside prefix: one address, unless its length says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Size of the session table, allocated at start.
     pub sessions: u32,
-    /// Begun by one inside address; what others begin does not count.
+    /// Sources that have sessions at a time, at most; allocated at start.
+    pub sources: u32,
+    /// Begun by one source; what others begin does not count.
     pub sessions_per_source: u32,
+    /// Endpoint-independent mappings of one source; `None`: as many as it has sessions.
+    pub mappings_per_source: Option<u32>,
+    /// TCP sessions of one source that are not open yet.
+    pub half_open_per_source: Option<u32>,
+    /// New sessions of one source in a second, and a burst of as many.
+    pub session_rate_per_source: Option<u32>,
+    /// Bits of an IPv4 address that make a source.
+    pub source_prefix_v4: u8,
+    /// Bits of an IPv6 address that make a source.
+    pub source_prefix_v6: u8,
     /// Datagrams whose fragments are remembered at a time.
     pub fragments: u32,
+    /// Those of one source, or `None` for no limit of its own.
+    pub fragments_per_source: Option<u32>,
+    /// ICMP errors of our own in a second, and a burst of as many (RFC 1812 §4.3.2.8).
+    pub icmp_error_rate: u32,
+    /// Echo replies of our own in a second, and a burst of as many.
+    pub echo_reply_rate: u32,
     /// What a new session meets when the table is full.
     pub on_full: OnFull,
 }
@@ -166,13 +214,14 @@ pub(crate) struct Parts {
     pub(crate) services: Vec<Service>,
     pub(crate) delivered: Vec<(InterfaceId, IpAddr)>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) tcp: Tcp,
     pub(crate) limits: Limits,
 }
 
 impl Policy {
     /// Compiles the lookups. Connected prefixes and delivered addresses become routes.
     pub(crate) fn compile(parts: Parts) -> Self {
-        let Parts { interfaces, routes, pools, rules, services, delivered, timeouts, limits } =
+        let Parts { interfaces, routes, pools, rules, services, delivered, timeouts, tcp, limits } =
             parts;
         let mut routes: JointPrefixMap<IpNet, Route> = routes.into_iter().collect();
         for (index, interface) in interfaces.iter().enumerate() {
@@ -198,6 +247,7 @@ impl Policy {
             pools,
             services,
             timeouts,
+            tcp,
             limits,
             delivered,
             routes,
@@ -315,7 +365,7 @@ impl Policy {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { udp: 300, tcp_established: 7440, tcp_transitory: 240, icmp: 60 }
+        Self { udp: 300, tcp_established: 7440, tcp_transitory: 240, tcp_half_open: 240, icmp: 60 }
     }
 }
 
@@ -323,8 +373,17 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sessions: 1_000_000,
+            sources: 500_000,
             sessions_per_source: 4096,
+            mappings_per_source: None,
+            half_open_per_source: None,
+            session_rate_per_source: None,
+            source_prefix_v4: 32,
+            source_prefix_v6: 128,
             fragments: 4096,
+            fragments_per_source: Some(1024),
+            icmp_error_rate: 1000,
+            echo_reply_rate: 1000,
             on_full: OnFull::Refuse,
         }
     }

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::access::Access;
+
 /// Which pool of [`Policy::pools`](crate::Policy::pools), in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub u16);
@@ -30,6 +32,120 @@ pub struct Pool {
     pub hairpin: bool,
     /// Its addresses answer pings.
     pub ping: bool,
+    /// Whether an inside host keeps to one address of the pool.
+    pub pooling: Pooling,
+    /// Which address of the pool it gets.
+    pub address_choice: AddressChoice,
+    /// Which port of the address.
+    pub allocation: Allocation,
+    /// An even inside port gets an even outside port, an odd one an odd (RFC 4787 REQ-4). TCP and UDP.
+    pub parity: bool,
+    /// The outside port next to that of a host's neighbouring port is tried first (RFC 4787 §4.2.3).
+    pub contiguity: bool,
+    /// Ports within `ports` that no mapping gets: shared between remotes once an endpoint-independent
+    /// mapping finds no port.
+    pub overflow_ports: Option<RangeInclusive<u16>>,
+    /// How long a port rests before another host gets it (RFC 6888 REQ-8).
+    pub hold_down: HoldDown,
+    /// Which packets keep its sessions alive (RFC 4787 REQ-6).
+    pub refresh: Refresh,
+    /// How much all its hosts together may have.
+    pub limits: PoolLimits,
+    /// Which remote ends may begin something.
+    pub access: Access,
+}
+
+/// Whether an inside host keeps to one address of the pool (RFC 4787 §4.1, REQ-2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// One address for all sessions that a host has at a time.
+    #[default]
+    Paired,
+    /// Every mapping, or session of an endpoint-dependent pool, chooses anew.
+    Arbitrary,
+}
+
+/// Which address a host, or with arbitrary pooling a mapping, gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressChoice {
+    /// By a keyed hash of what chooses: always the same answer, without memory.
+    #[default]
+    Hash,
+    /// The address with the fewest sessions of this worker.
+    LeastUsed,
+}
+
+/// How a port of an address is chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Allocation {
+    /// Any free one, hard to guess (RFC 6056 §3.3.1).
+    #[default]
+    Random,
+    /// The host's own if it is free and in range, else a random one.
+    Preserve,
+    /// A host gets blocks of ports, and its ports are random in them.
+    PortBlock(PortBlocks),
+    /// A host's ports follow from its address (RFC 7422).
+    Deterministic(Deterministic),
+}
+
+/// Port-block allocation: one event a block instead of one a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortBlocks {
+    /// Ports of a block.
+    pub size: u16,
+    /// Blocks that a host may have at a time, at least one.
+    pub max_blocks: u16,
+    /// Seconds that a block rests before another host gets it.
+    pub quarantine: u32,
+}
+
+/// RFC 7422: host `n` of `source` gets the `n`-th slice of the pool's ports, counted through its
+/// addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deterministic {
+    /// The hosts; no host bits, of the pool's family.
+    pub source: IpNet,
+    /// Ports of each.
+    pub ports_per_host: u16,
+}
+
+/// How long a port rests before another host gets it (RFC 6888 REQ-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldDown {
+    /// Seconds; 0: it does not rest.
+    pub seconds: u32,
+    /// Ports that rest at a time; the one that has rested longest makes room.
+    pub ports: u32,
+    /// The exceptions of REQ-8 a and c are not made: TCP ports rest as well, and those that only
+    /// known remotes may send to.
+    pub strict: bool,
+}
+
+/// Which packets keep a session alive (RFC 4787 §4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refresh {
+    /// Those of both directions.
+    #[default]
+    Both,
+    /// Those from inside: nobody outside keeps a port from others.
+    Outbound,
+}
+
+/// How much all hosts of a pool may have; `None`: no limit but that of the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Sessions.
+    pub sessions: Option<u32>,
+    /// Endpoint-independent mappings.
+    pub mappings: Option<u32>,
+    /// TCP sessions that are not open yet.
+    pub half_open: Option<u32>,
+    /// New sessions in a second, and a burst of as many.
+    pub session_rate: Option<u32>,
 }
 
 /// How a mapping is reused for other remotes (RFC 4787 §4.1).
@@ -87,6 +203,12 @@ impl Pool {
 
     /// The most addresses that one pool may have: the state per address is sized at start.
     pub const MAX_ADDRESSES: u32 = 65_536;
+}
+
+impl Default for HoldDown {
+    fn default() -> Self {
+        Self { seconds: 120, ports: 4096, strict: false }
+    }
 }
 
 /// How many addresses a prefix has; saturates for `::/0`.

@@ -40,6 +40,7 @@ pub(crate) fn read(text: &str, report: &mut Report<'_>) -> Option<Model> {
             "rule" => model.rules = tables("[[rule]]", at, value, report),
             "service" => model.services = tables("[[service]]", at, value, report),
             "timeouts" => model.timeouts = table("[timeouts]", at, value, report),
+            "tcp" => model.tcp = table("[tcp]", at, value, report),
             "limits" => model.limits = table("[limits]", at, value, report),
             unknown => {
                 let hint = did_you_mean(unknown, SECTIONS, "keys and tables");
@@ -253,5 +254,6 @@ const SECTIONS: &[&str] = &[
     "rule",
     "service",
     "timeouts",
+    "tcp",
     "limits",
 ];

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use mooring_wire::Protocol;
 
+use crate::access::Access;
 use crate::policy::InterfaceId;
 use crate::pool::PoolId;
 
@@ -25,6 +26,8 @@ pub struct Rule {
     pub action: Action,
     /// Sessions outlive the rule when a reload removes it, up to their timeout.
     pub drain: bool,
+    /// Of `static` and `port-forward`: which remote ends may begin something.
+    pub access: Access,
     pub(crate) matcher: Matcher,
 }
 

@@ -56,13 +56,16 @@ fn of_keys(keys: &[Key]) -> Json {
 fn of_kind(kind: RuleKind, keys: &[Key]) -> Json {
     let names = keys.iter().map(|key| key.name);
     let taken: Vec<&str> = names.filter(|name| kind.takes(name)).collect();
-    let needed = kind.keys().iter().filter(|name| **name != "affinity_seconds");
+    let needed = kind.keys().iter().filter(|name| !OPTIONAL.contains(name));
     let needed: Vec<&str> = needed.copied().collect();
     json!({
         "if": { "required": ["kind"], "properties": { "kind": { "const": kind.text() } } },
         "then": { "required": needed, "propertyNames": { "enum": taken } },
     })
 }
+
+/// Keys of a kind that may be absent.
+const OPTIONAL: &[&str] = &["affinity_seconds", "allow", "deny"];
 
 fn of_key(key: &Key) -> Json {
     let mut schema = of_value(&key.value);

@@ -46,7 +46,7 @@ fn question(source: &str, destination: &str, protocol: Protocol, port: u16) -> Q
 #[test]
 fn what_is_absent_has_the_default_of_the_contract() {
     let Loaded { policy, settings, .. } = loaded("");
-    let timeouts = Timeouts { udp: 300, tcp_established: 7440, tcp_transitory: 240, icmp: 60 };
+    let timeouts = Timeouts::default();
     assert_eq!(policy.timeouts, timeouts);
     assert_eq!(policy.limits, Limits::default());
     assert_eq!(settings, Settings::default());
@@ -95,10 +95,24 @@ fn every_key_of_this_version_arrives() {
     );
     assert_eq!(settings.control_socket, PathBuf::from("/tmp/m.sock"));
     assert!(settings.allow_kernel_forwarding);
-    let timeouts = Timeouts { udp: 121, tcp_established: 7441, tcp_transitory: 241, icmp: 61 };
+    let timeouts = Timeouts {
+        udp: 121,
+        tcp_established: 7441,
+        tcp_transitory: 241,
+        tcp_half_open: 241,
+        icmp: 61,
+    };
     assert_eq!(policy.timeouts, timeouts);
     let on_full = OnFull::EvictTransitory;
-    let limits = Limits { sessions: 1000, sessions_per_source: 10, fragments: 7, on_full };
+    let limits = Limits {
+        sessions: 1000,
+        sessions_per_source: 10,
+        fragments: 7,
+        on_full,
+        sources: 1000,
+        fragments_per_source: Some(1),
+        ..Limits::default()
+    };
     assert_eq!(policy.limits, limits);
     let pool = policy.pool(PoolId(0));
     assert_eq!((pool.address_count(), pool.ports.clone()), (3, 5000..=5000));

@@ -74,11 +74,9 @@ const fn refused(
 }
 
 const INTERFACE: &str = "[[interface]]";
-const POOL: &str = "[[pool]]";
 const RULE: &str = "[[rule]]";
 
 const BACKENDS: &str = "use backend = \"af_packet\" or \"tap\"";
-const ALLOCATION: &str = "remove `allocation`: \"random\" is the default";
 const KINDS: &str = "the kinds of this version are \"source-nat\", \"static\", \"port-forward\", \"deliver\", \"bypass\" and \"drop\"";
 
 #[rustfmt::skip] // one line a feature
@@ -87,8 +85,6 @@ const FEATURES: &[Feature] = &[
     refused(INTERFACE, "device", Prefix("network:"), "name the device as `ip link` shows it"),
     refused(INTERFACE, "backend", Text("af_xdp"), BACKENDS),
     refused(INTERFACE, "vrf", Any, "remove it: all interfaces share one routing table"),
-    refused(POOL, "allocation.kind", Text("port-block"), ALLOCATION),
-    refused(POOL, "allocation.kind", Text("deterministic"), ALLOCATION),
     refused(RULE, "kind", Text("load-balance"), KINDS),
     refused(RULE, "kind", Text("nat64"), KINDS),
     refused(RULE, "kind", Text("siit"), KINDS),

@@ -4,6 +4,8 @@
 //! of it could be read, so that ids keep counting in the order of the text and others that refer to
 //! it by name get no error of their own. Nothing is compiled if anything was reported as an error.
 
+mod access;
+mod allocation;
 mod claims;
 mod gateways;
 mod interfaces;
@@ -50,7 +52,9 @@ pub(crate) fn validate(
     }
     let services = services.into_iter().map(|(_, service)| service).collect();
     let (interfaces, routes) = (links.interfaces, routes.compiled());
-    let parts = Parts { interfaces, routes, pools, rules, services, delivered, timeouts, limits };
+    let tcp = settings::tcp(&model.tcp);
+    let parts =
+        Parts { interfaces, routes, pools, rules, services, delivered, timeouts, tcp, limits };
     (!report.has_errors()).then(|| (Policy::compile(parts), settings))
 }
 

@@ -3,7 +3,10 @@
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+use toml::Spanned;
 
+use super::access::access;
+use super::allocation;
 use super::interfaces::Links;
 use super::routes::Placement;
 use super::{Placed, at_most, overlap, required, unique_name, values};
@@ -49,18 +52,29 @@ pub(super) fn validate(
             addresses: addresses.into_iter().map(|prefix| prefix.value).collect(),
             ports,
             mapping: keys.mapping.unwrap_or_default(),
-            filtering: keys
-                .filtering
-                .as_ref()
-                .map(|filtering| *filtering.get_ref())
-                .unwrap_or_default(),
+            filtering: value(&keys.filtering),
             hairpin: keys.hairpin.unwrap_or(true),
             ping: keys.ping.unwrap_or(true),
+            pooling: value(&keys.pooling),
+            address_choice: value(&keys.address_choice),
+            allocation: allocation::allocation(element, report),
+            parity: value(&keys.parity),
+            contiguity: value(&keys.contiguity),
+            overflow_ports: allocation::overflow_ports(element, report),
+            hold_down: allocation::hold_down(keys.hold_down.as_ref(), report),
+            refresh: keys.refresh.unwrap_or_default(),
+            limits: allocation::limits(keys.limits.as_ref(), report),
+            access: access(&keys.allow, &keys.deny, report),
         });
     }
     let named = |claim: Claim| (pools[claim.pool].name.clone(), claim.prefix);
     let prefixes = Prefixes(claims.into_iter().map(named).collect());
     (pools, prefixes)
+}
+
+/// What is written, or the default.
+fn value<T: Copy + Default>(written: &Option<Spanned<T>>) -> T {
+    written.as_ref().map(|value| *value.get_ref()).unwrap_or_default()
 }
 
 fn addresses(element: &Element<model::Pool>, report: &mut Report<'_>) -> Vec<Placed<IpNet>> {

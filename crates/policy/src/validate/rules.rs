@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use mooring_wire::Protocol;
 use toml::Spanned;
 
+use super::access::access;
 use super::interfaces::Links;
 use super::{at_most, required, resolve, unique_name, values};
 use crate::model::{self, Element, Model, RuleKind};
@@ -42,7 +43,9 @@ pub(super) fn validate(
             delivered.push((tap, map.inside.addr()));
         }
         let matcher = matcher(element, &action, model, pools, report);
-        rules.push(Rule { name, action, drain: keys.drain.unwrap_or(false), matcher });
+        let drain = keys.drain.unwrap_or(false);
+        let access = access(&keys.allow, &keys.deny, report);
+        rules.push(Rule { name, action, drain, access, matcher });
     }
     (rules, delivered)
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::values;
-use crate::keys::{MAX_FRAGMENTS, MAX_SESSIONS, MAX_TIMEOUT, MAX_WORKERS};
+use crate::keys::{MAX_FRAGMENTS, MAX_RATE, MAX_SESSIONS, MAX_TIMEOUT, MAX_WORKERS};
 use crate::model::{self, Element};
-use crate::policy::{Limits, Timeouts};
+use crate::policy::{Limits, Tcp, Timeouts};
 use crate::report::Report;
 use crate::settings::Settings;
 
@@ -71,6 +71,15 @@ pub(super) fn timeouts(element: &Element<model::Timeouts>, report: &mut Report<'
         }
         seconds
     };
+    let tcp_transitory = seconds(
+        "tcp_transitory",
+        &keys.tcp_transitory,
+        default.tcp_transitory,
+        240,
+        "RFC 5382 REQ-5",
+    );
+    // RFC 7857 §2.1: "a NAT MAY allow the configured timeout to be less than 4 minutes".
+    let tcp_half_open = seconds("tcp_half_open", &keys.tcp_half_open, tcp_transitory, 0, "");
     Timeouts {
         // RFC 4787 REQ-5: "A NAT UDP mapping timer MUST NOT expire in less than two minutes".
         udp: seconds("udp", &keys.udp, default.udp, 120, "RFC 4787 REQ-5"),
@@ -83,13 +92,8 @@ pub(super) fn timeouts(element: &Element<model::Timeouts>, report: &mut Report<'
             7440,
             "RFC 5382 REQ-5",
         ),
-        tcp_transitory: seconds(
-            "tcp_transitory",
-            &keys.tcp_transitory,
-            default.tcp_transitory,
-            240,
-            "RFC 5382 REQ-5",
-        ),
+        tcp_transitory,
+        tcp_half_open,
         // RFC 5508 REQ-2: "An ICMP Query session timer MUST NOT expire in less than 60 seconds".
         icmp: seconds("icmp", &keys.icmp, default.icmp, 60, "RFC 5508 REQ-2"),
     }
@@ -98,24 +102,62 @@ pub(super) fn timeouts(element: &Element<model::Timeouts>, report: &mut Report<'
 pub(super) fn limits(element: &Element<model::Limits>, report: &mut Report<'_>) -> Limits {
     let keys = &element.keys;
     let default = Limits::default();
-    let mut count = |key, value: &Option<Spanned<i64>>, most, default| {
-        let value = value.as_ref();
-        let count = value.and_then(|value| values::integer(key, value, 1..=most, report));
-        count.unwrap_or(default)
+    let mut optional = |key, value: &Option<Spanned<i64>>, range| {
+        value.as_ref().and_then(|value| values::integer(key, value, range, report))
     };
-    let per_source = &keys.sessions_per_source;
+    let sessions =
+        optional("sessions", &keys.sessions, 1..=MAX_SESSIONS).unwrap_or(default.sessions);
+    let sources = (sessions / 2).max(SOURCES_FLOOR).min(sessions);
+    let fragments =
+        optional("fragments", &keys.fragments, 1..=MAX_FRAGMENTS).unwrap_or(default.fragments);
+    let mut count = |key, value, most| optional(key, value, 1..=most);
     Limits {
-        sessions: count("sessions", &keys.sessions, MAX_SESSIONS, default.sessions),
-        sessions_per_source: count(
-            "sessions_per_source",
-            per_source,
+        sessions,
+        sources: count("sources", &keys.sources, MAX_SESSIONS).unwrap_or(sources),
+        sessions_per_source: count("sessions_per_source", &keys.sessions_per_source, MAX_SESSIONS)
+            .unwrap_or(default.sessions_per_source),
+        mappings_per_source: count("mappings_per_source", &keys.mappings_per_source, MAX_SESSIONS),
+        half_open_per_source: count(
+            "half_open_per_source",
+            &keys.half_open_per_source,
             MAX_SESSIONS,
-            default.sessions_per_source,
         ),
-        fragments: count("fragments", &keys.fragments, MAX_FRAGMENTS, default.fragments),
+        session_rate_per_source: count(
+            "session_rate_per_source",
+            &keys.session_rate_per_source,
+            MAX_RATE,
+        ),
+        icmp_error_rate: count("icmp_error_rate", &keys.icmp_error_rate, MAX_RATE)
+            .unwrap_or(default.icmp_error_rate),
+        echo_reply_rate: count("echo_reply_rate", &keys.echo_reply_rate, MAX_RATE)
+            .unwrap_or(default.echo_reply_rate),
+        fragments,
+        fragments_per_source: count(
+            "fragments_per_source",
+            &keys.fragments_per_source,
+            MAX_FRAGMENTS,
+        )
+        .or(Some((fragments / 4).max(1))),
+        source_prefix_v4: optional("source_prefix_v4", &keys.source_prefix_v4, 8..=32)
+            .map_or(default.source_prefix_v4, |bits| bits as u8),
+        source_prefix_v6: optional("source_prefix_v6", &keys.source_prefix_v6, 16..=128)
+            .map_or(default.source_prefix_v6, |bits| bits as u8),
         on_full: keys.on_full.unwrap_or_default(),
     }
 }
+
+pub(super) fn tcp(element: &Element<model::Tcp>) -> Tcp {
+    let keys = &element.keys;
+    Tcp {
+        window_tracking: keys.window_tracking.unwrap_or_default(),
+        unsolicited_syn: keys.unsolicited_syn.unwrap_or_default(),
+        probe: keys.probe.unwrap_or_default(),
+        pick_up: keys.pick_up.unwrap_or_default(),
+    }
+}
+
+/// Sources that there is room for even where sessions are few.
+const SOURCES_FLOOR: u32 = 65_536;
 
 /// `sun_path` of `struct sockaddr_un` holds 108 bytes, the last one zero.
 const MAX_SOCKET_PATH: usize = 107;

@@ -1,0 +1,212 @@
+//! What a management system is told beside counters: blocks that were given out and taken back, and
+//! what ran short (RFC 6888 REQ-11 C, REQ-12 to REQ-14).
+//!
+//! A bounded ring that the worker's reader empties between batches. What runs short does so for every
+//! packet, so of those kinds there is one event a second, with the number of those that it stands for.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use mooring_session::Tick;
+use mooring_wire::Protocol;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EventKind {
+    /// A host got a block of ports (RFC 8158 event 16).
+    BlockAllocated,
+    /// A host gave a block of ports back (RFC 8158 event 17).
+    BlockReleased,
+    /// A source has as many TCP sessions that are not open yet as it, or all of its pool, may have.
+    HalfOpenLimit,
+    /// All hosts of a pool have as much as they may have.
+    PoolLimit,
+    /// A pool had no free port for a host (RFC 8158 event 12).
+    PortsExhausted,
+    /// A source, or all of a pool, begins more sessions in a second than it may.
+    SessionRateLimit,
+    /// A source has as many sessions or mappings as it may have (RFC 8158 event 13).
+    SourceLimit,
+    /// The table of sessions, mappings or sources is full (RFC 8158 event 13).
+    TableFull,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Tick,
+    /// What.
+    pub kind: EventKind,
+    /// Index of the pool in the policy of then; `None`: of no pool.
+    pub pool: Option<u16>,
+    /// The inside host, or the first address of its prefix.
+    pub inside: Option<IpAddr>,
+    /// The outside address.
+    pub outside: Option<IpAddr>,
+    /// Of the packet that met it; `None` where it is the same for all.
+    pub protocol: Option<Protocol>,
+    /// The ports of a block.
+    pub ports: Option<RangeInclusive<u16>>,
+    /// Others of the kind since the last one, which nobody was told of.
+    pub suppressed: u32,
+}
+
+/// The events of one worker that nobody has read yet.
+#[derive(Debug)]
+pub struct EventLog {
+    waiting: VecDeque<Event>,
+    /// Events that found no room, since the start.
+    pub lost: u64,
+    /// Events of each kind since the start, suppressed and lost ones included.
+    pub counts: [u64; EventKind::ALL.len()],
+    /// When the last event of a kind was written, and how many came since.
+    limits: [(Option<Tick>, u32); EventKind::ALL.len()],
+}
+
+impl EventKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::BlockAllocated,
+        Self::BlockReleased,
+        Self::HalfOpenLimit,
+        Self::PoolLimit,
+        Self::PortsExhausted,
+        Self::SessionRateLimit,
+        Self::SourceLimit,
+        Self::TableFull,
+    ];
+
+    /// The kind's name in `show events`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BlockAllocated => "block_allocated",
+            Self::BlockReleased => "block_released",
+            Self::HalfOpenLimit => "half_open_limit",
+            Self::PoolLimit => "pool_limit",
+            Self::PortsExhausted => "ports_exhausted",
+            Self::SessionRateLimit => "session_rate_limit",
+            Self::SourceLimit => "source_limit",
+            Self::TableFull => "table_full",
+        }
+    }
+
+    /// Whether each is told: they are the record of who had which ports.
+    const fn is_record(self) -> bool {
+        matches!(self, Self::BlockAllocated | Self::BlockReleased)
+    }
+}
+
+impl Event {
+    /// An event about nobody in particular.
+    #[must_use]
+    pub const fn new(kind: EventKind, at: Tick) -> Self {
+        Self {
+            at,
+            kind,
+            pool: None,
+            inside: None,
+            outside: None,
+            protocol: None,
+            ports: None,
+            suppressed: 0,
+        }
+    }
+}
+
+impl EventLog {
+    /// An empty log; takes its memory at once.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            waiting: VecDeque::with_capacity(CAPACITY),
+            lost: 0,
+            counts: [0; EventKind::ALL.len()],
+            limits: [(None, 0); EventKind::ALL.len()],
+        }
+    }
+
+    /// Writes an event, or counts it where there was one of its kind less than a second ago.
+    pub fn write(&mut self, mut event: Event) {
+        let kind = event.kind as usize;
+        self.counts[kind] += 1;
+        if !event.kind.is_record() {
+            let (last, since) = &mut self.limits[kind];
+            if last.is_some_and(|last| event.at.since(last) < PAUSE_MILLIS) {
+                *since = since.saturating_add(1);
+                return;
+            }
+            event.suppressed = std::mem::take(since);
+            *last = Some(event.at);
+        }
+        if self.waiting.len() == CAPACITY {
+            self.lost += 1;
+            return;
+        }
+        self.waiting.push_back(event);
+    }
+
+    /// Takes the oldest event out.
+    pub fn read(&mut self) -> Option<Event> {
+        self.waiting.pop_front()
+    }
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Events that wait for their reader; what comes then is lost, and counted.
+const CAPACITY: usize = 4096;
+
+/// Between two events of one kind that is no record.
+const PAUSE_MILLIS: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use mooring_session::Tick;
+
+    use super::{CAPACITY, Event, EventKind, EventLog};
+
+    #[test]
+    fn one_a_second_stands_for_all_of_its_kind() {
+        let mut log = EventLog::new();
+        for millis in [0, 1, 999, 1000, 1500] {
+            log.write(Event::new(EventKind::PortsExhausted, Tick::from_millis(millis)));
+        }
+        log.write(Event::new(EventKind::TableFull, Tick::from_millis(1500)));
+        let told: Vec<_> = std::iter::from_fn(|| log.read())
+            .map(|event| (event.kind, event.at.as_millis(), event.suppressed))
+            .collect();
+        let expected = [
+            (EventKind::PortsExhausted, 0, 0),
+            (EventKind::PortsExhausted, 1000, 2),
+            (EventKind::TableFull, 1500, 0),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(log.counts[EventKind::PortsExhausted as usize], 5);
+    }
+
+    #[test]
+    fn every_block_is_told_until_nobody_reads() {
+        let mut log = EventLog::new();
+        for _ in 0..CAPACITY + 3 {
+            log.write(Event::new(EventKind::BlockAllocated, Tick::ZERO));
+        }
+        assert_eq!(log.lost, 3);
+        assert_eq!(std::iter::from_fn(|| log.read()).count(), CAPACITY);
+    }
+
+    #[test]
+    fn every_kind_has_its_number_and_name() {
+        for (number, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            assert!(EventKind::ALL.iter().filter(|other| other.name() == kind.name()).count() == 1);
+        }
+    }
+}
