@@ -363,6 +363,15 @@ impl Policy {
     }
 }
 
+impl Limits {
+    /// The source that an inside address belongs to: the first address of its prefix.
+    #[must_use]
+    pub fn source_of(&self, address: IpAddr) -> IpAddr {
+        let bits = if address.is_ipv4() { self.source_prefix_v4 } else { self.source_prefix_v6 };
+        IpNet::new(address, bits).map_or(address, |prefix| prefix.network())
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self { udp: 300, tcp_established: 7440, tcp_transitory: 240, tcp_half_open: 240, icmp: 60 }
