@@ -15,6 +15,7 @@
 mod access;
 mod claims;
 mod classifier;
+mod deterministic;
 mod kernel;
 mod keys;
 mod model;

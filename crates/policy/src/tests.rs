@@ -219,7 +219,7 @@ mod reference;
 
 #[test]
 fn a_source_is_an_address_or_the_prefix_that_is_asked_for() {
-    let address = |text: &str| text.parse::<std::net::IpAddr>().expect("an address");
+    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
     let limits = Limits { source_prefix_v6: 64, ..Limits::default() };
     assert_eq!(limits.source_of(address("10.0.0.9")), address("10.0.0.9"));
     assert_eq!(limits.source_of(address("fd00::1:2:3")), address("fd00::"));
