@@ -1,16 +1,19 @@
 //! Outside ends from a pool: a mapping that all sessions of an inside end share, or, endpoint-
 //! dependent, a port that only this session's remote end is answered from.
+//!
+//! What finds no port is refused, and told (RFC 6888 REQ-11 C and REQ-13): nothing is ever taken from
+//! another host, and no property of the pool is given up under pressure (RFC 4787 REQ-11).
 
 use std::ops::RangeInclusive;
 
-use mooring_policy::{Mapping as Kind, Policy, PoolId};
+use mooring_policy::{Allocation, Mapping as Kind, Policy, Pool, PoolId};
 use mooring_session::{Address, FlowKey, InsideEnd, Mapping, MappingIndex};
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
+use crate::choice::{Choice, Parity};
 use crate::plan::pool_has;
-use crate::ports::random_port;
-use crate::{Admission, Nat, PortLedger, Refusal};
+use crate::{Admission, Event, EventKind, Nat, PortLedger, Refusal};
 
 /// What stands for the inside host of a session.
 #[derive(Clone, Copy, Debug)]
@@ -20,28 +23,52 @@ pub(crate) struct Outside<A> {
     pub(crate) port: u16,
 }
 
+/// A flow that wants an outside end, and the pool that it is to come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a, A> {
+    pub(crate) key: &'a FlowKey<A>,
+    pub(crate) id: PoolId,
+    pub(crate) pool: &'a Pool,
+    pub(crate) policy: &'a Policy,
+}
+
 impl<A: Address> Nat<A> {
     /// An outside end of `pool` for the flow `key`.
     pub(crate) fn outside_from<R: Rng, H>(
         &mut self,
         key: &FlowKey<A>,
-        pool: PoolId,
+        id: PoolId,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
         if !PortLedger::<A>::serves(key.protocol) {
             return Err(Refusal::UnsupportedProtocol);
         }
-        if admission.policy.pool(pool).mapping == Kind::EndpointDependent {
-            return self.reserve(key, pool, admission);
+        let policy = admission.policy;
+        let ask = Ask { key, id, pool: policy.pool(id), policy };
+        let found = match ask.pool.mapping {
+            Kind::EndpointDependent => self.reserve(&ask, admission.random),
+            Kind::EndpointIndependent => self.mapped(&ask, admission.random),
+        };
+        if found.as_ref().is_err_and(|refusal| *refusal == Refusal::PortsExhausted) {
+            self.events.write(Event {
+                pool: Some(id.0),
+                inside: Some(key.source.into()),
+                protocol: Some(key.protocol),
+                ..Event::new(EventKind::PortsExhausted, admission.now)
+            });
         }
+        found
+    }
+
+    /// RFC 4787 REQ-1: the mapping that the inside end has, or a new one.
+    fn mapped(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
         let fits = |mapping: &Mapping<A>| {
             let (address, port) = (mapping.outside, mapping.outside_port);
-            pool_has(admission.policy, pool, address, port, key.protocol)
+            pool_has(ask.policy, ask.id, address, port, ask.key.protocol)
         };
-        // RFC 4787 REQ-1: the mapping that the inside end has, or a new one.
-        let index = match self.mappings.find_inside(&self.inside_end(key, pool), fits) {
+        let index = match self.mappings.find_inside(&self.inside_end(ask.key, ask.id), fits) {
             Some(index) => index,
-            None => self.new_mapping(key, pool, admission)?,
+            None => self.new_mapping(ask, random)?,
         };
         Ok(self.share(index))
     }
@@ -54,19 +81,18 @@ impl<A: Address> Nat<A> {
     }
 
     /// Leases a port for an inside end.
-    fn new_mapping<R: Rng, H>(
+    fn new_mapping(
         &mut self,
-        key: &FlowKey<A>,
-        pool: PoolId,
-        admission: &mut Admission<'_, R, H>,
+        ask: &Ask<'_, A>,
+        random: &mut impl Rng,
     ) -> Result<MappingIndex, Refusal> {
-        let policy = admission.policy;
-        let outside = self.paired(key.source, pool, admission)?;
-        let range = lease_range(key.protocol, &policy.pool(pool).ports);
-        let claimed = |port| policy.claimed_until(outside.into(), key.protocol, port);
+        let key = ask.key;
+        let outside = self.paired(ask)?;
+        let choice = self.choice(ask, outside);
+        let claimed = |port| ask.policy.claimed_until(outside.into(), key.protocol, port);
         let outside_port = self
             .ports
-            .lease(outside, key.protocol, &range, claimed, admission.random)
+            .lease(outside, key.protocol, &choice, claimed, random)
             .ok_or(Refusal::PortsExhausted)?;
         let mapping = Mapping {
             inside: key.source,
@@ -74,7 +100,7 @@ impl<A: Address> Nat<A> {
             inside_port: key.source_port,
             outside_port,
             vrf: key.vrf,
-            pool: self.pools.number(pool),
+            pool: self.pools.number(ask.id),
             protocol: key.protocol,
         };
         self.mappings.insert(mapping).ok_or_else(|| {
@@ -83,40 +109,63 @@ impl<A: Address> Nat<A> {
         })
     }
 
-    /// A port that no other flow with this remote end has; inserting the session reserves it. Random
-    /// tries first, then a bounded sweep from the last of them.
-    fn reserve<R: Rng, H>(
-        &mut self,
-        key: &FlowKey<A>,
-        pool: PoolId,
-        admission: &mut Admission<'_, R, H>,
-    ) -> Result<Outside<A>, Refusal> {
-        let policy = admission.policy;
-        let address = self.paired(key.source, pool, admission)?;
-        let range = lease_range(key.protocol, &policy.pool(pool).ports);
-        let mut last = *range.start();
-        for _ in 0..RANDOM_TRIES {
-            last = random_port(&range, admission.random).ok_or(Refusal::PortsExhausted)?;
-            if self.is_free(key, address, last, policy) {
-                return Ok(Outside { mapping: None, address, port: last });
-            }
-        }
-        let swept = (last..=*range.end()).chain(*range.start()..last).take(SWEPT);
-        for port in swept {
-            if self.is_free(key, address, port, policy) {
-                return Ok(Outside { mapping: None, address, port });
-            }
-        }
-        Err(Refusal::PortsExhausted)
+    /// A port that no other flow with this remote end has; inserting the session reserves it. The
+    /// preferred ports, random tries, then a bounded sweep from the last of them.
+    fn reserve(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
+        let address = self.paired(ask)?;
+        let choice = self.choice(ask, address);
+        let free = |port: &u16| choice.has(*port) && self.is_free(ask, address, *port);
+        let mut last = *choice.range.start();
+        let drawn =
+            (0..RANDOM_TRIES).map_while(|_| choice.draw(random)).inspect(|port| last = *port);
+        let port = match choice.preferred().chain(drawn).find(free) {
+            Some(port) => port,
+            None => choice.round(last).take(SWEPT).find(free).ok_or(Refusal::PortsExhausted)?,
+        };
+        Ok(Outside { mapping: None, address, port })
     }
 
-    /// Whether this worker may use the port for this flow, and nobody does.
-    fn is_free(&self, key: &FlowKey<A>, address: A, port: u16, policy: &Policy) -> bool {
-        let reverse = FlowKey { source: address, source_port: port, ..*key }.exchanged();
-        self.share.has(port)
-            && self.sessions.find_key(&reverse).is_none()
-            && !self.ports.is_leased(address, key.protocol, port)
-            && policy.claimed_until(address.into(), key.protocol, port).is_none()
+    /// Whether nobody has the port for this remote end.
+    fn is_free(&self, ask: &Ask<'_, A>, address: A, port: u16) -> bool {
+        let reverse = FlowKey { source: address, source_port: port, ..*ask.key }.exchanged();
+        let protocol = ask.key.protocol;
+        self.sessions.find_key(&reverse).is_none()
+            && !self.ports.is_leased(address, protocol, port)
+            && ask.policy.claimed_until(address.into(), protocol, port).is_none()
+    }
+
+    /// The ports of `address` that the flow may get, and those that are tried first.
+    fn choice(&self, ask: &Ask<'_, A>, address: A) -> Choice {
+        let (key, pool) = (ask.key, ask.pool);
+        let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
+        let own = (pool.allocation == Allocation::Preserve).then_some(key.source_port);
+        let [pair, other] = match pool.contiguity && has_ports {
+            true => self.neighbours(ask, address),
+            false => [None, None],
+        };
+        Choice {
+            // RFC 4787 REQ-4 speaks of the ports of UDP; RFC 5382 does not ask it of TCP.
+            parity: (pool.parity && has_ports).then(|| Parity::of(key.source_port)),
+            prefers: [own, pair, other],
+            ..Choice::of(lease_range(key.protocol, &pool.ports), self.share)
+        }
+    }
+
+    /// RFC 4787 §4.2.3: the ports of `address` beside those that stand for the host's ports beside
+    /// this one. First the other half of the pair that an even port and the next one are.
+    fn neighbours(&self, ask: &Ask<'_, A>, address: A) -> [Option<u16>; 2] {
+        let end = self.inside_end(ask.key, ask.id);
+        let beside = |port: u16, up: bool| match up {
+            true => port.checked_add(1),
+            false => port.checked_sub(1),
+        };
+        let up_first = end.port & 1 == 0;
+        [up_first, !up_first].map(|up| {
+            let neighbour = InsideEnd { port: beside(end.port, up)?, ..end };
+            let here = |mapping: &Mapping<A>| mapping.outside == address;
+            let index = self.mappings.find_inside(&neighbour, here)?;
+            beside(self.mappings.mapping(index).outside_port, !up)
+        })
     }
 
     /// The inside end of the flow's mapping in `pool`.
@@ -131,15 +180,9 @@ impl<A: Address> Nat<A> {
     }
 
     /// The pool's address for an inside host, always the same: RFC 4787 REQ-2, "paired".
-    fn paired<R, H>(
-        &self,
-        source: A,
-        pool: PoolId,
-        admission: &Admission<'_, R, H>,
-    ) -> Result<A, Refusal> {
-        let pool = admission.policy.pool(pool);
-        let nth = self.pairing.spread(source, pool.address_count());
-        pool.nth_address(nth).and_then(A::from_ip).ok_or(Refusal::PoolEmpty)
+    fn paired(&self, ask: &Ask<'_, A>) -> Result<A, Refusal> {
+        let nth = self.pairing.spread(ask.key.source, ask.pool.address_count());
+        ask.pool.nth_address(nth).and_then(A::from_ip).ok_or(Refusal::PoolEmpty)
     }
 }
 
@@ -157,3 +200,6 @@ const RANDOM_TRIES: u32 = 32;
 
 /// Ports that are tried one after the other when those were taken.
 const SWEPT: usize = 256;
+
+#[cfg(test)]
+mod tests;

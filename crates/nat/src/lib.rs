@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod choice;
 pub mod event;
 #[cfg(test)]
 mod fixture;
@@ -25,6 +26,7 @@ pub mod share;
 pub mod translator;
 
 pub use admit::{Admission, Arrival, NextHops};
+pub use choice::Choice;
 pub use event::{Event, EventKind, EventLog};
 pub use plan::{HAIRPIN_INTERFACE, question};
 pub use ports::PortLedger;

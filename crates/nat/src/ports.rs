@@ -4,26 +4,24 @@
 //! reload does to its pool. Memory is taken when a pool first names an address, never per packet.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 
 use mooring_session::Address;
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
-use crate::Share;
+use crate::Choice;
 
 /// The port leases of all outside addresses of one family.
 pub struct PortLedger<A> {
     addresses: HashMap<A, Box<AddressPorts>>,
     leased: usize,
-    share: Share,
 }
 
 impl<A: Address> PortLedger<A> {
-    /// A ledger without addresses, for the ports of one worker.
+    /// A ledger without addresses.
     #[must_use]
-    pub fn new(share: Share) -> Self {
-        Self { addresses: HashMap::new(), leased: 0, share }
+    pub fn new() -> Self {
+        Self { addresses: HashMap::new(), leased: 0 }
     }
 
     /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
@@ -31,24 +29,23 @@ impl<A: Address> PortLedger<A> {
         self.addresses.entry(address).or_default();
     }
 
-    /// Leases a random free port of `range` (RFC 6056 §3.3.1, without its predictable successor:
-    /// the search goes on from the random port to the next free one, so it finds the last one too).
+    /// Leases a port of `choice`: the first of those that it `prefers` that is free, else a random
+    /// one (RFC 6056 §3.3.1, without its predictable successor: the search goes on from the random
+    /// port to the next free one, so it finds the last one too).
     ///
     /// `claimed` says up to which port a rule has `port` and those after it for itself.
     pub fn lease(
         &mut self,
         address: A,
         protocol: Protocol,
-        range: &RangeInclusive<u16>,
+        choice: &Choice,
         claimed: impl Fn(u16) -> Option<u16>,
         random: &mut impl Rng,
     ) -> Option<u16> {
-        let share = self.share;
         let ports = self.addresses.get_mut(&address)?.of(protocol)?;
-        let (first, last) = (*range.start(), *range.end());
-        let start = random_port(range, random)?;
-        let free = |from, to| ports.first_unclaimed(from, to, share, &claimed);
-        let port = free(start, last).or_else(|| free(first, start))?;
+        let free = |port: &u16| !ports.is_set(*port) && claimed(*port).is_none();
+        let preferred = choice.preferred().find(free);
+        let port = preferred.or_else(|| ports.random_free(choice, &claimed, random))?;
         ports.set(port, true);
         self.leased += 1;
         Some(port)
@@ -87,15 +84,8 @@ impl<A: Address> PortLedger<A> {
 
 impl<A: Address> Default for PortLedger<A> {
     fn default() -> Self {
-        Self::new(Share::ALL)
+        Self::new()
     }
-}
-
-/// A port of `range`, each as likely as the others. `None` if the range is empty.
-pub(crate) fn random_port(range: &RangeInclusive<u16>, random: &mut impl Rng) -> Option<u16> {
-    let size = u32::from(range.end().checked_sub(*range.start())?) + 1;
-    // Multiply and shift: the bias of 2^-16 at most is below notice.
-    Some(range.start() + ((u64::from(random.next_u32()) * u64::from(size)) >> 32) as u16)
 }
 
 #[derive(Default)]
@@ -129,16 +119,28 @@ impl AddressPorts {
 struct Bitmap([u64; 1024]);
 
 impl Bitmap {
+    /// A free port of the choice that no rule has for itself: the first from a random one on.
+    fn random_free(
+        &self,
+        choice: &Choice,
+        claimed: &impl Fn(u16) -> Option<u16>,
+        random: &mut impl Rng,
+    ) -> Option<u16> {
+        let start = choice.draw(random)?;
+        let free = |from, to| self.first_unclaimed(from, to, choice, claimed);
+        free(start, *choice.range.end()).or_else(|| free(*choice.range.start(), start))
+    }
+
     /// The first free port from `from` to `last` that no rule has for itself.
     fn first_unclaimed(
         &self,
         mut from: u16,
         last: u16,
-        share: Share,
+        choice: &Choice,
         claimed: &impl Fn(u16) -> Option<u16>,
     ) -> Option<u16> {
         while from <= last {
-            let port = self.first_free(from, last, share)?;
+            let port = self.first_free(from, last, choice)?;
             match claimed(port) {
                 None => return Some(port),
                 Some(until) => from = until.max(port).checked_add(1)?,
@@ -147,14 +149,14 @@ impl Bitmap {
         None
     }
 
-    /// The first free port from `from` to `last` in the share.
-    fn first_free(&self, from: u16, last: u16, share: Share) -> Option<u16> {
+    /// The first free port from `from` to `last` of those that the choice has.
+    fn first_free(&self, from: u16, last: u16, choice: &Choice) -> Option<u16> {
         let (first_word, last_word) = (usize::from(from) / 64, usize::from(last) / 64);
         let before_from = (1u64 << (from % 64)) - 1;
-        let mut taken_or_before = self.0[first_word] | !share.mask(first_word) | before_from;
+        let mut taken_or_before = self.0[first_word] | !choice.mask(first_word) | before_from;
         for word in first_word..=last_word {
             if word > first_word {
-                taken_or_before = self.0[word] | !share.mask(word);
+                taken_or_before = self.0[word] | !choice.mask(word);
             }
             if taken_or_before != u64::MAX {
                 let port = word as u32 * 64 + taken_or_before.trailing_ones();
@@ -193,12 +195,17 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::PortLedger;
-    use crate::Share;
+    use crate::choice::Parity;
+    use crate::{Choice, Share};
 
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
+    fn of(range: RangeInclusive<u16>) -> Choice {
+        Choice::of(range, Share::ALL)
+    }
+
     fn ledger() -> PortLedger<Ipv4Addr> {
-        let mut ledger = PortLedger::new(Share::ALL);
+        let mut ledger = PortLedger::new();
         ledger.open(ADDRESS);
         ledger
     }
@@ -210,7 +217,7 @@ mod tests {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut ledger = ledger();
             let mut seen = HashSet::new();
-            while let Some(port) = ledger.lease(ADDRESS, Protocol::UDP, &range, |_| None, &mut random) {
+            while let Some(port) = ledger.lease(ADDRESS, Protocol::UDP, &of(range.clone()), |_| None, &mut random) {
                 prop_assert!(range.contains(&port) && seen.insert(port));
             }
             prop_assert_eq!(seen.len(), range.len());
@@ -230,7 +237,7 @@ mod tests {
         ledger.open(other);
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut lease =
-            |address, protocol| ledger.lease(address, protocol, &(7..=7), |_| None, &mut random);
+            |address, protocol| ledger.lease(address, protocol, &of(7..=7), |_| None, &mut random);
         assert_eq!(lease(ADDRESS, Protocol::TCP), Some(7));
         assert_eq!(lease(ADDRESS, Protocol::TCP), None);
         assert_eq!(lease(ADDRESS, Protocol::UDP), Some(7));
@@ -243,9 +250,9 @@ mod tests {
     fn opening_an_address_again_keeps_its_leases() {
         let mut ledger = ledger();
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), |_| None, &mut random).is_some());
+        assert!(ledger.lease(ADDRESS, Protocol::TCP, &of(7..=7), |_| None, &mut random).is_some());
         ledger.open(ADDRESS);
-        assert!(ledger.lease(ADDRESS, Protocol::TCP, &(7..=7), |_| None, &mut random).is_none());
+        assert!(ledger.lease(ADDRESS, Protocol::TCP, &of(7..=7), |_| None, &mut random).is_none());
     }
 
     /// Ports of a rule are never leased, nor are those of other workers.
@@ -255,12 +262,12 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let mut all = HashSet::new();
         for worker in 0..3 {
-            let mut ledger = PortLedger::new(Share::new(worker, 3).expect("one of three"));
-            ledger.open(ADDRESS);
-            let mut lease =
-                || ledger.lease(ADDRESS, Protocol::TCP, &(4000..=4039), claimed, &mut random);
+            let share = Share::new(worker, 3).expect("one of three");
+            let choice = Choice::of(4000..=4039, share);
+            let mut ledger = ledger();
+            let mut lease = || ledger.lease(ADDRESS, Protocol::TCP, &choice, claimed, &mut random);
             while let Some(port) = lease() {
-                assert!(port % 3 == u16::from(worker) && claimed(port).is_none());
+                assert!(port / 2 % 3 == u16::from(worker) && claimed(port).is_none());
                 assert!(all.insert(port), "port {port} twice");
             }
         }
@@ -268,11 +275,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_preferred_comes_first_if_it_may_be_leased() {
+        let mut ledger = ledger();
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let prefers = [Some(3000), Some(4011), Some(4017)];
+        let choice = Choice { prefers, ..of(4000..=4039) };
+        let claimed = |port: u16| (port == 4011).then_some(4011);
+        let mut lease = || ledger.lease(ADDRESS, Protocol::UDP, &choice, claimed, &mut random);
+        assert_eq!(lease(), Some(4017), "3000 is out of range, 4011 is claimed");
+        assert!(lease().is_some_and(|port| port != 4017 && port != 4011));
+    }
+
+    /// RFC 4787 REQ-11: under port pressure the parity is not given up.
+    #[test]
+    fn a_parity_is_kept_until_its_ports_are_all_leased() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        for (parity, rest) in [(Parity::Even, 0), (Parity::Odd, 1)] {
+            let mut ledger = ledger();
+            let choice = Choice { parity: Some(parity), ..of(4001..=4040) };
+            let mut lease = || ledger.lease(ADDRESS, Protocol::UDP, &choice, |_| None, &mut random);
+            let ports: HashSet<u16> = std::iter::from_fn(&mut lease).collect();
+            assert_eq!(ports.len(), 20);
+            assert!(ports.iter().all(|port| port % 2 == rest && (4001..=4040).contains(port)));
+        }
+    }
+
+    #[test]
     fn ports_do_not_follow_each_other() {
         let mut ledger = ledger();
         let mut random = ChaCha8Rng::seed_from_u64(42);
         let mut lease =
-            || ledger.lease(ADDRESS, Protocol::UDP, &(1024..=65535), |_| None, &mut random);
+            || ledger.lease(ADDRESS, Protocol::UDP, &of(1024..=65535), |_| None, &mut random);
         let ports: Vec<u16> = std::iter::from_fn(&mut lease).take(100).collect();
         let successors = ports.windows(2).filter(|pair| pair[1] == pair[0].wrapping_add(1)).count();
         assert!(successors < 3, "{ports:?}");

@@ -1,9 +1,11 @@
 //! What one of several workers has: its part of the tables, and its slice of every address's ports.
 //!
-//! The ports of an address go round the workers one by one, so that the smallest range of ports is
-//! divided as evenly as it can be. A returning packet names its worker by its destination port (or
-//! ICMP identifier), without a table. Ports that are not leased (`static`, `port-forward`) follow
-//! another rule; this one does not know them.
+//! The ports of an address go round the workers two by two, an even one and the odd one behind it: so
+//! that the smallest range of ports is divided as evenly as it can be, and yet every worker can keep
+//! the parity of a port and give a host's neighbouring ports neighbours (RFC 4787 §4.2.2 and §4.2.3).
+//! A returning packet names its worker by its destination port (or ICMP identifier), without a table.
+//! Ports that are not leased (`static`, `port-forward`) follow another rule; this one does not know
+//! them.
 
 /// Worker `worker` of `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,15 @@ impl Share {
         owner_of_port(port, self.of) == self.worker
     }
 
+    /// The port of its own that has the place of `port` in the round of all workers. The first ports
+    /// of all are not followed by as many rounds as there are: the place may be beyond the last one.
+    pub(crate) const fn near(self, port: u16) -> u16 {
+        let pair = port >> 1;
+        let own = (pair - pair % self.of as u16) as u32 + self.worker as u32;
+        let wrapped = if own > (u16::MAX >> 1) as u32 { own - self.of as u32 } else { own };
+        (wrapped as u16) << 1 | port & 1
+    }
+
     /// Its part of a table for `all`, rounded up.
     #[must_use]
     pub const fn part(self, all: u32) -> usize {
@@ -54,11 +65,11 @@ impl Share {
             return u64::MAX;
         }
         let (of, worker) = (self.of as usize, self.worker as usize);
-        let mut bit = (worker + of - word * 64 % of) % of;
+        let mut pair = (worker + of - word * 32 % of) % of;
         let mut mask = 0;
-        while bit < 64 {
-            mask |= 1 << bit;
-            bit += of;
+        while pair < 32 {
+            mask |= 0b11 << (2 * pair);
+            pair += of;
         }
         mask
     }
@@ -71,7 +82,7 @@ impl Share {
 #[inline]
 #[must_use]
 pub const fn owner_of_port(port: u16, of: u8) -> u8 {
-    (port % of as u16) as u8
+    ((port >> 1) % of as u16) as u8
 }
 
 #[cfg(test)]
@@ -90,6 +101,7 @@ mod tests {
                     assert_eq!(masked, share.worker() == owner, "port {port} of {of}");
                     assert_eq!(share.has(port), masked);
                 }
+                assert_eq!(owner, owner_of_port(port ^ 1, of), "an even port and the next one");
             }
         }
     }
@@ -100,7 +112,8 @@ mod tests {
             for worker in 0..of {
                 let share = Share::new(worker, of).expect("one of them");
                 let own = (4000..4064).filter(|&port| share.has(port)).count();
-                assert!((64 / usize::from(of)..=64usize.div_ceil(of.into())).contains(&own));
+                let pairs = 32 / usize::from(of)..=32usize.div_ceil(of.into());
+                assert!((pairs.start() * 2..=pairs.end() * 2).contains(&own));
             }
         }
         assert_eq!(Share::new(2, 2), None);

@@ -47,7 +47,7 @@ impl<A: Address> Nat<A> {
         let mut nat = Self {
             sessions: SessionTable::new(capacity, hash.clone(), timeouts),
             mappings: MappingTable::new(0, hash.clone()),
-            ports: PortLedger::new(share),
+            ports: PortLedger::new(),
             pools: PoolNumbers::default(),
             pairing: hash.derived(),
             sources: CountTable::new(capacity, hash.clone()),

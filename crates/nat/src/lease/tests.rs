@@ -1,0 +1,3 @@
+//! Which outside end a flow gets: kinds of allocation, seen from admission.
+
+mod preferred;
