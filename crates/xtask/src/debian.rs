@@ -34,6 +34,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("iperf3", "iperf3"),
     tool("arping", "iputils-arping"),
     tool("tcpreplay", "tcpreplay"),
+    tool("turnserver", "coturn"),
     tool("git", "git"),
     tool("c++", "g++"),
 ];

@@ -13,5 +13,5 @@ pub use http::{Download, HttpServer, download};
 pub use icmp::{ECHO_REQUEST, IcmpListener, IcmpSeen, Ping, Pong, TIME_EXCEEDED};
 pub use inject::inject;
 pub use noise::{Digest, Noise};
-pub use programs::{DNS_A, DNS_AAAA, dnsmasq, iperf3, nginx, web_root};
+pub use programs::{DNS_A, DNS_AAAA, dnsmasq, iperf3, nginx, stun_server, web_root};
 pub use udp::{UdpEcho, receive};

@@ -1,9 +1,11 @@
 //! Real servers, as distributions package them: each runs until its [`Process`] is dropped.
 
 use std::fs;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
+use crate::clock::{LIMIT, wait_for};
 use crate::isolation::SCRATCH;
 use crate::namespace::Namespace;
 use crate::process::Process;
@@ -80,6 +82,29 @@ pub fn dnsmasq(namespace: &Namespace) -> Result<Process> {
 pub fn iperf3(namespace: &Namespace) -> Result<Process> {
     let server = Process::spawn("iperf3", namespace.command("iperf3").arg("--server"))?;
     Site::wait_for_listener(namespace, IPERF3)?;
+    Ok(server)
+}
+
+/// coturn's STUN server for behaviour discovery (RFC 5780): ports 3478 and 3479 of two addresses of
+/// one family.
+///
+/// # Errors
+/// When it is missing or does not listen within the limit.
+pub fn stun_server(namespace: &Namespace, addresses: [IpAddr; 2]) -> Result<Process> {
+    let [first, second] = addresses.map(|address| address.to_string());
+    let mut command = namespace.command("turnserver");
+    command
+        .args(["-n", "--log-file", "stdout", "--simple-log", "--stun-only", "--no-auth"])
+        .args(["--no-tls", "--no-dtls", "--no-tcp", "--no-cli", "--relay-threads", "1"])
+        .args(["--listening-ip", &first, "--listening-ip", &second])
+        .arg(format!("--pidfile={SCRATCH}/turnserver-{first}.pid"))
+        .arg(format!("--userdb={SCRATCH}/turnserver-{first}.db"));
+    let server = Process::spawn("turnserver", &mut command)?;
+    wait_for("the STUN server", LIMIT, || {
+        let sockets = namespace.output("ss", &["-Hlun", "sport >= :3478 and sport <= :3479"])?;
+        let ours = |line: &&str| line.contains(&first) || line.contains(&second);
+        Ok((sockets.lines().filter(ours).count() >= 4).then_some(()))
+    })?;
     Ok(server)
 }
 
