@@ -52,6 +52,12 @@ impl Access {
         Admittance { allowed, by }
     }
 
+    /// The prefixes, longest first.
+    #[must_use]
+    pub fn entries(&self) -> &[AccessEntry] {
+        &self.entries
+    }
+
     /// Whether the list is empty: everybody may.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -285,6 +285,18 @@ impl<T> Element<T> {
     }
 }
 
+impl AllocationKind {
+    /// As it is written.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Preserve => "preserve",
+            Self::PortBlock => "port-block",
+            Self::Deterministic => "deterministic",
+        }
+    }
+}
+
 impl RuleKind {
     /// As it is written.
     pub(crate) fn text(self) -> &'static str {

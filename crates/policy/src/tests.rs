@@ -224,3 +224,51 @@ fn a_source_is_an_address_or_the_prefix_that_is_asked_for() {
     assert_eq!(limits.source_of(address("10.0.0.9")), address("10.0.0.9"));
     assert_eq!(limits.source_of(address("fd00::1:2:3")), address("fd00::"));
 }
+
+#[test]
+fn pools_of_different_allocation_share_an_address_by_their_ports() {
+    let Loaded { policy, warnings, .. } = loaded(
+        r#"
+        [[pool]]
+        name = "calculated"
+        addresses = ["203.0.113.10"]
+        ports = "1024-2047"
+        allocation = { kind = "deterministic", source = "10.0.0.0/30", ports_per_host = 256 }
+
+        [[pool]]
+        name = "blocks"
+        addresses = ["203.0.113.10"]
+        ports = "2048-4095"
+        allocation = { kind = "port-block", size = 256 }
+
+        [[pool]]
+        name = "also-calculated"
+        addresses = ["203.0.113.11"]
+        ports = "1024-2047"
+        allocation = { kind = "deterministic", source = "10.0.0.0/30", ports_per_host = 256 }
+
+        [[rule]]
+        name = "tcp"
+        kind = "source-nat"
+        protocol = "tcp"
+        source = ["10.0.0.0/30"]
+        pool = "calculated"
+
+        [[rule]]
+        name = "udp"
+        kind = "source-nat"
+        protocol = "udp"
+        source = ["10.0.0.0/30"]
+        pool = "also-calculated"
+
+        [[rule]]
+        name = "others"
+        kind = "source-nat"
+        pool = "blocks"
+        "#,
+    );
+    assert_eq!(warnings, [], "a host may have slices of two pools: rules tell them apart");
+    let host = |pool: usize, outside| policy.pools[pool].deterministic_host(address(outside), 1300);
+    assert_eq!(host(0, "203.0.113.10"), host(2, "203.0.113.11"));
+    assert_eq!(host(0, "203.0.113.10"), Some(address("10.0.0.1")));
+}

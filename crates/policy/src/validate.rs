@@ -7,6 +7,7 @@
 mod access;
 mod allocation;
 mod claims;
+mod fit;
 mod gateways;
 mod interfaces;
 mod pools;
@@ -14,6 +15,7 @@ mod routes;
 mod rules;
 mod services;
 mod settings;
+mod tables;
 mod useless;
 mod values;
 
@@ -40,13 +42,15 @@ pub(crate) fn validate(
     let settings = settings::appliance(&model.appliance, report);
     let links = interfaces::validate(&model.interfaces, kernel, report);
     let routes = routes::validate(model, &links, kernel, report);
-    let (pools, prefixes) = pools::validate(&model.pools, &links, &routes.listed, report);
+    let (pools, prefixes) =
+        pools::validate(&model.pools, &links, &routes.listed, settings.workers, report);
     let (rules, delivered) = rules::validate(model, &links, &pools, report);
     let services = services::validate(model, &links, &pools, &rules, report);
     let around = Surroundings { links: &links, routes: &routes.listed, pools: &prefixes };
     claims::check(model, &rules, &services, &around, report);
     let (timeouts, limits) =
         (settings::timeouts(&model.timeouts, report), settings::limits(&model.limits, report));
+    tables::check(model, &limits, &timeouts, &pools, report);
     if !report.has_errors() {
         useless::warn(&rules, &pools, model, report);
     }

@@ -160,6 +160,31 @@ fn the_whole_language_keeps_the_schema() {
     assert_eq!(broken(&schema(), &parsed(include_str!("language.toml")), ""), [""; 0]);
 }
 
+/// So that a key cannot be forgotten there.
+#[test]
+fn the_whole_language_has_every_key() {
+    fn visit(schema: &Value, written: &[&Value], path: &str, missing: &mut Vec<String>) {
+        for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let here: Vec<&Value> = written.iter().filter_map(|table| table.get(key)).collect();
+            if here.is_empty() {
+                missing.push(format!("{path}.{key}"));
+                continue;
+            }
+            let tables = here.into_iter().flat_map(|value| match value.as_array() {
+                Some(list) => list.iter().collect(),
+                None => vec![value],
+            });
+            let tables: Vec<&Value> = tables.collect();
+            let path = format!("{path}.{key}");
+            visit(inner, &tables, &path, missing);
+            visit(&inner["items"], &tables, &path, missing);
+        }
+    }
+    let mut missing = Vec::new();
+    visit(&schema(), &[&parsed(include_str!("language.toml"))], "", &mut missing);
+    assert_eq!(missing, [""; 0]);
+}
+
 #[test]
 fn mistakes_break_the_schema() {
     let rule = |keys: &str| {

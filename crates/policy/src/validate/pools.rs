@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::access::access;
-use super::allocation;
 use super::interfaces::Links;
 use super::routes::Placement;
 use super::{Placed, at_most, overlap, required, unique_name, values};
+use super::{allocation, fit};
 use crate::model::{self, Element};
 use crate::pool::{Filtering, Mapping, Pool, address_count};
 use crate::report::Report;
@@ -28,6 +28,7 @@ pub(super) fn validate(
     elements: &[Element<model::Pool>],
     links: &Links,
     routes: &[Placement],
+    workers: u16,
     report: &mut Report<'_>,
 ) -> (Vec<Pool>, Prefixes) {
     at_most("pool", u16::MAX.into(), elements, report);
@@ -47,7 +48,8 @@ pub(super) fn validate(
             check_claim(&claim, &claims, &pools, report);
             claims.push(claim);
         }
-        pools.push(Pool {
+        let family = addresses.first().map(|first| ("the pool", first.value.addr().is_ipv4()));
+        let pool = Pool {
             name,
             addresses: addresses.into_iter().map(|prefix| prefix.value).collect(),
             ports,
@@ -64,8 +66,10 @@ pub(super) fn validate(
             hold_down: allocation::hold_down(keys.hold_down.as_ref(), report),
             refresh: keys.refresh.unwrap_or_default(),
             limits: allocation::limits(keys.limits.as_ref(), report),
-            access: access(&keys.allow, &keys.deny, report),
-        });
+            access: access(&keys.allow, &keys.deny, family, report),
+        };
+        fit::check(element, &pool, workers, report);
+        pools.push(pool);
     }
     let named = |claim: Claim| (pools[claim.pool].name.clone(), claim.prefix);
     let prefixes = Prefixes(claims.into_iter().map(named).collect());

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use mooring_wire::Protocol;
 use toml::Spanned;
 
-use super::access::access;
+use super::access::{access, lets_nobody_in};
 use super::interfaces::Links;
 use super::{at_most, required, resolve, unique_name, values};
 use crate::model::{self, Element, Model, RuleKind};
@@ -44,10 +44,33 @@ pub(super) fn validate(
         }
         let matcher = matcher(element, &action, model, pools, report);
         let drain = keys.drain.unwrap_or(false);
-        let access = access(&keys.allow, &keys.deny, report);
-        rules.push(Rule { name, action, drain, access, matcher });
+        let access = access(&keys.allow, &keys.deny, family(&action), report);
+        let rule = Rule { name, action, drain, access, matcher };
+        check_access(element, &rule, report);
+        rules.push(rule);
     }
     (rules, delivered)
+}
+
+/// What the rule's own address is called in messages, and whether it is IPv4.
+fn family(action: &Action) -> Option<(&'static str, bool)> {
+    match action {
+        Action::Static(map) => Some(("`outside`", map.outside.addr().is_ipv4())),
+        Action::PortForward(forward) => Some(("`address`", forward.address.is_ipv4())),
+        Action::SourceNat(_) | Action::Bypass | Action::Drop => None,
+    }
+}
+
+/// A port forward begins from outside only; with `static` the hosts may still begin something.
+fn check_access(element: &Element<model::Rule>, rule: &Rule, report: &mut Report<'_>) {
+    let Action::PortForward(forward) = &rule.action else { return };
+    if lets_nobody_in(&rule.access, forward.address.is_ipv4(), &rule.matcher.source) {
+        let key = if element.keys.allow.is_some() { "allow" } else { "deny" };
+        let at = element.place(key).unwrap_or_else(|| element.at.clone());
+        let message = format!("`{key}` lets nobody in: the rule can forward nothing");
+        let hint = "allow somebody who may send to it, or remove the rule";
+        report.error(at, message, hint);
+    }
 }
 
 fn check_keys(element: &Element<model::Rule>, kind: RuleKind, report: &mut Report<'_>) {

@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use crate::model::Model;
-use crate::pool::{Filtering, Pool, PoolId};
+use crate::pool::{Allocation, Filtering, Pool, PoolId};
 use crate::report::Report;
 use crate::rule::{Action, Matcher, Rule};
 
@@ -16,6 +16,29 @@ pub(super) fn warn(rules: &[Rule], pools: &[Pool], model: &Model, report: &mut R
     }
     warn_pools(rules, model, report);
     warn_rules(rules, pools, model, report);
+    warn_slices(rules, pools, model, report);
+}
+
+/// Of a deterministic pool only the hosts of its `source` have ports: others get none.
+fn warn_slices(rules: &[Rule], pools: &[Pool], model: &Model, report: &mut Report<'_>) {
+    for (rule, element) in rules.iter().zip(&model.rules) {
+        let Action::SourceNat(id) = rule.action else { continue };
+        let Some(pool) = pools.get(usize::from(id.0)) else { continue };
+        let Allocation::Deterministic(plan) = &pool.allocation else { continue };
+        let sources = &rule.matcher.source;
+        let beyond = sources.iter().find(|source| !plan.source.contains(*source));
+        let who = match beyond {
+            Some(source) => source.to_string(),
+            None if sources.is_empty() => "every host".to_owned(),
+            None => continue,
+        };
+        let at = element.place("source").unwrap_or_else(|| element.at.clone());
+        let (name, hosts) = (&pool.name, plan.source);
+        let message =
+            format!("rule `{}` has {who}, pool `{name}` only ports for {hosts}", rule.name);
+        let hint = format!("others are dropped: write source = [\"{hosts}\"] in the rule");
+        report.warning(at, message, hint);
+    }
 }
 
 fn warn_pools(rules: &[Rule], model: &Model, report: &mut Report<'_>) {

@@ -1,0 +1,252 @@
+//! What of a pool fits together: its ports with what is asked of them, its options with each other.
+
+use std::ops::{Range, RangeInclusive};
+
+use toml::Spanned;
+
+use crate::model::{self, Element};
+use crate::pool::{
+    AddressChoice, Allocation, Deterministic, Mapping, Pool, Pooling, PortBlocks, address_count,
+};
+use crate::report::Report;
+
+/// Nothing is said of a pool without addresses: that was reported.
+pub(super) fn check(
+    element: &Element<model::Pool>,
+    pool: &Pool,
+    workers: u16,
+    report: &mut Report<'_>,
+) {
+    if pool.addresses.is_empty() {
+        return;
+    }
+    match &pool.allocation {
+        Allocation::Random | Allocation::Preserve => {}
+        Allocation::PortBlock(blocks) => check_blocks(element, pool, blocks, workers, report),
+        Allocation::Deterministic(plan) => check_slices(element, pool, plan, report),
+    }
+    check_choice(element, pool, report);
+    check_neighbours(element, pool, report);
+    check_overflow(element, pool, workers, report);
+    check_hold_down(element, pool, report);
+}
+
+/// A block is of one worker, and a host keeps to one address: it must have as many as it may get.
+fn check_blocks(
+    element: &Element<model::Pool>,
+    pool: &Pool,
+    blocks: &PortBlocks,
+    workers: u16,
+    report: &mut Report<'_>,
+) {
+    let Some(keys) = &element.keys.allocation else { return };
+    let (size, most) = (u32::from(blocks.size), u32::from(blocks.max_blocks));
+    let ports = count(&pool.ports);
+    let there = ports / size;
+    let range = in_words(&pool.ports);
+    if there == 0 {
+        let message = format!("a block has {size} ports, an address of the pool only {ports}");
+        let hint = format!("`ports` is {range}: make the blocks smaller, or give it more ports");
+        report.error(at(element, &keys.size), message, hint);
+        return;
+    }
+    let arithmetic = format!("{ports} ports in blocks of {size} are {there} blocks an address");
+    let each = there / u32::from(workers.max(1));
+    if each == 0 {
+        let message = format!("{there} blocks an address do not go round {workers} workers");
+        let largest = ports / u32::from(workers);
+        let hint = match largest {
+            0 => "use fewer `workers`, or give the pool more ports".to_owned(),
+            _ => format!("{arithmetic}, and each is of one worker: `size` may be up to {largest}"),
+        };
+        report.error(at(element, &keys.size), message, hint);
+    } else if most > each {
+        let workers = if each == there { "" } else { ", which the workers share" };
+        let default = if keys.max_blocks.is_some() { "" } else { " (the default)" };
+        let message = format!("a host cannot have {most} blocks{default}: {arithmetic}{workers}");
+        let hint = format!("it keeps to one address: `max_blocks` may be up to {each}");
+        report.error(at(element, &keys.max_blocks), message, hint);
+    }
+}
+
+/// RFC 7422 §2.1: the sharing ratio follows from the ports of a host, it cannot be exceeded.
+fn check_slices(
+    element: &Element<model::Pool>,
+    pool: &Pool,
+    plan: &Deterministic,
+    report: &mut Report<'_>,
+) {
+    let Some(keys) = &element.keys.allocation else { return };
+    let Some(source) = keys.source.as_ref() else { return };
+    if let Some(first) = pool.addresses.first()
+        && first.addr().is_ipv4() != plan.source.addr().is_ipv4()
+    {
+        let family = |is_v4| if is_v4 { "IPv4" } else { "IPv6" };
+        let (hosts, outside) = (plan.source.addr().is_ipv4(), first.addr().is_ipv4());
+        let message = format!("the hosts are {}, the pool is {}", family(hosts), family(outside));
+        let hint = "`source` is of the pool's family: make a pool for each";
+        report.error(source.span(), message, hint);
+        return;
+    }
+    let (ports, per_host) = (count(&pool.ports), u32::from(plan.ports_per_host));
+    let addresses = pool.addresses.iter().map(address_count).fold(0, u128::saturating_add);
+    let (hosts, each) = (plan.hosts(), u128::from(plan.slices_per_address(&pool.ports)));
+    let room = addresses.saturating_mul(each);
+    if hosts <= room {
+        return;
+    }
+    let message = format!(
+        "{hosts} hosts x {per_host} ports = {} ports do not fit: {addresses} {} of {ports} ports {} \
+         room for {} hosts",
+        hosts.saturating_mul(per_host.into()),
+        if addresses == 1 { "address" } else { "addresses" },
+        if addresses == 1 { "has" } else { "have" },
+        room,
+    );
+    let largest = u128::from(ports) / hosts.div_ceil(addresses);
+    let more = match each {
+        0 => String::new(),
+        _ => format!("the pool needs {} addresses", hosts.div_ceil(each)),
+    };
+    let fewer = match largest {
+        0 => String::new(),
+        _ => format!("`ports_per_host` may be up to {largest}"),
+    };
+    let hint = match (more.is_empty(), fewer.is_empty()) {
+        (false, false) => format!("{fewer}, or {more}"),
+        (true, true) => "make `source` a longer prefix, or give the pool more addresses".to_owned(),
+        _ => fewer + &more,
+    };
+    report.error(source.span(), message, hint);
+}
+
+/// Which address a host gets is settled where its ports are.
+fn check_choice(element: &Element<model::Pool>, pool: &Pool, report: &mut Report<'_>) {
+    let keys = &element.keys;
+    let (kind, why) = match &pool.allocation {
+        Allocation::PortBlock(_) => {
+            ("port-block", "the blocks of a host are of one address, which is what is recorded")
+        }
+        Allocation::Deterministic(_) => {
+            ("deterministic", "a host's address follows from its own, it has no other")
+        }
+        Allocation::Random | Allocation::Preserve => return,
+    };
+    if let Some(pooling) = &keys.pooling
+        && *pooling.get_ref() == Pooling::Arbitrary
+    {
+        let message = format!("pooling = \"arbitrary\" cannot be had with kind = \"{kind}\"");
+        report.error(pooling.span(), message, format!("remove `pooling`: {why}"));
+    }
+    if let Some(choice) = &keys.address_choice
+        && *choice.get_ref() == AddressChoice::LeastUsed
+        && kind == "deterministic"
+    {
+        let message =
+            format!("address_choice = \"least-used\" cannot be had with kind = \"{kind}\"");
+        report.error(choice.span(), message, format!("remove `address_choice`: {why}"));
+    }
+}
+
+/// `parity` needs ports of both kinds, `contiguity` mappings.
+fn check_neighbours(element: &Element<model::Pool>, pool: &Pool, report: &mut Report<'_>) {
+    let keys = &element.keys;
+    if let Some(contiguity) = keys.contiguity.as_ref().filter(|flag| *flag.get_ref())
+        && pool.mapping == Mapping::EndpointDependent
+    {
+        let message = "`contiguity` cannot be had with mapping = \"endpoint-dependent\"";
+        let hint = "remove it: it is the port next to a mapping's, and there are no mappings";
+        report.error(contiguity.span(), message, hint);
+    }
+    let (ports, what) = match &pool.allocation {
+        Allocation::PortBlock(blocks) => (blocks.size.into(), "a block"),
+        Allocation::Deterministic(plan) => (plan.ports_per_host.into(), "a host"),
+        Allocation::Random | Allocation::Preserve => (count(&pool.ports), "an address of the pool"),
+    };
+    if let Some(parity) = keys.parity.as_ref().filter(|flag| *flag.get_ref())
+        && ports < 2
+    {
+        let message = format!("`parity` cannot be kept: {what} has one port");
+        report.error(parity.span(), message, "it needs an even and an odd one at least");
+    }
+}
+
+/// Overflow is what endpoint-independent mappings have when the rest is used up, and they need a rest.
+fn check_overflow(
+    element: &Element<model::Pool>,
+    pool: &Pool,
+    workers: u16,
+    report: &mut Report<'_>,
+) {
+    let Some(overflow) = &pool.overflow_ports else { return };
+    let place = at(element, &element.keys.overflow_ports);
+    let refused = if pool.mapping == Mapping::EndpointDependent {
+        Some(("mapping = \"endpoint-dependent\"", "all its ports are shared between remotes"))
+    } else {
+        match &pool.allocation {
+            Allocation::PortBlock(_) => Some((
+                "kind = \"port-block\"",
+                "a host has the ports of its blocks and no others, which is what is recorded",
+            )),
+            Allocation::Deterministic(_) => Some((
+                "kind = \"deterministic\"",
+                "a host has the ports of its slice and no others, they name it",
+            )),
+            Allocation::Random | Allocation::Preserve => None,
+        }
+    };
+    if let Some((what, why)) = refused {
+        let message = format!("`overflow_ports` cannot be had with {what}");
+        report.error(place, message, format!("remove `overflow_ports`: {why}"));
+        return;
+    }
+    let (ours, theirs) = (in_words(&pool.ports), in_words(overflow));
+    let (most, few) = (count(&pool.ports), count(overflow));
+    if !pool.ports.contains(overflow.start()) || !pool.ports.contains(overflow.end()) {
+        let message = format!("`overflow_ports` {theirs} are not among the pool's `ports` {ours}");
+        let hint = format!("take some of its {most} ports, at one end of them");
+        report.error(place, message, hint);
+    } else if most == few {
+        let message = format!("`overflow_ports` are all {most} ports of the pool");
+        let hint =
+            "no mapping would get a port: leave it some, or use mapping = \"endpoint-dependent\"";
+        report.error(place, message, hint);
+    } else if few < 2 * u32::from(workers) && workers > 1 {
+        let message = format!("{few} `overflow_ports` do not go round {workers} workers");
+        let hint = format!("the ports of an address go to the workers two by two: take {}", {
+            2 * u32::from(workers)
+        });
+        report.error(place, message, hint);
+    }
+}
+
+/// Ports that remotes share are taken by two ends, so that none of them is ever another host's.
+fn check_hold_down(element: &Element<model::Pool>, pool: &Pool, report: &mut Report<'_>) {
+    let Some(keys) = &element.keys.hold_down else { return };
+    let place = || at(element, &keys.seconds);
+    if pool.mapping == Mapping::EndpointDependent {
+        let message = "`hold_down` has no effect with mapping = \"endpoint-dependent\"";
+        let hint = "remove it: ports rest that a mapping had to itself, and there are no mappings";
+        report.warning(place(), message, hint);
+    } else if pool.hold_down.seconds == 0 && (keys.ports.is_some() || keys.strict == Some(true)) {
+        let message = "`hold_down` has no effect: ports rest 0 s";
+        report.warning(place(), message, "remove what else it says, or give it `seconds`");
+    } else if pool.hold_down.seconds > 0 && pool.hold_down.ports == 0 {
+        let message = "`hold_down` has no effect: no port may rest";
+        report.warning(at(element, &keys.ports), message, "write seconds = 0, or give it `ports`");
+    }
+}
+
+/// Where a value stands, or its pool if it is not written.
+fn at<T>(element: &Element<model::Pool>, value: &Option<Spanned<T>>) -> Range<usize> {
+    value.as_ref().map_or_else(|| element.at.clone(), Spanned::span)
+}
+
+/// How many ports these are.
+fn count(ports: &RangeInclusive<u16>) -> u32 {
+    u32::from(*ports.end()) - u32::from(*ports.start()) + 1
+}
+
+fn in_words(ports: &RangeInclusive<u16>) -> String {
+    format!("{}-{}", ports.start(), ports.end())
+}
