@@ -10,6 +10,7 @@
 //!   second half is a packet to an address of ours.
 //! - Else: the worker of the source, hash(source), so that all of a host's mappings are together. Where
 //!   a `bypass` rule matches in either direction, that of the lower address, for both directions.
+//!   Hosts of one source (`limits.source_prefix_v4`, `_v6`) have one worker, so that its limits hold.
 //! - An ICMP error: as the packet that would answer the quoted one.
 //! - A service: worker 0.
 
@@ -17,7 +18,7 @@ use std::net::IpAddr;
 
 use mooring_nat::question;
 use mooring_nat::share::owner_of_port;
-use mooring_policy::{Action, Policy, PortForward, StaticMap};
+use mooring_policy::{Action, Limits, Policy, PortForward, StaticMap};
 use mooring_session::{Address, FlowKey};
 use mooring_wire::Protocol;
 
@@ -25,6 +26,8 @@ use mooring_wire::Protocol;
 #[derive(Debug)]
 pub(crate) struct Owners {
     of: u8,
+    /// They say which hosts are one source.
+    limits: Limits,
     /// By address, protocol and first port; they do not overlap.
     forwards: Box<[PortForward]>,
     /// By outside prefix; they do not overlap.
@@ -47,7 +50,8 @@ impl Owners {
         let mut statics: Vec<StaticMap> = statics.collect();
         forwards.sort_by_key(start);
         statics.sort_by_key(|map| map.outside.network());
-        Self { of, forwards: forwards.into(), statics: statics.into() }
+        let limits = policy.limits;
+        Self { of, limits, forwards: forwards.into(), statics: statics.into() }
     }
 
     /// The owner of a packet of the flow `key`, as it arrived.
@@ -130,7 +134,7 @@ impl Owners {
 
     /// The worker that a host's sessions belong to.
     fn of_host(&self, host: IpAddr) -> u8 {
-        self.pick(words(host))
+        self.pick(words(self.limits.source_of(host)))
     }
 
     /// A worker, by a mix that needs no secret: a table of one worker has its own.

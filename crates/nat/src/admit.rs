@@ -1,11 +1,11 @@
 //! The way in: what happens to the first packet of a flow.
 //!
 //! In order: probe again, ask the policy what is to become of the flow (`plan.rs`), refuse what
-//! may not begin a session, check the limits, find or make what stands for the inside host outside
+//! may not begin a session, check the limits (`limits.rs`), find or make what stands for the inside host outside
 //! (`lease.rs`), insert both directions. Whatever fails, nothing is left behind, and the packet
 //! is never forwarded untranslated.
 
-use mooring_policy::{Generation, Hop, InterfaceId, OnFull, Policy};
+use mooring_policy::{Generation, Hop, InterfaceId, Policy};
 use mooring_session::{
     Address, Admitted, Contact, FlowKey, Held, InsertError, NextHopIndex, Session, SessionIndex,
     SessionRef, Tick,
@@ -16,6 +16,7 @@ use mooring_wire::tcp::Flags;
 use rand_core::Rng;
 
 use crate::lease::Outside;
+use crate::limits::Claim;
 use crate::plan::{End, HAIRPIN_INTERFACE, Plan};
 use crate::rewrite::Shape;
 use crate::{Nat, Refusal};
@@ -78,7 +79,7 @@ impl<A: Address> Nat<A> {
         if let Some(found) = self.sessions.find(arrival.hash, &arrival.key) {
             return Ok(found);
         }
-        let mut plan = self.plan(arrival, admission.policy)?;
+        let plan = self.plan(arrival, admission.policy)?;
         if !may_begin(arrival) {
             return Err(Refusal::NoSession);
         }
@@ -87,49 +88,56 @@ impl<A: Address> Nat<A> {
         if arrival.ttl <= 1 && arrival.ingress != HAIRPIN_INTERFACE {
             return Err(Refusal::TtlExpired);
         }
-        if self.make_room_for(plan.limited(), self.first_half(arrival), admission)? {
-            // The mapping that the plan was to share may have ended with its last session.
-            plan = self.plan(arrival, admission.policy)?;
-        }
-        let outside = match plan.end {
-            End::Lease(pool) => self.outside_from(&plan.forward, pool, admission)?,
-            End::Fixed(address, port) => Outside { mapping: None, address, port },
-            End::Shared(index) => self.share(index),
-        };
-        let begun = self.begin(&plan, &outside, admission).inspect_err(|_| {
-            if let Some(mapping) = outside.mapping {
-                self.release_mapping(mapping);
-            }
-        });
-        begun.map(|index| SessionRef { index, direction: plan.began })
+        let claim = self.claim(&plan);
+        let begun = self.enter(plan, &claim, arrival, admission);
+        begun.inspect_err(|refusal| self.tell(*refusal, &claim, admission))
     }
 
-    /// Room in the table, and for the inside host that begins. True if a session had to end for it,
-    /// which is not `spared`.
-    fn make_room_for<R, H: NextHops>(
+    /// What is left once the policy has no objection: limits, room, an outside end, the session.
+    fn enter<R: Rng, H: NextHops>(
         &mut self,
-        inside: Option<A>,
-        spared: Option<SessionIndex>,
+        mut plan: Plan<A>,
+        claim: &Claim<A>,
+        arrival: &Arrival<A>,
         admission: &mut Admission<'_, R, H>,
-    ) -> Result<bool, Refusal> {
-        let limits = &admission.policy.limits;
-        // To end another one is a deviation from RFC 6888 REQ-11 D that the configuration asks for.
-        let expendable = match limits.on_full {
-            _ if !self.sessions.is_full() => None,
-            OnFull::Refuse => return Err(Refusal::TableFull),
-            OnFull::EvictTransitory => {
-                Some(self.sessions.expendable(spared).ok_or(Refusal::TableFull)?)
-            }
-        };
-        let begun = inside.map_or(0, |inside| self.sources.sessions(inside));
-        if begun >= limits.sessions_per_source {
-            return Err(Refusal::SourceLimit);
+    ) -> Result<SessionRef, Refusal> {
+        let victims = self.victims(claim, self.first_half(arrival), admission.policy)?;
+        self.within_limits(claim, admission)?;
+        // First of all, so that a source whose last session makes room stays one and the same.
+        let known = self.sources.add(claim.source, claim.began).is_some();
+        if !known && victims[0].is_none() {
+            return Err(Refusal::TableFull);
         }
-        if let Some(index) = expendable {
-            self.end(index, admission.hops);
-            self.evicted += 1;
+        let evicted = self.evict(victims, admission.hops);
+        if !known && self.sources.add(claim.source, claim.began).is_none() {
+            return Err(Refusal::TableFull);
         }
-        Ok(expendable.is_some())
+        if evicted {
+            // The mapping that the plan was to share may have ended with its last session.
+            plan = self.plan(arrival, admission.policy).inspect_err(|_| self.withdraw(claim))?;
+        }
+        let begun = self.outside_of(&plan, admission).and_then(|outside| {
+            self.begin(&plan, &outside, admission).inspect_err(|_| {
+                if let Some(mapping) = outside.mapping {
+                    self.release_mapping(mapping);
+                }
+            })
+        });
+        let index = begun.inspect_err(|_| self.withdraw(claim))?;
+        Ok(SessionRef { index, direction: plan.began })
+    }
+
+    /// What stands for the inside host, found or made.
+    fn outside_of<R: Rng, H: NextHops>(
+        &mut self,
+        plan: &Plan<A>,
+        admission: &mut Admission<'_, R, H>,
+    ) -> Result<Outside<A>, Refusal> {
+        match plan.end {
+            End::Lease(pool) => self.outside_from(&plan.forward, pool, admission),
+            End::Fixed(address, port) => Ok(Outside { mapping: None, address, port }),
+            End::Shared(index) => Ok(self.share(index)),
+        }
     }
 
     /// Of the second half of a hairpin, the first, if it is ours: the packet is in the midst of it.
@@ -178,9 +186,6 @@ impl<A: Address> Nat<A> {
             }
         })?;
         self.created += 1;
-        if let Some(inside) = plan.limited() {
-            self.sources.add(inside);
-        }
         if let Some(mapping) = outside.mapping {
             self.contacts.add(Contact { mapping, remote: forward.destination });
         }

@@ -16,6 +16,7 @@ mod fixture;
 pub mod foresee;
 pub mod icmp_error;
 mod lease;
+mod limits;
 mod plan;
 mod pool_numbers;
 pub mod ports;

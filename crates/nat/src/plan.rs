@@ -52,12 +52,6 @@ impl<A: Copy> Plan<A> {
         [self.back.interface.0, self.out.map_or(HAIRPIN, |hop| hop.interface.0)]
     }
 
-    /// The inside host whose sessions this one counts among: those that it begins. What others begin
-    /// does not, or they could keep a server inside from the world.
-    pub(crate) fn limited(&self) -> Option<A> {
-        (self.began == Direction::Forward).then_some(self.forward.source)
-    }
-
     /// The rule's number, or that of no rule.
     pub(crate) fn rule(&self) -> u16 {
         debug_assert!(self.rule.0 != NO_RULE, "a policy has at most 10,000 rules");

@@ -1,9 +1,9 @@
 //! The state of translation of one address family in one worker.
 
-use mooring_policy::{Filtering, Mapping as Kind, Policy, Pool, PoolId};
+use mooring_policy::{Filtering, Limits, Mapping as Kind, Policy, Pool, PoolId};
 use mooring_session::{
-    Address, Contact, CountTable, Direction, Held, KeyedHash, Mapping, MappingIndex, MappingTable,
-    Session, SessionIndex, SessionTable, Tick, Timeouts,
+    Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
+    SessionIndex, SessionTable, SourceTable, Tick, Timeouts,
 };
 
 use crate::admit::release;
@@ -19,7 +19,10 @@ pub struct Nat<A> {
     pub(crate) ports: PortLedger<A>,
     /// What mappings name their pools by.
     pub(crate) pools: PoolNumbers,
-    pub(crate) sources: CountTable<A>,
+    /// Whose sessions they are.
+    pub(crate) sources: SourceTable<A>,
+    /// The limits of the start: the lengths of prefix that make a source do not change after it.
+    first_limits: Limits,
     /// Which remote addresses each mapping talks to, where filtering asks for it.
     pub(crate) contacts: CountTable<Contact<A>>,
     /// What a management system is to be told.
@@ -50,7 +53,8 @@ impl<A: Address> Nat<A> {
             ports: PortLedger::new(),
             pools: PoolNumbers::default(),
             pairing: hash.derived(),
-            sources: CountTable::new(capacity, hash.clone()),
+            sources: SourceTable::new(share.part(policy.limits.sources), hash.clone()),
+            first_limits: policy.limits,
             contacts: CountTable::new(0, hash.clone()),
             events: EventLog::new(),
             created: 0,
@@ -71,7 +75,7 @@ impl<A: Address> Nat<A> {
         budget: &mut u32,
         hops: &mut impl NextHops,
     ) -> Option<Session<A>> {
-        let (session, held) = self.sessions.expire(now, budget)?;
+        let (_, session, held) = self.sessions.expire(now, budget)?;
         self.settle(&session, held, hops);
         Some(session)
     }
@@ -112,9 +116,12 @@ impl<A: Address> Nat<A> {
             self.contacts.remove(Contact { mapping, remote: session.remote });
             self.release_mapping(mapping);
         }
-        if held.began == Direction::Forward {
-            self.sources.remove(session.inside);
-        }
+        self.sources.remove(self.source_of(session.inside), held.began);
+    }
+
+    /// The source that an inside host belongs to.
+    pub(crate) fn source_of(&self, inside: A) -> A {
+        A::from_ip(self.first_limits.source_of(inside.into())).unwrap_or(inside)
     }
 
     /// A mapping loses a user; without users its lease ends.

@@ -270,7 +270,7 @@ const TCP: &[Key] = &[
 #[rustfmt::skip] // one key a line
 const LIMITS: &[Key] = &[
     key("sessions", Number(1, MAX_SESSIONS as i64), Is("1000000"), "Size of the session table, allocated at start."),
-    key("sources", Number(1, MAX_SESSIONS as i64), Means("half of `sessions`, 65536 at least"), "Inside sources that have sessions at a time, allocated at start."),
+    key("sources", Number(1, MAX_SESSIONS as i64), Means("half of `sessions`, 4096 at least"), "Inside sources that have sessions at a time, allocated at start."),
     key("sessions_per_source", Number(1, MAX_SESSIONS as i64), Is("4096"), "Begun by one inside address; what others begin does not count."),
     key("mappings_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "Endpoint-independent mappings of one source."),
     key("half_open_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions of one source that are not open yet."),

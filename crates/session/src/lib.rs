@@ -8,6 +8,7 @@
 //! [`state`] (how long it lives), [`wheel`] (who ends it).
 #![deny(unsafe_code)]
 
+pub mod contacts;
 pub mod fragments;
 pub mod hash;
 pub mod index;
@@ -23,12 +24,13 @@ mod tags;
 pub mod tick;
 pub mod wheel;
 
+pub use contacts::{Contact, CountTable, Counted};
 pub use hash::KeyedHash;
 pub use key::{Address, Direction, FlowKey};
 pub use mapping::{InsideEnd, Mapping, MappingIndex, MappingTable};
 pub use next_hop::NextHopIndex;
 pub use record::{Admitted, Counts, HAIRPIN, Held, NO_RULE, Session};
-pub use sources::{Contact, CountTable, Counted};
+pub use sources::{Source, SourceIndex, SourceTable};
 pub use state::{State, TimeoutClass, Timeouts};
 pub use table::{InsertError, Renewed, SessionIndex, SessionRef, SessionTable};
 pub use tick::{Stamp, Tick};

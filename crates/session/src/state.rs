@@ -116,6 +116,17 @@ impl State {
         self.is_transitory() || matches!(self, Self::New | Self::NewReverse)
     }
 
+    /// Whose SYN has no answer yet, if the state is one of a TCP connection that is not open yet:
+    /// forward, that of the host inside.
+    #[must_use]
+    pub const fn half_open(self) -> Option<Direction> {
+        match self {
+            Self::HalfOpen => Some(Direction::Forward),
+            Self::HalfOpenReverse => Some(Direction::Reverse),
+            _ => None,
+        }
+    }
+
     /// Which timeout counts in this state.
     #[inline]
     #[must_use]

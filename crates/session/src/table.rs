@@ -131,8 +131,17 @@ impl<A: Address> SessionTable<A> {
     ///
     /// Segments from outside do not keep alive what is not open, or no longer: else they would hold a
     /// dead session and its port for ever (RFC 4787 REQ-6 and RFC 5382 REQ-5 in kind).
+    ///
+    /// True when its state has changed, which is rare: what counts sessions by their state wants to
+    /// know.
     #[inline(always)]
-    pub fn touch(&mut self, found: SessionRef, now: Tick, bytes: usize, flags: Option<Flags>) {
+    pub fn touch(
+        &mut self,
+        found: SessionRef,
+        now: Tick,
+        bytes: usize,
+        flags: Option<Flags>,
+    ) -> bool {
         let at = found.index.at();
         let session = &mut self.hot[at];
         let way = found.direction as usize;
@@ -155,9 +164,11 @@ impl<A: Address> SessionTable<A> {
             cold.packets_carry[way] = carried;
             cold.bytes_carry[way] += u32::from(bytes_carry);
         }
-        if before != after {
-            self.rearm(found.index, before, now);
+        if before == after {
+            return false;
         }
+        self.rearm(found.index, before, now);
+        true
     }
 
     /// The timeouts of another policy. A session that lives is held to them once it is renewed, or
@@ -222,14 +233,13 @@ impl<A: Address> SessionTable<A> {
     }
 
     /// Of the sessions in which no conversation goes on, one that would end soon: what to end when
-    /// there is no room ([`State::is_expendable`]), but not `spared`. Looks at a bounded number of
+    /// there is no room ([`State::is_expendable`]), if it `may` be. Looks at a bounded number of
     /// records.
     #[must_use]
-    pub fn expendable(&self, spared: Option<SessionIndex>) -> Option<SessionIndex> {
+    pub fn expendable(&self, may: impl Fn(SessionIndex) -> bool) -> Option<SessionIndex> {
         let link = |at: u32| &self.cold[at as usize].link;
-        let expendable = |at: u32| {
-            self.hot[at as usize].state.is_expendable() && spared != Some(SessionIndex(at))
-        };
+        let expendable =
+            |at: u32| self.hot[at as usize].state.is_expendable() && may(SessionIndex(at));
         self.wheel.soonest(EXPENDABLE_LOOKS, link, expendable).map(SessionIndex)
     }
 
@@ -241,13 +251,18 @@ impl<A: Address> SessionTable<A> {
 
     /// A session that has been silent for its timeout at `now`, taken out with what it held. Looks at
     /// no more than `budget` records and takes what it looked at from it.
-    pub fn expire(&mut self, now: Tick, budget: &mut u32) -> Option<(Session<A>, Held)> {
+    pub fn expire(
+        &mut self,
+        now: Tick,
+        budget: &mut u32,
+    ) -> Option<(SessionIndex, Session<A>, Held)> {
         while let Some(at) = self.wheel.due(now, budget, &mut ColdLinks(&mut self.cold)) {
             let session = &self.hot[at as usize];
             let silent = u64::from(session.last_seen.age(now));
             let timeout = self.timeout(session);
             if silent >= timeout {
-                return Some(self.forget(SessionIndex(at)));
+                let (session, held) = self.forget(SessionIndex(at));
+                return Some((SessionIndex(at), session, held));
             }
             let end = Tick::from_millis(now.as_millis() + timeout - silent);
             self.wheel.arm(at, end, &mut ColdLinks(&mut self.cold));

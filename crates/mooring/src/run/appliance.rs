@@ -11,7 +11,7 @@ use crossbeam::channel::bounded;
 use mooring_control::{DesiredState, FileSource};
 use mooring_engine::Link;
 use mooring_observe::report::Report;
-use mooring_policy::Interface;
+use mooring_policy::{Interface, Limits};
 
 use super::clock::Clock;
 use super::desk::{Desk, Shown, Since, WorkerLine};
@@ -218,6 +218,7 @@ fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<String> {
     let fixed = |interface: &Interface| {
         (interface.name.clone(), interface.device.clone(), interface.backend)
     };
+    let prefixes = |limits: &Limits| (limits.source_prefix_v4, limits.source_prefix_v6);
     let (here, there) = (&from.policy.interfaces, &to.policy.interfaces);
     let changed = [
         (
@@ -230,6 +231,8 @@ fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<String> {
         ("`appliance.health`", old.health != new.health),
         ("`limits.sessions`, the size of the tables,", limits.sessions != wanted.sessions),
         ("`limits.fragments`, the size of the table,", limits.fragments != wanted.fragments),
+        ("`limits.sources`, the size of the table,", limits.sources != wanted.sources),
+        ("`limits.source_prefix_v4` or `_v6`", prefixes(&limits) != prefixes(&wanted)),
     ];
     let changed: Vec<&str> =
         changed.into_iter().filter_map(|(what, changed)| changed.then_some(what)).collect();
@@ -272,6 +275,9 @@ mod tests {
         let other = format!("{RUNNING}\n[limits]\nsessions = 77\nfragments = 7\n");
         let reason = needs_a_restart(&running, &state(&other)).expect("tables keep their size");
         assert!(reason.contains("limits.sessions") && reason.contains("limits.fragments"));
+        let other = format!("{RUNNING}\n[limits]\nsources = 77\nsource_prefix_v6 = 56\n");
+        let reason = needs_a_restart(&running, &state(&other)).expect("sources stay what they are");
+        assert!(reason.contains("limits.sources") && reason.contains("source_prefix"));
         let device = &running.policy.interfaces[0].device;
         let other = RUNNING.replace(&format!("\"{device}\""), "\"other0\"");
         let reason = needs_a_restart(&running, &state(&other)).expect("another device");

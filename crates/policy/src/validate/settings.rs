@@ -157,7 +157,7 @@ pub(super) fn tcp(element: &Element<model::Tcp>) -> Tcp {
 }
 
 /// Sources that there is room for even where sessions are few.
-const SOURCES_FLOOR: u32 = 65_536;
+const SOURCES_FLOOR: u32 = 4_096;
 
 /// `sun_path` of `struct sockaddr_un` holds 108 bytes, the last one zero.
 const MAX_SOCKET_PATH: usize = 107;

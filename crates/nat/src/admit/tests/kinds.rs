@@ -120,7 +120,8 @@ fn a_forwarded_port_leads_to_its_target_and_keeps_its_offset() {
     let (session, found) =
         admitted(&mut world, OUTSIDE, tcp("198.51.100.1:9", "203.0.113.10:4006"));
     assert_eq!(leaves_as(&session, found), tcp("198.51.100.1:9", "10.0.0.3:82"));
-    assert_eq!(world.holdings().sources, 0, "the inside host has not begun it");
+    let begun = |way| world.nat.sources.sessions(session.inside, way);
+    assert_eq!([Direction::Forward, Direction::Reverse].map(begun), [0, 1], "others began it");
     // The same remote end again is the same session; a segment without SYN begins none.
     let ack = world.arrive(OUTSIDE, tcp("198.51.100.1:10", "203.0.113.10:4006"), Some(Flags::ACK));
     assert_eq!(ack, Err(Refusal::NoSession));

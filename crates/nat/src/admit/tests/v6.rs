@@ -50,7 +50,11 @@ struct V6 {
 impl V6 {
     fn new(mapping: &str) -> Self {
         let mapping = format!("mapping = \"{mapping}\"");
-        let policy = policy(&CONFIG.replace("MAPPING", &mapping));
+        Self::of(&CONFIG.replace("MAPPING", &mapping))
+    }
+
+    fn of(config: &str) -> Self {
+        let policy = policy(config);
         let nat = Nat::new(&policy, Share::ALL, KeyedHash::new([5, 6, 7, 8]));
         let hops = CountedHops { users: Vec::new(), capacity: 8 };
         Self { policy, nat, hops, random: ChaCha8Rng::seed_from_u64(3) }
@@ -115,4 +119,19 @@ fn a_static_host_is_reached_from_outside() {
     assert_eq!(found.direction, Direction::Reverse);
     let session = world.nat.sessions.session(found.index);
     assert_eq!((session.inside, session.inside_port), ("fd00:10::8".parse().unwrap(), 7));
+}
+
+/// RFC 6888 REQ-4 speaks of subscribers, who have a prefix of IPv6.
+#[test]
+fn hosts_of_one_prefix_share_its_limit() {
+    let limits = "limits = { sessions_per_source = 2, source_prefix_v6 = 120 }\n";
+    let mut world = V6::of(&format!("{limits}{}", CONFIG.replace(", MAPPING", "")));
+    let mut from = |host: &str| {
+        let source = format!("[fd00:10::{host}]:1");
+        world.arrive(INSIDE, flow(Protocol::UDP, &source, "[2001:db8:1::2]:53"))
+    };
+    assert!(from("101").is_ok());
+    assert!(from("1fe").is_ok());
+    assert_eq!(from("142"), Err(Refusal::SourceLimit));
+    assert!(from("242").is_ok());
 }

@@ -1,0 +1,4 @@
+//! What each limit refuses, whom it leaves alone, and what makes room in a full table.
+
+mod eviction;
+mod sources;
