@@ -38,8 +38,8 @@ impl Engine {
         self.set_links(links);
         self.neighbours.change_policy((&self.policy, &policy), now, outbox);
         let Nats { v4, v6 } = &mut self.nats;
-        v4.adopt(&policy);
-        v6.adopt(&policy);
+        v4.adopt(&policy, generation);
+        v6.adopt(&policy, generation);
         self.owners = Owners::new(&policy, self.share.of());
         (self.policy, self.generation) = (policy, generation);
     }

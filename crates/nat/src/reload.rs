@@ -4,8 +4,8 @@
 //! Nothing is done to all sessions at once. A session is checked when its next packet finds that its
 //! generation is an old one, and a sweep finds those without packets. Ports stay owned throughout.
 
-use mooring_policy::{InterfaceId, Mapping, Policy};
-use mooring_session::{Address, Direction, NO_RULE, Renewed, Session, SessionIndex};
+use mooring_policy::{Generation, InterfaceId, Mapping, Policy};
+use mooring_session::{Address, Contact, Direction, NO_RULE, Renewed, Session, SessionIndex};
 use rand_core::Rng;
 
 use crate::admit::release;
@@ -23,10 +23,14 @@ pub enum Rechecked<A> {
 }
 
 impl<A: Address> Nat<A> {
-    /// Makes ready for another policy and begins a sweep. The tables keep their size, and sessions
-    /// that live their timeouts until they are checked.
-    pub fn adopt(&mut self, policy: &Policy) {
+    /// Makes ready for another policy, the one of `generation`, and begins a sweep. The tables keep their
+    /// size, and sessions that live their timeouts until they are checked.
+    pub fn adopt(&mut self, policy: &Policy, generation: Generation) {
+        let counted = self.contacts.capacity();
         self.make_room(policy);
+        if counted == 0 {
+            self.contacts_since = generation.0;
+        }
         self.sessions.set_timeouts(timeouts(policy));
         self.swept = Some(0);
     }
@@ -48,6 +52,8 @@ impl<A: Address> Nat<A> {
             return Rechecked::Kept;
         }
         let old = [session.forward_hop, session.reverse_hop];
+        let joins = self.joins_contacts(index);
+        joins.into_iter().for_each(|contact| self.contacts.add(contact));
         let plan = self.plan_again(index, admission.policy);
         let hops = plan.as_ref().and_then(|plan| plan.acquire(admission.hops, admission.now));
         if let (Some(plan), Some(hops)) = (plan, hops) {
@@ -57,6 +63,7 @@ impl<A: Address> Nat<A> {
             return Rechecked::Kept;
         }
         if !self.sessions.held(index).drains {
+            joins.into_iter().for_each(|contact| self.contacts.remove(contact));
             return Rechecked::Ended(self.end(index, admission.hops));
         }
         let session = self.sessions.session(index);
@@ -97,6 +104,14 @@ impl<A: Address> Nat<A> {
     #[must_use]
     pub fn is_sweeping(&self) -> bool {
         self.swept.is_some()
+    }
+
+    /// What a session adds to the contacts, if it began before they were counted.
+    fn joins_contacts(&self, index: SessionIndex) -> Option<Contact<A>> {
+        let session = self.sessions.session(index);
+        let mapping = self.sessions.held(index).mapping?;
+        let counted = session.generation >= self.contacts_since;
+        (!counted).then_some(Contact { mapping, remote: session.remote })
     }
 
     /// What the policy makes of a packet like the session's first one, if that leaves the session's

@@ -25,6 +25,9 @@ pub struct Nat<A> {
     first_limits: Limits,
     /// Which remote addresses each mapping talks to, where filtering asks for it.
     pub(crate) contacts: CountTable<Contact<A>>,
+    /// The first generation whose sessions are among the contacts: those admitted before a policy asked
+    /// for them join when they are asked about.
+    pub(crate) contacts_since: u32,
     /// What a management system is to be told.
     pub events: EventLog,
     /// Sessions that began since the start.
@@ -56,6 +59,7 @@ impl<A: Address> Nat<A> {
             sources: SourceTable::new(share.part(policy.limits.sources), hash.clone()),
             first_limits: policy.limits,
             contacts: CountTable::new(0, hash.clone()),
+            contacts_since: 0,
             events: EventLog::new(),
             created: 0,
             evicted: 0,
@@ -113,7 +117,9 @@ impl<A: Address> Nat<A> {
         release(hops, session.forward_hop);
         release(hops, session.reverse_hop);
         if let Some(mapping) = held.mapping {
-            self.contacts.remove(Contact { mapping, remote: session.remote });
+            if session.generation >= self.contacts_since {
+                self.contacts.remove(Contact { mapping, remote: session.remote });
+            }
             self.release_mapping(mapping);
         }
         self.sources.remove(self.source_of(session.inside), held.began);

@@ -33,7 +33,7 @@ impl World {
     fn reload(&mut self, config: &str) {
         self.policy = policy(config);
         self.generation = Generation(self.generation.0 + 1);
-        self.nat.adopt(&self.policy);
+        self.nat.adopt(&self.policy, self.generation);
     }
 
     /// Sweeps until it is done; how many sessions ended.
@@ -48,6 +48,27 @@ impl World {
         }
         ended
     }
+}
+
+/// RFC 4787 REQ-8, address-dependent filtering: a remote that the host talks to since before the policy
+/// that asks for it may come by another port, for as long as a session of theirs lives.
+#[test]
+fn a_policy_that_filters_by_address_knows_the_sessions_of_before() {
+    let mut world = World::new(POOL);
+    let first = world.send(udp("10.0.0.2:5000", "198.51.100.1:53")).expect("admitted");
+    let outside = world.nat.sessions.session(first.index).outside_port;
+    let kind = r#"ports = "4000-4007", filtering = "address-dependent""#;
+    world.reload(&POOL.replace(r#"ports = "4000-4007""#, kind));
+    assert_eq!(world.sweep(), 0);
+    let from = |remote: &str| udp(remote, &format!("203.0.113.10:{outside}"));
+    let second = world.arrive(OUTSIDE, from("198.51.100.1:99"), None).expect("they talk already");
+    assert_eq!(world.arrive(OUTSIDE, from("198.51.100.2:99"), None), Err(Refusal::Filtered));
+    // One of the two ends, and the other one is still there.
+    world.nat.end(first.index, &mut world.hops);
+    world.arrive(OUTSIDE, from("198.51.100.1:98"), None).expect("they still talk");
+    world.nat.end(second.index, &mut world.hops);
+    let contacts = world.nat.contacts.len();
+    assert_eq!(contacts, 1, "of the third session");
 }
 
 #[test]
