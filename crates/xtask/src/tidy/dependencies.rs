@@ -26,6 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("route-controller", &["control"]),
     ("lab", &[]),
+    ("model", &[]),
     ("xtask", &["lab"]),
 ];
 

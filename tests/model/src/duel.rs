@@ -1,0 +1,524 @@
+//! Steps for both, and what must be the same afterwards.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mooring_engine::explain::{Asked, Outcome};
+use mooring_engine::view::SessionView;
+use mooring_policy::InterfaceId;
+use mooring_wire::Protocol;
+
+use crate::faults::Fault;
+use crate::model::{Expected, Model, Seen, Session};
+use crate::packet::{Body, Key, Packet, Sum, icmp_of};
+use crate::random::Random;
+use crate::rig::{Rig, Tally, frame};
+use crate::spec::{Side, Spec, ip, is_own};
+use crate::step::{Flaw, KERNEL, Step, Twist, Universe, What, body_of};
+use crate::tracking::Way;
+
+/// A family of configurations, and what happens under them.
+#[derive(Clone)]
+pub(crate) struct Family {
+    pub(crate) specs: Vec<Spec>,
+    pub(crate) universe: Universe,
+    pub(crate) workers: usize,
+}
+
+/// The engines and the model, side by side.
+struct Duel<'f> {
+    family: &'f Family,
+    rig: Rig,
+    model: Model,
+    /// Sessions that had ended when the tables were compared last.
+    ended: u64,
+    steps: usize,
+}
+
+impl Family {
+    /// Takes random steps, `steps` in all, in sequences that each end with an empty table.
+    ///
+    /// # Panics
+    /// When something is not as the model says, with the shortest script that shows it.
+    pub(crate) fn run(&self, name: &str, seed: u64, steps: usize) -> Tally {
+        let number = |key: &str| std::env::var(key).ok().and_then(|text| text.parse().ok());
+        let steps = number("MOORING_MODEL_STEPS").map_or(steps, |steps: u64| steps as usize);
+        let mut tally = Tally::default();
+        let only: Option<u64> = number("MOORING_MODEL_SEED");
+        for number in 0..steps.div_ceil(SEQUENCE) as u64 {
+            let seed = only.unwrap_or(seed * 1_000_003 + number);
+            let script = self.script(seed, SEQUENCE.min(steps));
+            match self.play(&script, seed, None) {
+                Ok(played) => tally.add(&played),
+                Err(_) => self.fail(name, script, seed),
+            }
+            if only.is_some() {
+                break;
+            }
+        }
+        tally
+    }
+
+    pub(crate) fn script(&self, seed: u64, steps: usize) -> Vec<Step> {
+        let mut random = Random::new(seed);
+        (0..steps).map(|_| self.universe.draw(&mut random)).collect()
+    }
+
+    /// Plays a script.
+    ///
+    /// # Errors
+    /// The number of the first step that goes wrong, and how.
+    pub(crate) fn play(
+        &self,
+        script: &[Step],
+        seed: u64,
+        fault: Option<Fault>,
+    ) -> Result<Tally, (usize, String)> {
+        let mut at = 0;
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            let mut duel = Duel::new(self, seed);
+            duel.rig.fault = fault;
+            for (number, step) in script.iter().enumerate() {
+                at = number;
+                duel.step(step)?;
+            }
+            at = script.len();
+            duel.end()
+        }));
+        let panicked = |what: Box<dyn std::any::Any + Send>| {
+            let text = what.downcast_ref::<String>().cloned();
+            text.or_else(|| what.downcast_ref::<&str>().map(|&text| text.to_owned()))
+                .unwrap_or_default()
+        };
+        played
+            .unwrap_or_else(|what| Err(format!("panicked: {}", panicked(what))))
+            .map_err(|why| (at, why))
+    }
+
+    /// Leaves out steps while the rest still fails, and tells.
+    fn fail(&self, name: &str, mut script: Vec<Step>, seed: u64) -> ! {
+        let mut chunk = script.len();
+        if let Err((at, _)) = self.play(&script, seed, None) {
+            script.truncate(at + 1);
+        }
+        while chunk > 0 {
+            let mut at = 0;
+            while at < script.len() {
+                let mut shorter = script.clone();
+                shorter.drain(at..(at + chunk).min(script.len()));
+                match self.play(&shorter, seed, None) {
+                    Err((failed, _)) => {
+                        shorter.truncate(failed + 1);
+                        script = shorter;
+                    }
+                    Ok(_) => at += chunk,
+                }
+            }
+            chunk /= 2;
+        }
+        let why = self.play(&script, seed, None).map_or_else(|(_, why)| why, |_| String::new());
+        let steps: Vec<String> = script.iter().map(|step| format!("  {step:?}\n")).collect();
+        panic!(
+            "{name}: MOORING_MODEL_SEED={seed} fails; {} steps are enough:\n{}{why}\n",
+            script.len(),
+            steps.concat()
+        );
+    }
+}
+
+impl<'f> Duel<'f> {
+    fn new(family: &'f Family, seed: u64) -> Self {
+        let spec = &family.specs[0];
+        let mut rig = Rig::new(spec, family.workers, seed);
+        let mut model = Model::new(spec.clone(), family.workers);
+        model.kernel.push(ip(KERNEL));
+        rig.set_kernel_addresses(&model.kernel);
+        Self { family, rig, model, ended: 0, steps: 0 }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        self.steps += 1;
+        let mut polled = step.polled;
+        match &step.what {
+            What::Wait(millis) => {
+                self.model.now += millis;
+                polled = true;
+            }
+            What::Reload(number) => {
+                let spec = &self.family.specs[number % self.family.specs.len()];
+                self.model.reload(spec.clone());
+                self.rig.reload(self.clock(), spec);
+            }
+            What::Send(side, packet) => self.packet(*side, packet, step.worker)?,
+            What::Flood(side, packet, times) => {
+                for _ in 0..*times {
+                    self.packet(*side, packet, step.worker)?;
+                }
+            }
+            What::Flawed(side, packet, flaw) => self.flawed(*side, packet, *flaw, step.worker)?,
+            What::Along { .. } | What::Error { .. } | What::Hairpin { .. } => {
+                if let Some((side, packet)) = self.of_session(&step.what) {
+                    self.packet(side, &packet, step.worker)?;
+                }
+            }
+        }
+        if polled {
+            self.poll()?;
+        }
+        self.check()
+    }
+
+    /// The packet that a step makes of a session.
+    fn of_session(&self, what: &What) -> Option<(Side, Packet)> {
+        let sessions = &self.model.sessions;
+        let nth = |number: usize| sessions.get(number % sessions.len().max(1));
+        match *what {
+            What::Along { session, way, twist, flags, ttl, sum, extra } => {
+                let session = nth(session)?;
+                let key = twisted(session.key(way), twist);
+                // A reply to the one who asked, or another question.
+                let asks = session.began;
+                let body = body_of(key.protocol, (way, asks), key.source.0, (flags, extra));
+                let mut packet = Packet::new(key.source.0, key.destination.0, body).with_key(key);
+                packet.ttl = ttl;
+                packet.sum =
+                    if matches!(packet.body, Body::Other { .. }) { Sum::Right } else { sum };
+                let side = entry(session, way);
+                Some((if twist == Twist::Side { other(side) } else { side }, packet))
+            }
+            What::Error { session, way, twist, from, source, kind, cut } => {
+                let session = nth(session)?;
+                let error = error_about(session, way, twist, (source, kind, cut))?;
+                Some((if twist == Twist::Side { other(from) } else { from }, error))
+            }
+            What::Hairpin { host, port, session, flags } => {
+                let session = nth(session)?;
+                let (protocol, outside) = (session.protocol, session.outside);
+                let host = like(host, outside.0)?;
+                let key = Key { protocol, source: (host, port), destination: outside };
+                let body = body_of(protocol, (Way::Forward, Way::Forward), host, (flags, 1));
+                Some((Side::Inside, Packet::new(host, outside.0, body).with_key(key)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A packet for both.
+    fn packet(&mut self, side: Side, packet: &Packet, worker: usize) -> Result<(), String> {
+        let (now, worker) = (self.clock(), worker % self.rig.workers());
+        let mut seen = self.rig.give(now, side, &frame(side, &packet.bytes()), worker)?;
+        self.learn(packet, &mut seen);
+        let expected = self.model.judge(packet, side, &seen);
+        let expected = expected.map_err(|why| format!("{packet:?} by {side:?}: {why}"))?;
+        self.compare(&expected, seen).map_err(|why| format!("{packet:?} by {side:?} {why}"))
+    }
+
+    /// What only the tables show: the end of a session whose first packet was too long, or is the first
+    /// half of a hairpin whose second went to another worker in vain; and who had to go for a new one.
+    fn learn(&self, packet: &Packet, seen: &mut Seen) {
+        let half = seen.legs.last().is_some_and(|leg| leg.1);
+        let hidden = seen.dropped == Some("too_big") || seen.dropped.is_some() && half;
+        let gone = self.model.spec.evict && self.rig.ended() != self.ended;
+        if !hidden && !gone {
+            return;
+        }
+        let shown = self.rig.sessions(self.clock());
+        let key = packet.key();
+        let is = |view: &&(usize, SessionView)| {
+            let (inside, remote) = (view.1.inside, view.1.remote);
+            let protocol = view.1.protocol.0;
+            key == Some(Key { protocol, source: inside, destination: remote })
+        };
+        seen.learned = shown.iter().find(is).filter(|_| hidden).map(|view| view.1.outside);
+        if gone {
+            let lives = |session: &&Session| !shown.iter().any(|view| is_same(&view.1, session));
+            let gone = self.model.sessions.iter().filter(lives);
+            seen.gone = gone.map(|session| session.key(Way::Forward)).collect();
+        }
+    }
+
+    fn compare(&self, expected: &Expected, seen: Seen) -> Result<(), String> {
+        // Of what the appliance says itself the identification is its own affair.
+        let plain = |(side, mut packet): (Side, Packet)| {
+            if matches!(packet.body, Body::Error { .. }) && is_own(packet.source) {
+                (packet.identification, packet.whole) = (0, packet.source.is_ipv4());
+            }
+            (side, packet)
+        };
+        let Seen { dropped, sent, legs, .. } = seen;
+        let seen = Expected { dropped, sent: sent.into_iter().map(plain).collect() };
+        match seen == *expected {
+            true => Ok(()),
+            false => Err(format!("by workers {legs:?}\n came to {seen:?}\n not to {expected:?}")),
+        }
+    }
+
+    /// A frame that is dropped for what it is.
+    fn flawed(
+        &mut self,
+        side: Side,
+        packet: &Packet,
+        flaw: Flaw,
+        worker: usize,
+    ) -> Result<(), String> {
+        let mut bytes = frame(side, &packet.bytes());
+        let v4 = packet.source.is_ipv4();
+        let reason = match flaw {
+            Flaw::HeaderSum if v4 => {
+                bytes[24] ^= 1;
+                "bad_checksum"
+            }
+            Flaw::Option if v4 => {
+                let mut header = packet.bytes();
+                header.splice(20..20, [7, 7, 4, 0, 0, 0, 0, 0]);
+                header[0] = 0x47;
+                header[2..4].copy_from_slice(&(packet.bytes().len() as u16 + 8).to_be_bytes());
+                header[10..12].fill(0);
+                let sum = header[..28]
+                    .chunks(2)
+                    .fold(0, |sum: u32, pair| sum + (u32::from(pair[0]) << 8 | u32::from(pair[1])));
+                let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+                header[10..12].copy_from_slice(&sum.to_be_bytes());
+                bytes = frame(side, &header);
+                "ip_option"
+            }
+            Flaw::Length => {
+                bytes.pop();
+                "malformed"
+            }
+            Flaw::Offload => {
+                let seen = self.rig.give_super_packet(self.clock(), side, &bytes, worker)?;
+                let expected = Expected::dropped("unsupported_offload");
+                return self.compare(&expected, seen);
+            }
+            Flaw::Mac | Flaw::HeaderSum | Flaw::Option => {
+                bytes[5] ^= 0x40;
+                "not_for_us"
+            }
+        };
+        let seen = self.rig.give(self.clock(), side, &bytes, worker % self.rig.workers())?;
+        self.compare(&Expected::dropped(reason), seen)
+    }
+
+    /// What is due, and who has ended by it.
+    fn poll(&mut self) -> Result<(), String> {
+        let sent = self.rig.poll(self.clock())?;
+        if !sent.is_empty() {
+            return Err(format!("nobody asked for {sent:?}"));
+        }
+        if self.rig.ended() == self.ended {
+            self.model.recheck_all();
+            return Ok(());
+        }
+        let shown = self.rig.sessions(self.clock());
+        let lives = |session: &Session| shown.iter().any(|view| is_same(&view.1, session));
+        let mut at = 0;
+        while at < self.model.sessions.len() {
+            let session = &self.model.sessions[at];
+            if lives(session) || self.model.may_end(session).is_err() {
+                at += 1;
+            } else {
+                self.model.end(at);
+            }
+        }
+        self.model.recheck_all();
+        let gone = self.model.sessions.iter().find(|session| !lives(session));
+        gone.map_or(Ok(()), |session| self.model.may_end(session))?;
+        self.ended = self.rig.ended();
+        Ok(())
+    }
+
+    /// What must hold between two steps.
+    fn check(&mut self) -> Result<(), String> {
+        self.rig.check_balance()?;
+        let (sessions, mappings, leases) = self.rig.occupancy();
+        let expected = (self.model.sessions.len(), self.model.mappings.len());
+        if (sessions, mappings) != expected {
+            return Err(format!("{sessions} sessions, {mappings} mappings, not {expected:?}"));
+        }
+        if leases != mappings {
+            return Err(format!("a lease is lost: {leases} of {mappings} mappings"));
+        }
+        self.model.sessions.iter().try_for_each(|session| self.model.check_age(session))?;
+        if self.steps % 8 == 0 {
+            self.compare_tables()?;
+        }
+        if self.steps % 64 == 0 {
+            self.reach()?;
+        }
+        Ok(())
+    }
+
+    /// Sessions and mappings are those of the model, no more and no less, and no outside tuple is there
+    /// twice.
+    fn compare_tables(&self) -> Result<(), String> {
+        let mut shown = self.rig.sessions(self.clock());
+        let mut tuples: Vec<_> =
+            shown.iter().map(|(_, v)| (v.protocol.0, v.outside, v.remote)).collect();
+        tuples.sort_unstable();
+        if let Some(pair) = tuples.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("{:?} belongs to two flows", pair[0]));
+        }
+        for session in &self.model.sessions {
+            let same = |view: &(usize, SessionView)| is_same(&view.1, session);
+            let Some(at) = shown.iter().position(same) else {
+                return Err(format!("not in the table: {session:?}"));
+            };
+            let (worker, view) = shown.swap_remove(at);
+            let rule = self.model.is_current(session) && view.rule != session.rule;
+            let (forward, reverse) = (view.forward.packets, view.reverse.packets);
+            let idle = view.idle == self.model.now - session.last || self.rig.fault.is_some();
+            if worker != session.worker
+                || rule
+                || !idle
+                || view.state != session.state.name(session.protocol)
+                || [forward, reverse] != session.packets
+                || view.begun_inside != (session.began == Way::Forward)
+            {
+                return Err(format!("worker {worker} has {view:?}, not {session:?}"));
+            }
+        }
+        let mut mappings: Vec<_> = self.rig.mappings().into_iter().collect();
+        for mapping in &self.model.mappings {
+            let users = self.model.sessions.iter().filter(|s| s.mapping == Some(mapping.id));
+            let users = users.count() as u32;
+            let same = |(worker, view): &(usize, mooring_engine::view::MappingView)| {
+                (*worker, view.protocol.0, view.inside, view.outside, view.sessions)
+                    == (mapping.worker, mapping.protocol, mapping.inside, mapping.outside, users)
+            };
+            let at = mappings.iter().position(same);
+            let at = at.ok_or_else(|| format!("not in the table: {mapping:?} of {users}"))?;
+            mappings.swap_remove(at);
+        }
+        Ok(())
+    }
+
+    /// Every session is found by both of its keys, in its worker and in no other.
+    fn reach(&self) -> Result<(), String> {
+        for session in self.model.sessions.iter().filter(|s| self.model.is_current(s)) {
+            for way in [Way::Forward, Way::Reverse] {
+                let side = session.side(way);
+                if side == Side::Hairpin || session.side(way.turned()) == Side::Hairpin {
+                    continue;
+                }
+                let key = session.key(way);
+                let asked = Asked {
+                    ingress: InterfaceId(side as u8),
+                    protocol: Protocol(key.protocol),
+                    source: key.source.0,
+                    source_port: key.source.1,
+                    destination: key.destination.0,
+                    destination_port: key.destination.1,
+                };
+                for worker in 0..self.rig.workers() {
+                    let explained = self.rig.engine(worker).explain(&asked);
+                    let known = !explained.steps.iter().any(|step| step.found == "none yet");
+                    let to = session.key(way.turned()).source;
+                    let there = matches!(explained.outcome,
+                        Outcome::Forwarded { destination, .. } if destination == to);
+                    if known != (worker == session.worker) || known && !there {
+                        return Err(format!(
+                            "{way:?} in worker {worker}: {explained:?}, {session:?}"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After the longest silence nothing is held any more.
+    fn end(mut self) -> Result<Tally, String> {
+        self.compare_tables()?;
+        let longest = self.family.specs.iter().flat_map(|spec| spec.timeouts).max();
+        self.model.now += longest.unwrap_or(0) * 1000 + 2_000;
+        self.poll()?;
+        self.check()?;
+        match (self.rig.occupancy(), self.rig.neighbour_uses()) {
+            ((0, 0, 0), 0) => Ok(self.rig.tally()),
+            left => Err(format!("left behind: {left:?}")),
+        }
+    }
+
+    /// The time that the engine is told.
+    fn clock(&self) -> u64 {
+        self.rig.fault.as_ref().map_or(self.model.now, |fault| fault.clock(self.model.now))
+    }
+}
+
+fn is_same(view: &SessionView, session: &Session) -> bool {
+    (view.protocol.0, view.inside, view.outside, view.remote)
+        == (session.protocol, session.inside, session.outside, session.remote)
+}
+
+/// Where a packet of a session comes in on a wire.
+fn entry(session: &Session, way: Way) -> Side {
+    match session.side(way) {
+        Side::Hairpin => Side::Outside,
+        side => side,
+    }
+}
+
+const fn other(side: Side) -> Side {
+    match side {
+        Side::Inside => Side::Outside,
+        _ => Side::Inside,
+    }
+}
+
+fn twisted(key: Key, twist: Twist) -> Key {
+    let Key { source, destination, .. } = key;
+    match twist {
+        Twist::SourcePort(port) if source.1 != 0 => Key { source: (source.0, port), ..key },
+        Twist::Source(address) if address.is_ipv4() == source.0.is_ipv4() => {
+            Key { source: (address, source.1), ..key }
+        }
+        Twist::DestinationPort(port) if destination.1 != 0 => {
+            Key { destination: (destination.0, port), ..key }
+        }
+        Twist::Protocol(protocol) => Key { protocol, ..key },
+        _ => key,
+    }
+}
+
+/// An error about a packet that has travelled `way` and is seen behind its translation.
+fn error_about(
+    session: &Session,
+    way: Way,
+    twist: Twist,
+    (source, kind, cut): (std::net::IpAddr, (u8, u8), bool),
+) -> Option<Packet> {
+    let mut key = session.key(way.turned()).turned();
+    if let Twist::SourcePort(_) = twist {
+        key = twisted(key, twist);
+    }
+    let body = body_of(key.protocol, (way, session.began), key.source.0, (16, 2));
+    let quoted = Packet::new(key.source.0, key.destination.0, body).with_key(key);
+    let mut quote = quoted.bytes();
+    if cut {
+        quote.truncate(if key.source.0.is_ipv4() { 28 } else { 48 });
+    }
+    if twist == Twist::Quote {
+        quote.truncate(20);
+    }
+    let source = like(source, key.source.0)?;
+    let v4 = source.is_ipv4();
+    let kind = match (v4, kind) {
+        (true, kind) => kind,
+        (false, (11, _)) => (3, 0),
+        (false, (12, _)) => (4, 1),
+        (false, (3, 4)) => (2, 0),
+        (false, _) => (1, 4),
+    };
+    let word = if kind == (3, 4) || kind == (2, 0) { 1300 } else { 0 };
+    let body = Body::Error { kind: kind.0, code: kind.1, word, quote };
+    debug_assert!(icmp_of(source) != 0, "a family");
+    Some(Packet::new(source, key.source.0, body))
+}
+
+/// An address, if it is of the family of another.
+fn like(address: std::net::IpAddr, other: std::net::IpAddr) -> Option<std::net::IpAddr> {
+    (address.is_ipv4() == other.is_ipv4()).then_some(address)
+}
+
+/// Steps from a beginning to an end.
+const SEQUENCE: usize = 2_000;

@@ -1,0 +1,286 @@
+//! The configurations that are tried, by family, and the tests.
+
+use mooring_engine::DropReason;
+
+use crate::duel::Family;
+use crate::faults::{Fault, Wrong};
+use crate::packet::{TCP, UDP};
+use crate::rig::Tally;
+use crate::spec::{Action, Filtering, Net, Pool, Rule, Spec, ip};
+use crate::step::Universe;
+
+/// Source NAT, endpoint-independent, two addresses, few ports.
+fn endpoint_independent() -> Family {
+    let pool = Pool::new("egress", &["203.0.113.16", "203.0.113.17"], (30000, 30003));
+    let spec =
+        Spec::new(vec![pool], vec![drop_mail(), source_nat("egress", "egress", "10.0.0.0/24")]);
+    Family { specs: vec![spec], universe: universe(), workers: 1 }
+}
+
+/// Source NAT, endpoint-dependent: ports are shared between remotes.
+fn endpoint_dependent() -> Family {
+    let mut pool = Pool::new("egress", &["203.0.113.16", "203.0.113.17"], (30000, 30001));
+    pool.endpoint_dependent = true;
+    let spec =
+        Spec::new(vec![pool], vec![drop_mail(), source_nat("egress", "egress", "10.0.0.0/24")]);
+    Family { specs: vec![spec], universe: universe(), workers: 1 }
+}
+
+/// Static addresses, forwarded ports, bypass.
+fn fixed() -> Family {
+    let pool = Pool::new("egress", &["203.0.113.16"], (30000, 30003));
+    let forward = |name, protocol, ports, target| {
+        let action = Action::PortForward(ip("203.0.113.16"), protocol, ports, (ip(target), 80));
+        Rule::new(name, action)
+    };
+    let mut bypass = Rule::new("routed", Action::Bypass);
+    bypass.destination = Some(Net::of("198.51.100.3/32"));
+    let rules = vec![
+        Rule::new("one", Action::Static(ip("10.0.0.3"), ip("203.0.113.20"))),
+        forward("web", TCP, (8080, 8081), "10.0.0.2"),
+        forward("names", UDP, (30001, 30001), "10.0.0.4"),
+        bypass,
+        source_nat("egress", "egress", "10.0.0.0/24"),
+    ];
+    let mut universe = universe();
+    universe.targets.push(ip("203.0.113.20"));
+    universe.remotes.push(ip("198.51.100.3"));
+    universe.target_ports = vec![8080, 8081, 30001, 1, 2];
+    Family { specs: vec![Spec::new(vec![pool], rules)], universe, workers: 1 }
+}
+
+/// The wider kinds of filtering, and pools without pings and hairpins.
+fn filtering() -> Family {
+    let spec = |filtering, hairpin, ping| {
+        let mut pool = Pool::new("egress", &["203.0.113.16"], (30000, 30003));
+        (pool.filtering, pool.hairpin, pool.ping) = (filtering, hairpin, ping);
+        Spec::new(vec![pool], vec![source_nat("egress", "egress", "10.0.0.0/24")])
+    };
+    let specs = vec![
+        spec(Filtering::Endpoint, true, true),
+        spec(Filtering::Address, true, false),
+        spec(Filtering::Endpoint, false, true),
+    ];
+    let universe = Universe { specs: 3, reloads: 3, hairpins: 120, ..universe() };
+    Family { specs, universe, workers: 1 }
+}
+
+/// Pools that move, swap and change their kind under sessions.
+fn reloads() -> Family {
+    let spec = |a: (&[&str], (u16, u16)), b: (&[&str], (u16, u16)), dependent| {
+        let (mut first, second) = (Pool::new("a", a.0, a.1), Pool::new("b", b.0, b.1));
+        first.endpoint_dependent = dependent;
+        let mut of_two = source_nat("two", "b", "10.0.0.2/32");
+        of_two.drain = dependent;
+        Spec::new(vec![first, second], vec![of_two, source_nat("rest", "a", "10.0.0.0/24")])
+    };
+    let (x, y) = (["203.0.113.16"], ["203.0.113.17"]);
+    let both = ["203.0.113.16", "203.0.113.17"];
+    let mut specs = vec![
+        spec((&x, (30000, 30003)), (&y, (30000, 30003)), false),
+        spec((&y, (30000, 30003)), (&x, (30000, 30003)), false),
+        spec((&both, (30002, 30005)), (&both, (30000, 30001)), false),
+        spec((&x, (30000, 30001)), (&x, (30002, 30003)), false),
+        spec((&x, (30000, 30003)), (&y, (30000, 30003)), true),
+    ];
+    specs[3].rules.insert(0, Rule::new("one", Action::Static(ip("10.0.0.3"), ip("203.0.113.17"))));
+    specs[2].timeouts = [10, 40, 15, 15, 5];
+    specs.push(Spec::new(Vec::new(), vec![drop_mail()]));
+    let universe = Universe { specs: specs.len(), reloads: 20, hairpins: 60, ..universe() };
+    Family { specs, universe, workers: 1 }
+}
+
+/// A table that is soon full, and makes room.
+fn full() -> Family {
+    let pool = Pool::new("egress", &["203.0.113.16"], (30000, 30031));
+    let mut spec = Spec::new(vec![pool], vec![source_nat("egress", "egress", "10.0.0.0/24")]);
+    (spec.sessions, spec.per_source) = (9, 4);
+    let mut evicting = spec.clone();
+    evicting.evict = true;
+    let universe = Universe { specs: 2, reloads: 2, hairpins: 60, ..universe() };
+    Family { specs: vec![spec, evicting], universe, workers: 1 }
+}
+
+/// Of IPv6: all kinds.
+fn of_v6() -> Family {
+    let pool = Pool::new("egress", &["2001:db8:ff::10", "2001:db8:ff::11"], (30000, 30003));
+    let mut dependent = pool.clone();
+    dependent.endpoint_dependent = true;
+    let forward =
+        Action::PortForward(ip("2001:db8:ff::12"), TCP, (8080, 8081), (ip("fd00:10::2"), 80));
+    let spec = |pool| {
+        let rules = vec![
+            Rule::new("one", Action::Static(ip("fd00:10::3"), ip("2001:db8:ff::20"))),
+            Rule::new("web", forward.clone()),
+            source_nat("egress", "egress", "fd00:10::/64"),
+        ];
+        Spec::new(vec![pool], rules)
+    };
+    let ips = |all: &[&str]| all.iter().map(|text| ip(text)).collect();
+    let universe = Universe {
+        hosts: ips(&["fd00:10::2", "fd00:10::3", "fd00:10::4"]),
+        remotes: ips(&["2001:db8:2::1", "2001:db8:2::2", "2001:db8:1::7"]),
+        targets: ips(&["2001:db8:ff::10", "2001:db8:ff::12", "2001:db8:ff::20", "2001:db8:1::1"]),
+        specs: 2,
+        reloads: 1,
+        hairpins: 60,
+        target_ports: vec![8080, 8081, 30000, 1],
+        ..universe()
+    };
+    Family { specs: vec![spec(pool), spec(dependent)], universe, workers: 1 }
+}
+
+/// The same with several workers.
+fn of_workers(family: Family, workers: usize) -> Family {
+    let mut family = Family { workers, ..family };
+    for spec in &mut family.specs {
+        (spec.sessions, spec.per_source) = (24 * workers, 8);
+    }
+    family
+}
+
+fn source_nat(name: &'static str, pool: &'static str, source: &str) -> Rule {
+    let mut rule = Rule::new(name, Action::SourceNat(pool));
+    rule.source = Some(Net::of(source));
+    rule
+}
+
+fn drop_mail() -> Rule {
+    let mut rule = Rule::new("no-mail", Action::Drop);
+    (rule.protocol, rule.destination_port) = (Some(TCP), Some(25));
+    rule
+}
+
+fn universe() -> Universe {
+    let ips = |all: &[&str]| all.iter().map(|text| ip(text)).collect();
+    Universe {
+        hosts: ips(&["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]),
+        ports: vec![1, 2, 3],
+        remotes: ips(&["198.51.100.1", "198.51.100.2", "192.0.2.7"]),
+        remote_ports: vec![53, 443, 25],
+        targets: ips(&["203.0.113.16", "203.0.113.17", "192.0.2.1", "10.0.0.1"]),
+        target_ports: vec![30000, 30001, 30002, 30003, 1],
+        wait: 3_000,
+        specs: 1,
+        hairpins: 30,
+        reloads: 0,
+    }
+}
+
+/// All families, by name.
+fn all() -> Vec<(&'static str, Family)> {
+    vec![
+        ("endpoint-independent", endpoint_independent()),
+        ("endpoint-dependent", endpoint_dependent()),
+        ("fixed", fixed()),
+        ("filtering", filtering()),
+        ("reloads", reloads()),
+        ("full", full()),
+        ("of v6", of_v6()),
+        ("of two workers", of_workers(filtering(), 2)),
+        ("of three workers", of_workers(fixed(), 3)),
+    ]
+}
+
+fn run(name: &str, steps: usize) -> Tally {
+    let all = all();
+    let at = all.iter().position(|family| family.0 == name).expect("a family of that name");
+    all[at].1.run(name, at as u64, steps)
+}
+
+#[test]
+fn agrees_about_endpoint_independent_pools() {
+    run("endpoint-independent", STEPS);
+}
+
+#[test]
+fn agrees_about_endpoint_dependent_pools() {
+    run("endpoint-dependent", STEPS);
+}
+
+#[test]
+fn agrees_about_static_addresses_and_forwarded_ports() {
+    run("fixed", STEPS);
+}
+
+#[test]
+fn agrees_about_filtering() {
+    run("filtering", STEPS);
+}
+
+#[test]
+fn agrees_about_reloads() {
+    run("reloads", STEPS);
+}
+
+#[test]
+fn agrees_about_full_tables() {
+    run("full", STEPS);
+}
+
+#[test]
+fn agrees_about_ipv6() {
+    run("of v6", STEPS);
+}
+
+#[test]
+fn agrees_about_two_workers() {
+    run("of two workers", STEPS);
+}
+
+#[test]
+fn agrees_about_three_workers() {
+    run("of three workers", STEPS);
+}
+
+/// Every reason to drop and every kind of event is met often, or the steps prove little.
+#[test]
+fn every_reason_and_event_is_met_a_hundred_times() {
+    let mut tally = Tally::default();
+    for (name, family) in all() {
+        tally.add(&family.run(name, 77, STEPS / 4));
+    }
+    let rare: Vec<_> = DropReason::ALL
+        .into_iter()
+        .map(|reason| (reason.name(), tally.drops[reason as usize]))
+        .filter(|(name, times)| *times < 100 && !NOT_YET.contains(name))
+        .collect();
+    assert!(rare.is_empty(), "{rare:?}");
+}
+
+/// A checker that finds nothing may be blind: every fault that is put in has to be found.
+#[test]
+fn every_fault_that_is_put_in_is_found() {
+    for what in Wrong::ALL {
+        let family =
+            if what == Wrong::Worker { of_workers(fixed(), 2) } else { endpoint_independent() };
+        let script = family.script(4, 1_000);
+        family.play(&script, 4, None).expect("without a fault all is well");
+        let found = family.play(&script, 4, Some(Fault { what, patience: 100 }));
+        let (at, why) = found.err().unwrap_or_else(|| panic!("{what:?} is not found"));
+        println!("{what:?}: found at step {at}: {}", why.lines().last().unwrap_or_default());
+    }
+}
+
+/// Steps of each test of a family.
+const STEPS: usize = 160_000;
+
+/// What no family has steps for yet.
+const NOT_YET: &[&str] = &[
+    "denied",
+    "error_about_error",
+    "forged_mtu",
+    "fragment_limit",
+    "fragment_overlap",
+    "fragment_tiny",
+    "fragment_untranslated",
+    "half_open_limit",
+    "hand_over_full",
+    "neighbor_table_full",
+    "neighbor_unresolved",
+    "out_of_window",
+    "pool_empty",
+    "pool_limit",
+    "quote_unknown",
+    "session_rate_limit",
+];

@@ -1,0 +1,146 @@
+//! Engines that are wrong on purpose: the checker has to notice.
+
+use mooring_engine::view::SessionView;
+
+use crate::model::Seen;
+use crate::packet::{Body, Packet, Sum};
+use crate::spec::{Side, ip};
+
+/// What is wrong, and how many chances it lets pass before.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) what: Wrong,
+    pub(crate) patience: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// An outside port is another one.
+    Port,
+    /// An inside address is shown outside.
+    Untranslated,
+    /// A packet of one host goes to another.
+    Misdelivered,
+    Hop,
+    Payload,
+    Checksum,
+    WrongLink,
+    Swallowed,
+    Twice,
+    Reason,
+    /// A session is not found any more.
+    Forgotten,
+    /// An outside tuple is there twice.
+    Shared,
+    /// A session of the wrong worker.
+    Worker,
+    LostLease,
+    LostPacket,
+    /// Sessions end too early or too late.
+    Hasty,
+    Sluggish,
+}
+
+impl Wrong {
+    pub(crate) const ALL: [Self; 17] = [
+        Self::Port,
+        Self::Untranslated,
+        Self::Misdelivered,
+        Self::Hop,
+        Self::Payload,
+        Self::Checksum,
+        Self::WrongLink,
+        Self::Swallowed,
+        Self::Twice,
+        Self::Reason,
+        Self::Forgotten,
+        Self::Shared,
+        Self::Worker,
+        Self::LostLease,
+        Self::LostPacket,
+        Self::Hasty,
+        Self::Sluggish,
+    ];
+}
+
+impl Fault {
+    /// Spoils what has left, or why something has not.
+    pub(crate) fn corrupt(&mut self, seen: &mut Seen) {
+        if self.patience > 0 {
+            self.patience -= 1;
+            return;
+        }
+        let Some((side, packet)) = seen.sent.first_mut() else {
+            if self.what == Wrong::Reason && seen.dropped == Some("no_session") {
+                seen.dropped = Some("filtered");
+            }
+            return;
+        };
+        match self.what {
+            Wrong::Port => other_port(packet),
+            Wrong::Untranslated if *side == Side::Outside => packet.source = host(packet, 2),
+            Wrong::Misdelivered if *side == Side::Inside => packet.destination = host(packet, 9),
+            Wrong::Hop => packet.ttl += 1,
+            Wrong::Payload => other_payload(packet),
+            Wrong::Checksum => packet.sum = Sum::Wrong(77),
+            Wrong::WrongLink if *side == Side::Inside => *side = Side::Outside,
+            Wrong::Swallowed => seen.sent.clear(),
+            Wrong::Twice => seen.sent.push(seen.sent[0].clone()),
+            _ => {}
+        }
+    }
+
+    /// Spoils what the tables show.
+    pub(crate) fn hide(&self, all: &mut Vec<(usize, SessionView)>) {
+        match self.what {
+            Wrong::Forgotten => drop(all.pop()),
+            Wrong::Shared if all.len() > 1 => {
+                all[0].1.outside = all[1].1.outside;
+                all[0].1.remote = all[1].1.remote;
+                all[0].1.protocol = all[1].1.protocol;
+            }
+            Wrong::Worker if !all.is_empty() => all[0].0 += 1,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn loses_a_lease(&self) -> bool {
+        self.what == Wrong::LostLease
+    }
+
+    pub(crate) fn loses_a_packet(&self) -> bool {
+        self.what == Wrong::LostPacket
+    }
+
+    /// The time that the engine is told.
+    pub(crate) fn clock(&self, now: u64) -> u64 {
+        match self.what {
+            Wrong::Hasty => now + now / 4,
+            Wrong::Sluggish => now - now / 4,
+            _ => now,
+        }
+    }
+}
+
+fn host(packet: &Packet, number: u8) -> std::net::IpAddr {
+    let net = if packet.source.is_ipv4() { "10.0.0." } else { "fd00:10::" };
+    ip(&format!("{net}{number}"))
+}
+
+fn other_port(packet: &mut Packet) {
+    match &mut packet.body {
+        Body::Tcp { ports, .. } | Body::Udp { ports, .. } => ports.1 ^= 1,
+        Body::Echo { identifier, .. } => *identifier ^= 1,
+        Body::Error { .. } | Body::Other { .. } => {}
+    }
+}
+
+fn other_payload(packet: &mut Packet) {
+    match &mut packet.body {
+        Body::Tcp { payload, .. }
+        | Body::Udp { payload, .. }
+        | Body::Echo { payload, .. }
+        | Body::Other { payload, .. }
+        | Body::Error { quote: payload, .. } => payload.push(0),
+    }
+}

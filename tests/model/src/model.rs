@@ -1,0 +1,502 @@
+//! What the appliance should do, the slow and obvious way.
+//!
+//! [`Model::judge`] says what must come of a packet, and changes what is remembered as the packet does.
+//! It is told what was seen ([`Seen`]), for three things that are the engine's to choose: the port of a
+//! lease, the address that a host is paired with, and which worker a host belongs to. Each choice is
+//! checked against the rules before it is believed.
+
+mod errors;
+mod leases;
+mod plan;
+mod reload;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use self::plan::{Plan, may_begin};
+use crate::packet::{Body, End, Key, Packet, Sum};
+use crate::spec::{Side, Spec, is_own, own_address};
+use crate::tracking::{State, Way};
+
+pub(crate) struct Model {
+    pub(crate) spec: Spec,
+    /// Milliseconds.
+    pub(crate) now: u64,
+    pub(crate) generation: u32,
+    pub(crate) workers: usize,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) mappings: Vec<Mapping>,
+    /// Which address of a pool a host was seen to be paired with.
+    paired: BTreeMap<(&'static str, IpAddr), IpAddr>,
+    /// Which worker a host was seen to belong to.
+    owners: BTreeMap<IpAddr, usize>,
+    /// Addresses that the kernel answers for.
+    pub(crate) kernel: Vec<IpAddr>,
+    /// Since which generation it is known whom mappings talk to: since a policy asked first.
+    contacts_since: Option<u32>,
+    /// The timeouts of the policies since the last sweep was done.
+    pending: Vec<[u64; 5]>,
+    buckets: BTreeMap<(usize, Bucket), (f64, u64)>,
+    next: u64,
+}
+
+/// Both directions of a flow.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) worker: usize,
+    pub(crate) protocol: u8,
+    pub(crate) inside: End,
+    pub(crate) outside: End,
+    pub(crate) remote: End,
+    /// Which way its first packet went.
+    pub(crate) began: Way,
+    pub(crate) rule: &'static str,
+    /// The mapping that it shares.
+    pub(crate) mapping: Option<u64>,
+    /// Where forward and reverse packets come in.
+    pub(crate) sides: [Side; 2],
+    pub(crate) state: State,
+    pub(crate) last: u64,
+    pub(crate) packets: [u64; 2],
+    /// When a policy was asked about it.
+    renewed: u64,
+    generation: u32,
+    drains: bool,
+}
+
+/// An inside end and what stands for it outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapping {
+    pub(crate) id: u64,
+    pub(crate) worker: usize,
+    pub(crate) pool: &'static str,
+    pub(crate) protocol: u8,
+    pub(crate) inside: End,
+    pub(crate) outside: End,
+}
+
+/// What was seen of a packet's way.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The workers that walked it; true: as the second half of a hairpin.
+    pub(crate) legs: Vec<(usize, bool)>,
+    /// Why it was dropped.
+    pub(crate) dropped: Option<&'static str>,
+    /// What left.
+    pub(crate) sent: Vec<(Side, Packet)>,
+    /// The outside end of a session that no packet shows.
+    pub(crate) learned: Option<End>,
+    /// Sessions that are not there any more.
+    pub(crate) gone: Vec<Key>,
+}
+
+/// What should be seen.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) dropped: Option<&'static str>,
+    pub(crate) sent: Vec<(Side, Packet)>,
+}
+
+/// What the appliance says itself is limited in rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bucket {
+    Error,
+    TooBig,
+    Echo,
+}
+
+/// Why a packet is dropped: a name of `show drops`.
+pub(crate) type Reason = &'static str;
+
+/// What the model says, or how the engine has broken a rule.
+pub(crate) type Judged<T> = Result<T, String>;
+
+impl Session {
+    pub(crate) fn key(&self, way: Way) -> Key {
+        let Self { protocol, inside, outside, remote, .. } = *self;
+        match way {
+            Way::Forward => Key { protocol, source: inside, destination: remote },
+            Way::Reverse => Key { protocol, source: remote, destination: outside },
+        }
+    }
+
+    /// The flow of a packet behind its translation.
+    fn translated(&self, way: Way) -> Key {
+        self.key(way.turned()).turned()
+    }
+
+    pub(crate) fn side(&self, way: Way) -> Side {
+        self.sides[way as usize]
+    }
+}
+
+impl Model {
+    pub(crate) fn new(spec: Spec, workers: usize) -> Self {
+        let contacts_since = spec.filters_by_address().then_some(0);
+        Self {
+            spec,
+            contacts_since,
+            now: 0,
+            generation: 1,
+            workers,
+            sessions: Vec::new(),
+            mappings: Vec::new(),
+            paired: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            kernel: Vec::new(),
+            pending: Vec::new(),
+            buckets: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// What must come of a whole packet that comes in by `from`.
+    pub(crate) fn judge(&mut self, packet: &Packet, from: Side, seen: &Seen) -> Judged<Expected> {
+        if let Body::Error { .. } = packet.body {
+            return self.error(packet, from, seen);
+        }
+        let key = packet.key().expect("an ICMP error has been judged");
+        match self.lookup(&key) {
+            // With a forged source it may have come to a worker that does not know the session.
+            Some((at, way)) if self.is_there(at, way, from, seen) => {
+                self.pass((at, way), packet, from, seen)
+            }
+            _ => self.miss(&key, packet, from, seen),
+        }
+    }
+
+    fn is_there(&self, at: usize, way: Way, from: Side, seen: &Seen) -> bool {
+        let session = &self.sessions[at];
+        session.side(way) == from || session.worker == seen.first_half()
+    }
+
+    /// Whether a session has been admitted, or asked about, under the policy of now.
+    pub(crate) fn is_current(&self, session: &Session) -> bool {
+        session.generation == self.generation
+    }
+
+    /// The session of a flow, if the policy of now still wants it.
+    fn lookup(&mut self, key: &Key) -> Option<(usize, Way)> {
+        let (at, way) = self.find(key)?;
+        self.recheck(at).then_some((at, way))
+    }
+
+    pub(crate) fn find(&self, key: &Key) -> Option<(usize, Way)> {
+        [Way::Forward, Way::Reverse].into_iter().find_map(|way| {
+            let at = self.sessions.iter().position(|session| session.key(way) == *key)?;
+            Some((at, way))
+        })
+    }
+
+    /// A packet without a session.
+    fn miss(&mut self, key: &Key, packet: &Packet, from: Side, seen: &Seen) -> Judged<Expected> {
+        if let Some(done) = self.ours(key, packet, from, seen) {
+            return Ok(done);
+        }
+        let plan = match self.plan(key, from) {
+            Ok(plan) => plan,
+            Err(reason) => return Ok(self.refuse(reason, packet, from, seen)),
+        };
+        match self.admit(&plan, packet, from, seen)? {
+            Ok(at) => self.pass((at, plan.began), packet, from, seen),
+            Err(reason) => Ok(self.refuse(reason, packet, from, seen)),
+        }
+    }
+
+    /// What the addresses decide alone.
+    fn ours(&mut self, key: &Key, packet: &Packet, from: Side, seen: &Seen) -> Option<Expected> {
+        let (source, destination) = (key.source.0, key.destination.0);
+        let outside = self.spec.is_outside_address(destination);
+        if [source, destination].into_iter().any(is_martian) {
+            return Some(Expected::dropped("martian"));
+        }
+        if is_own(destination) || outside && from == Side::Outside {
+            let answers = match outside {
+                true => self.spec.pings(destination),
+                false => own_address(from, destination) == destination,
+            };
+            if answers && matches!(packet.body, Body::Echo { reply: false, .. }) {
+                return Some(self.echo(packet, from, seen));
+            }
+        }
+        if is_own(destination) {
+            return Some(Expected::dropped("no_service"));
+        }
+        (!outside && self.kernel.contains(&destination))
+            .then(|| Expected::dropped("kernel_address"))
+    }
+
+    /// A ping for us.
+    fn echo(&mut self, packet: &Packet, from: Side, seen: &Seen) -> Expected {
+        if !self.allow(seen.last(), Bucket::Echo) {
+            return Expected::dropped("rate_limited");
+        }
+        if packet.sum != Sum::Right {
+            return Expected::dropped("bad_checksum");
+        }
+        let mut reply = packet.clone();
+        (reply.source, reply.destination, reply.ttl) = (packet.destination, packet.source, 64);
+        if let Body::Echo { reply, .. } = &mut reply.body {
+            *reply = true;
+        }
+        Expected { dropped: None, sent: vec![(from, reply)] }
+    }
+
+    /// A session for a flow that may have one.
+    fn admit(
+        &mut self,
+        plan: &Plan,
+        packet: &Packet,
+        from: Side,
+        seen: &Seen,
+    ) -> Judged<Result<usize, Reason>> {
+        let worker = if from == Side::Hairpin { seen.last() } else { seen.first_half() };
+        if !may_begin(&plan.key, packet.flags(), &self.spec) {
+            return Ok(Err("no_session"));
+        }
+        if packet.ttl <= 1 && from != Side::Hairpin {
+            return Ok(Err("ttl_expired"));
+        }
+        self.check_owner(plan, from, worker)?;
+        if let Some(reason) = self.limit(plan, worker, seen) {
+            return Ok(Err(reason));
+        }
+        let (outside, mapping) = match self.outside(plan, worker, seen)? {
+            Ok(outside) => outside,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let protocol = plan.key.protocol;
+        let session = Session {
+            worker,
+            protocol,
+            inside: plan.inside,
+            outside,
+            remote: plan.remote,
+            began: plan.began,
+            rule: plan.rule,
+            mapping,
+            sides: plan.sides,
+            state: State::Begun(plan.began),
+            last: self.now,
+            packets: [0; 2],
+            renewed: self.now,
+            generation: self.generation,
+            drains: plan.drains,
+        };
+        let keys = [session.key(Way::Forward), session.key(Way::Reverse)];
+        if keys.iter().any(|key| self.find(key).is_some()) {
+            return Ok(Err("ports_exhausted"));
+        }
+        self.sessions.push(session);
+        Ok(Ok(self.sessions.len() - 1))
+    }
+
+    /// A packet of a session.
+    fn pass(
+        &mut self,
+        (at, way): (usize, Way),
+        packet: &Packet,
+        from: Side,
+        seen: &Seen,
+    ) -> Judged<Expected> {
+        let session = &self.sessions[at];
+        let worker = if from == Side::Hairpin { seen.last() } else { seen.first_half() };
+        if session.worker != worker {
+            return Err(format!("worker {worker} walked a packet of {session:?}"));
+        }
+        if session.side(way) != from {
+            return Ok(Expected::dropped("spoofed_source"));
+        }
+        if packet.ttl <= 1 {
+            return Ok(self.refuse("ttl_expired", packet, from, seen));
+        }
+        let egress = session.side(way.turned());
+        let mut translated = packet.with_key(session.translated(way));
+        let mtu = mtu(egress);
+        if packet.len() > mtu {
+            let error = if packet.source.is_ipv4() { (3, 4) } else { (2, 0) };
+            let sent = self.tell((error, mtu as u32, Bucket::TooBig), packet, from, seen);
+            return Ok(Expected { dropped: Some("too_big"), sent });
+        }
+        if egress == Side::Hairpin {
+            return self.second_half(at, &translated, packet, (way, seen));
+        }
+        self.touch(at, way, packet.flags());
+        translated.ttl -= 1;
+        Ok(Expected { dropped: None, sent: vec![(egress, translated)] })
+    }
+
+    /// A packet behind the first half of a hairpin: as if it came from outside (RFC 4787 REQ-9).
+    fn second_half(
+        &mut self,
+        first: usize,
+        half: &Packet,
+        packet: &Packet,
+        (way, seen): (Way, &Seen),
+    ) -> Judged<Expected> {
+        let key = half.key().expect("it has one, as before");
+        let together = seen.first_half() == seen.last();
+        let id = self.sessions[first].key(Way::Forward);
+        if !together {
+            // The other worker's answer does not come back.
+            self.touch(first, way, packet.flags());
+        }
+        let found = match self.lookup(&key) {
+            Some((at, way)) if self.sessions[at].side(way) == Side::Hairpin => Ok((at, way)),
+            _ => match self.plan(&key, Side::Hairpin) {
+                Ok(plan) => {
+                    self.admit(&plan, half, Side::Hairpin, seen)?.map(|at| (at, plan.began))
+                }
+                Err(reason) => Err(reason),
+            },
+        };
+        let (second, back) = match found {
+            Ok(found) => found,
+            Err(reason) if together => {
+                if let Some((at, _)) = self.find(&id).filter(|found| self.is_unused(found.0)) {
+                    self.end(at);
+                }
+                return Ok(self.refuse(reason, packet, Side::Inside, seen));
+            }
+            Err(reason) => return Ok(Expected::dropped(reason)),
+        };
+        let session = &self.sessions[second];
+        if session.worker != seen.last() {
+            return Err(format!("worker {} walked a packet of {session:?}", seen.last()));
+        }
+        let mut translated = half.with_key(session.translated(back));
+        translated.ttl -= 1;
+        let egress = session.side(back.turned());
+        if together {
+            let (first, _) = self.find(&id).ok_or("the first half has gone")?;
+            self.touch(first, way, packet.flags());
+        }
+        self.touch(second, back, packet.flags());
+        Ok(Expected { dropped: None, sent: vec![(egress, translated)] })
+    }
+
+    fn is_unused(&self, at: usize) -> bool {
+        self.sessions[at].packets == [0; 2]
+    }
+
+    /// Accounts for a packet. One that comes from outside does not keep alive what is not open.
+    fn touch(&mut self, at: usize, way: Way, flags: Option<u8>) {
+        let session = &mut self.sessions[at];
+        let before = session.state;
+        session.state = before.after(way, flags);
+        session.packets[way as usize] += 1;
+        let kept = way == Way::Forward
+            || session.state != before
+            || !session.state.is_transitory(session.protocol);
+        if kept {
+            session.last = self.now;
+        }
+    }
+
+    /// Takes a session out, and its mapping if nobody else uses it.
+    pub(crate) fn end(&mut self, at: usize) -> Session {
+        let session = self.sessions.remove(at);
+        if let Some(id) = session.mapping
+            && !self.sessions.iter().any(|other| other.mapping == Some(id))
+        {
+            self.mappings.retain(|mapping| mapping.id != id);
+        }
+        session
+    }
+
+    /// A packet that gets no session; for some reasons its sender is told.
+    fn refuse(&mut self, reason: Reason, packet: &Packet, from: Side, seen: &Seen) -> Expected {
+        let v4 = packet.source.is_ipv4();
+        let strangers = from == Side::Outside && self.spec.is_outside_address(packet.destination);
+        let error = match reason {
+            "table_full" | "ports_exhausted" | "source_limit" if !strangers => {
+                if v4 {
+                    (3, 1)
+                } else {
+                    (1, 3)
+                }
+            }
+            "ttl_expired" => {
+                if v4 {
+                    (11, 0)
+                } else {
+                    (3, 0)
+                }
+            }
+            _ => return Expected::dropped(reason),
+        };
+        let sent = self.tell((error, 0, Bucket::Error), packet, from, seen);
+        Expected { dropped: Some(reason), sent }
+    }
+
+    /// An ICMP error of ours.
+    fn tell(
+        &mut self,
+        ((kind, code), word, bucket): ((u8, u8), u32, Bucket),
+        packet: &Packet,
+        from: Side,
+        seen: &Seen,
+    ) -> Vec<(Side, Packet)> {
+        if from == Side::Hairpin || is_martian(packet.source) || !self.allow(seen.last(), bucket) {
+            return Vec::new();
+        }
+        let mut quote = packet.bytes();
+        quote.truncate(if packet.source.is_ipv4() { 576 - 28 } else { 1280 - 48 });
+        let body = Body::Error { kind, code, word, quote };
+        let source = own_address(from, packet.source);
+        vec![(from, Packet::new(source, packet.source, body))]
+    }
+
+    /// A token bucket of 1,000 a second and as many at once (RFC 1812 §4.3.2.8), of each worker.
+    fn allow(&mut self, worker: usize, bucket: Bucket) -> bool {
+        let (tokens, filled) = self.buckets.entry((worker, bucket)).or_insert((1000.0, 0));
+        *tokens = (*tokens + (self.now - *filled) as f64).min(1000.0);
+        *filled = self.now;
+        let allowed = *tokens >= 1.0;
+        *tokens -= if allowed { 1.0 } else { 0.0 };
+        allowed
+    }
+}
+
+impl Expected {
+    pub(crate) const fn dropped(reason: Reason) -> Self {
+        Self { dropped: Some(reason), sent: Vec::new() }
+    }
+}
+
+impl Seen {
+    /// The worker that had the last word.
+    fn last(&self) -> usize {
+        self.legs.last().map_or(0, |leg| leg.0)
+    }
+
+    /// The worker that walked it as it arrived.
+    fn first_half(&self) -> usize {
+        self.legs.iter().rev().find(|leg| !leg.1).map_or(0, |leg| leg.0)
+    }
+}
+
+/// Bytes of the longest packet that a link carries.
+const fn mtu(side: Side) -> usize {
+    match side {
+        Side::Inside => 1500,
+        Side::Outside => 1400,
+        Side::Hairpin => usize::MAX,
+    }
+}
+
+/// No packet on a link may have it (RFC 1812 §5.3.7, RFC 4291 §2.7).
+fn is_martian(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            v4.octets() == [0; 4]
+                || v4.octets()[0] == 127
+                || (224..240).contains(&v4.octets()[0])
+                || v4.octets() == [255; 4]
+        }
+        IpAddr::V6(v6) => {
+            let link_local = v6.segments()[0] & 0xffc0 == 0xfe80;
+            v6.octets()[0] == 0xff || v6.to_bits() <= 1 || link_local
+        }
+    }
+}

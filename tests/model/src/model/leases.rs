@@ -1,0 +1,223 @@
+//! Limits, and what stands for an inside host outside: learned from what was sent, and judged.
+
+use std::net::IpAddr;
+
+use super::plan::{Plan, Stands};
+use super::{Judged, Mapping, Model, Reason, Seen};
+use crate::packet::{End, GRE, Packet};
+use crate::spec::{Action, Pool, Side};
+use crate::tracking::{State, Way};
+
+impl Model {
+    /// Which limit keeps a session from beginning.
+    pub(super) fn limit(&mut self, plan: &Plan, worker: usize, seen: &Seen) -> Option<Reason> {
+        let v4 = plan.inside.0.is_ipv4();
+        let same = |s: &&super::Session| s.worker == worker && s.inside.0.is_ipv4() == v4;
+        let family = self.sessions.iter().filter(same);
+        let full = family.clone().count() >= self.capacity();
+        let begun = family.filter(|s| s.began == Way::Forward && s.inside.0 == plan.inside.0);
+        let limited = plan.began == Way::Forward && begun.count() >= self.spec.per_source;
+        // Who had to go, if somebody could.
+        let expendable = |s: &super::Session| {
+            matches!(s.state, State::Begun(_)) || s.state.is_transitory(s.protocol)
+        };
+        let gone = |s: &super::Session| seen.gone.contains(&s.key(Way::Forward)) && expendable(s);
+        match (full, limited, self.spec.evict) {
+            (true, _, false) => Some("table_full"),
+            (true, true, true) if self.sessions.iter().any(expendable) => Some("source_limit"),
+            (true, _, true) => match self.sessions.iter().position(gone) {
+                Some(at) => {
+                    self.end(at);
+                    None
+                }
+                None => Some("table_full"),
+            },
+            (false, limited, _) => limited.then_some("source_limit"),
+        }
+    }
+
+    /// Sessions of a family in one worker.
+    pub(crate) fn capacity(&self) -> usize {
+        self.spec.sessions.div_ceil(self.workers)
+    }
+
+    /// The outside end of a new session, and the mapping that has it.
+    pub(super) fn outside(
+        &mut self,
+        plan: &Plan,
+        worker: usize,
+        seen: &Seen,
+    ) -> Judged<Result<(End, Option<u64>), Reason>> {
+        match plan.stands {
+            Stands::Fixed(end) if end.1 != plan.inside.1 && plan.key.protocol == GRE => {
+                Ok(Err("unsupported_protocol"))
+            }
+            Stands::Fixed(end) => Ok(Ok((end, None))),
+            Stands::Mapping(id) => {
+                let mapping = self.mappings.iter().find(|mapping| mapping.id == id);
+                let mapping = mapping.ok_or("a mapping that nobody has")?;
+                Ok(Ok((mapping.outside, Some(id))))
+            }
+            Stands::Pool(_) if plan.key.protocol == GRE => Ok(Err("unsupported_protocol")),
+            Stands::Pool(name) => {
+                let pool = self.spec.pool(name).ok_or("no such pool")?.clone();
+                match self.known_mapping(plan, &pool) {
+                    Some(known) if !pool.endpoint_dependent => Ok(Ok(known)),
+                    _ => self.lease(plan, &pool, worker, seen),
+                }
+            }
+        }
+    }
+
+    /// RFC 4787 REQ-1: the mapping that the inside end has.
+    fn known_mapping(&self, plan: &Plan, pool: &Pool) -> Option<(End, Option<u64>)> {
+        let is = |m: &&Mapping| {
+            (m.pool, m.protocol, m.inside) == (pool.name, plan.key.protocol, plan.inside)
+                && self.spec.has_end(pool.name, m.protocol, m.outside)
+        };
+        self.mappings.iter().find(is).map(|mapping| (mapping.outside, Some(mapping.id)))
+    }
+
+    /// A new end: whatever the engine has taken, if it was to be had.
+    fn lease(
+        &mut self,
+        plan: &Plan,
+        pool: &Pool,
+        worker: usize,
+        seen: &Seen,
+    ) -> Judged<Result<(End, Option<u64>), Reason>> {
+        let host = plan.inside.0;
+        let paired = self.paired.get(&(pool.name, host)).filter(|_| !pool.arbitrary).copied();
+        let candidates: Vec<IpAddr> = match paired {
+            Some(address) => vec![address],
+            None => pool.addresses.clone(),
+        };
+        if pool.empty {
+            return Ok(Err("pool_empty"));
+        }
+        if seen.dropped == Some("ports_exhausted") && seen.first_half() == seen.last() {
+            let full = |address: &&IpAddr| !self.has_room(plan, pool, worker, **address);
+            // An end without a lease, of a policy before, is noticed only when it has been drawn.
+            let unleased = |s: &super::Session| {
+                (s.mapping, s.protocol, s.remote) == (None, plan.key.protocol, plan.remote)
+                    && self.spec.has_end(pool.name, s.protocol, s.outside)
+            };
+            let drawn = self.sessions.iter().any(unleased);
+            return match candidates.iter().find(full) {
+                full if drawn || full.is_some() => Ok(Err("ports_exhausted")),
+                _ => Err(format!("{} has free ports for {:?}", pool.name, plan.key)),
+            };
+        }
+        let Some(end) = chosen(seen) else {
+            // Dropped for another reason, which the comparison shows; but of a hairpin the first half
+            // does not show its end.
+            return self.hidden(plan, pool, worker, &candidates);
+        };
+        if !candidates.contains(&end.0) {
+            return Err(format!("{host} is not paired with {} but {candidates:?}", end.0));
+        }
+        if !self.is_free(plan, pool, worker, end) {
+            return Err(format!("{end:?} of {} is not free for {:?}", pool.name, plan.key));
+        }
+        self.paired.insert((pool.name, host), end.0);
+        Ok(Ok(self.take(plan, pool, worker, end)))
+    }
+
+    /// A lease that no packet has shown: the first half of a hairpin whose second was refused.
+    fn hidden(
+        &mut self,
+        plan: &Plan,
+        pool: &Pool,
+        worker: usize,
+        candidates: &[IpAddr],
+    ) -> Judged<Result<(End, Option<u64>), Reason>> {
+        if !candidates.iter().any(|address| self.has_room(plan, pool, worker, *address)) {
+            return Ok(Err("ports_exhausted"));
+        }
+        // Learned by the driver from the table, where it stays.
+        let end = (candidates[0], UNKNOWN);
+        Ok(Ok(self.take(plan, pool, worker, end)))
+    }
+
+    fn take(
+        &mut self,
+        plan: &Plan,
+        pool: &Pool,
+        worker: usize,
+        outside: End,
+    ) -> (End, Option<u64>) {
+        if pool.endpoint_dependent {
+            return (outside, None);
+        }
+        self.next += 1;
+        self.mappings.push(Mapping {
+            id: self.next,
+            worker,
+            pool: pool.name,
+            protocol: plan.key.protocol,
+            inside: plan.inside,
+            outside,
+        });
+        (outside, Some(self.next))
+    }
+
+    fn has_room(&self, plan: &Plan, pool: &Pool, worker: usize, address: IpAddr) -> bool {
+        let (first, last) = pool.range(plan.key.protocol);
+        (first..=last).any(|port| self.is_free(plan, pool, worker, (address, port)))
+    }
+
+    /// Whether an end may be given to a flow: of the pool, nobody's, and of this worker's slice.
+    fn is_free(&self, plan: &Plan, pool: &Pool, worker: usize, end: End) -> bool {
+        let protocol = plan.key.protocol;
+        let mapped = || self.mappings.iter().any(|m| (m.protocol, m.outside) == (protocol, end));
+        let used = || {
+            let same = |s: &super::Session| {
+                (s.protocol, s.outside) == (protocol, end)
+                    && (!pool.endpoint_dependent || s.remote == plan.remote)
+            };
+            self.sessions.iter().any(same)
+        };
+        self.spec.has_end(pool.name, protocol, end)
+            && self.owner_of_port(end.1) == worker
+            && !mapped()
+            && !(pool.endpoint_dependent && used())
+    }
+
+    /// All that a host begins, and what rules send to it, is one worker's; what comes to a port of a
+    /// pool is that port's worker's.
+    pub(super) fn check_owner(&mut self, plan: &Plan, from: Side, worker: usize) -> Judged<()> {
+        let leased = matches!(plan.stands, Stands::Mapping(_));
+        let expected = match (leased, plan.began) {
+            (true, _) => Some(self.owner_of_port(plan.key.destination.1)),
+            (_, Way::Forward) if self.is_bypass(plan.rule) => None,
+            _ => Some(*self.owners.entry(plan.inside.0).or_insert(worker)),
+        };
+        match expected {
+            Some(owner) if owner != worker => {
+                Err(format!("{plan:?} from {from:?} belongs to worker {owner}, not {worker}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Pairs of an even port and the next one go round the workers.
+    fn owner_of_port(&self, port: u16) -> usize {
+        usize::from(port) / 2 % self.workers
+    }
+
+    fn is_bypass(&self, rule: &str) -> bool {
+        self.spec.rules.iter().any(|r| r.name == rule && r.action == Action::Bypass)
+    }
+}
+
+/// The outside end that a flow has got, by the packet that left.
+fn chosen(seen: &Seen) -> Option<End> {
+    if seen.dropped.is_some() {
+        return seen.learned;
+    }
+    let (_, packet): &(Side, Packet) = seen.sent.first()?;
+    packet.key().map(|key| key.source)
+}
+
+/// In place of a port that is not known.
+const UNKNOWN: u16 = u16::MAX;

@@ -1,0 +1,377 @@
+//! The engines under test, driven as the appliance drives them: packets come to any worker, are handed
+//! over once or twice, and what the outboxes hold leaves.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mooring_engine::view::{MappingView, SessionView};
+use mooring_engine::{DropReason, Engine, Link, Outbox, Share, Verdict, WorkerId};
+use mooring_nat::EventKind;
+use mooring_packet::offload::GsoKind;
+use mooring_packet::{Batch, BufferPool, Offload, Packet as Window};
+use mooring_policy::{Generation, InterfaceId, Policy, load};
+use mooring_session::Tick;
+use mooring_wire::Mac;
+
+use crate::faults::Fault;
+use crate::model::Seen;
+use crate::packet::Packet;
+use crate::spec::{Side, Spec};
+
+pub(crate) struct Rig {
+    units: Vec<Unit>,
+    generation: u32,
+    /// Wrong on purpose.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// One worker.
+struct Unit {
+    engine: Engine,
+    outbox: Outbox,
+    walked: u64,
+    left_at_once: u64,
+    /// Dropped after they had waited.
+    waited_in_vain: u64,
+}
+
+/// What all engines have counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    pub(crate) drops: [u64; DropReason::ALL.len()],
+    pub(crate) events: [u64; EventKind::ALL.len()],
+    pub(crate) translated: u64,
+    pub(crate) handed_over: u64,
+    pub(crate) originated: u64,
+    pub(crate) expired: u64,
+    pub(crate) ended: u64,
+}
+
+impl Rig {
+    pub(crate) fn new(spec: &Spec, workers: usize, seed: u64) -> Self {
+        let policy = compile(spec);
+        let share = |worker| Share::new(worker as u8, workers as u8).expect("one of them");
+        let mut seeds = [0; 32];
+        seeds[..8].copy_from_slice(&seed.to_be_bytes());
+        let unit = |worker| {
+            let policy = Arc::clone(&policy);
+            let mut engine =
+                Engine::for_worker(share(worker), policy, Generation(1), &LINKS, seeds);
+            engine.go_offline(&PEERS.map(|mac| Some(Mac(mac))));
+            let outbox = Outbox::new(BufferPool::new(BUFFERS.0, BUFFERS.1));
+            Unit { engine, outbox, walked: 0, left_at_once: 0, waited_in_vain: 0 }
+        };
+        Self { units: (0..workers).map(unit).collect(), generation: 1, fault: None }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.units.len()
+    }
+
+    /// A frame comes in by `side`, to worker `at`.
+    pub(crate) fn give(
+        &mut self,
+        now: u64,
+        side: Side,
+        frame: &[u8],
+        at: usize,
+    ) -> Result<Seen, String> {
+        let mut seen = Seen::default();
+        let mut legs = VecDeque::from([(at, None, frame.to_vec())]);
+        while let Some((at, handed, mut frame)) = legs.pop_front() {
+            seen.legs.push((at, handed == Some(true)));
+            if seen.legs.len() > MOST_LEGS {
+                return Err(format!("handed over too often: {:?}", seen.legs));
+            }
+            let verdict = self.units[at].walk(now, (side, Offload::NONE), handed, &mut frame)?;
+            match verdict {
+                Verdict::Tx(egress) => seen.sent.push(sent(egress, &frame)?),
+                Verdict::HandOver(WorkerId(to)) if handed.is_none() => {
+                    legs.push_back((to.into(), Some(false), frame));
+                }
+                Verdict::HandOverHalf(WorkerId(to)) if handed != Some(true) => {
+                    legs.push_back((to.into(), Some(true), frame));
+                }
+                Verdict::Drop(reason) => seen.dropped = Some(reason.name()),
+                Verdict::Cut => {}
+                other => return Err(format!("an unexpected verdict: {other:?}")),
+            }
+            seen.sent.extend(self.units[at].ready()?);
+        }
+        if let Some(fault) = &mut self.fault {
+            fault.corrupt(&mut seen);
+        }
+        Ok(seen)
+    }
+
+    /// A frame comes in that a device would cut, with a checksum that it would not complete.
+    pub(crate) fn give_super_packet(
+        &mut self,
+        now: u64,
+        side: Side,
+        frame: &[u8],
+        at: usize,
+    ) -> Result<Seen, String> {
+        let offload = Offload::NONE.with_gso(GsoKind::UdpL4, 500, 42);
+        let at = at % self.units.len();
+        match self.units[at].walk(now, (side, offload), None, &mut frame.to_vec())? {
+            Verdict::Drop(reason) => Ok(Seen { dropped: Some(reason.name()), ..Seen::default() }),
+            other => Err(format!("an unexpected verdict: {other:?}")),
+        }
+    }
+
+    /// Does all that is due. What is sent meanwhile is nobody's answer.
+    pub(crate) fn poll(&mut self, now: u64) -> Result<Vec<(Side, Packet)>, String> {
+        let mut sent = Vec::new();
+        for unit in &mut self.units {
+            while unit.poll(now) {
+                sent.extend(unit.ready()?);
+            }
+            sent.extend(unit.ready()?);
+        }
+        Ok(sent)
+    }
+
+    pub(crate) fn reload(&mut self, now: u64, spec: &Spec) {
+        let policy = compile(spec);
+        self.generation += 1;
+        for unit in &mut self.units {
+            let (generation, now) = (Generation(self.generation), Tick::from_millis(now));
+            let policy = Arc::clone(&policy);
+            unit.engine.set_policy(policy, generation, &LINKS, now, &mut unit.outbox);
+        }
+    }
+
+    pub(crate) fn set_kernel_addresses(&mut self, addresses: &[IpAddr]) {
+        for unit in &mut self.units {
+            unit.engine.set_kernel_addresses(addresses.to_vec());
+        }
+    }
+
+    /// Sessions that have ended so far, for whatever reason.
+    pub(crate) fn ended(&self) -> u64 {
+        let counters = self.units.iter().map(|unit| &unit.engine.counters);
+        counters.map(|counters| counters.sessions_expired + counters.sessions_ended).sum()
+    }
+
+    /// Sessions of all workers.
+    pub(crate) fn sessions(&self, now: u64) -> Vec<(usize, SessionView)> {
+        let mut all = Vec::new();
+        for (at, unit) in self.units.iter().enumerate() {
+            let mut next = Some(0);
+            while let Some(start) = next {
+                let (page, following) = unit.engine.sessions(Tick::from_millis(now), start);
+                all.extend(page.into_iter().map(|view| (at, view)));
+                next = following;
+            }
+        }
+        if let Some(fault) = &self.fault {
+            fault.hide(&mut all);
+        }
+        all
+    }
+
+    /// Mappings of all workers.
+    pub(crate) fn mappings(&self) -> Vec<(usize, MappingView)> {
+        let mut all = Vec::new();
+        for (at, unit) in self.units.iter().enumerate() {
+            let mut next = Some(0);
+            while let Some(start) = next {
+                let (page, following) = unit.engine.mappings(start);
+                all.extend(page.into_iter().map(|view| (at, view)));
+                next = following;
+            }
+        }
+        all
+    }
+
+    /// Sessions, mappings, leased ports of all workers.
+    pub(crate) fn occupancy(&self) -> (usize, usize, usize) {
+        let all = self.units.iter().map(|unit| unit.engine.occupancy());
+        let sum = all.fold((0, 0, 0), |sum, one| {
+            (sum.0 + one.sessions, sum.1 + one.mappings, sum.2 + one.leased_ports)
+        });
+        let lost = usize::from(self.fault.as_ref().is_some_and(Fault::loses_a_lease));
+        (sum.0, sum.1, sum.2 + lost)
+    }
+
+    pub(crate) fn engine(&self, worker: usize) -> &Engine {
+        &self.units[worker].engine
+    }
+
+    /// Packets in = out + dropped by reason + held + ours; every buffer is where it should be.
+    pub(crate) fn check_balance(&self) -> Result<(), String> {
+        let lost = u64::from(self.fault.as_ref().is_some_and(Fault::loses_a_packet));
+        for (at, unit) in self.units.iter().enumerate() {
+            let counters = &unit.engine.counters;
+            let accounted = unit.left_at_once
+                + counters.local
+                + counters.held
+                + counters.cut
+                + counters.served
+                + counters.handed_over
+                + unit.dropped()
+                - unit.waited_in_vain;
+            if accounted != unit.walked + lost {
+                return Err(format!("worker {at} walked {}, accounted {accounted}", unit.walked));
+            }
+            let ended = counters.sessions_expired + counters.sessions_ended;
+            let live = unit.engine.occupancy().sessions as u64;
+            if counters.sessions_created != ended + live {
+                return Err(format!("worker {at}: sessions begun, ended and live do not add up"));
+            }
+            if unit.outbox.free() != BUFFERS {
+                return Err(format!("worker {at}: buffers {:?}", unit.outbox.free()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses of neighbours that no session has any more, once there is none.
+    pub(crate) fn neighbour_uses(&self) -> u32 {
+        let all = self.units.iter().flat_map(|unit| unit.engine.neighbours().entries());
+        all.map(|entry| entry.users).sum()
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for unit in &self.units {
+            let counters = &unit.engine.counters;
+            tally.add(&Tally {
+                drops: counters.drops,
+                events: [0; EventKind::ALL.len()],
+                translated: counters.translated,
+                handed_over: counters.handed_over,
+                originated: counters.originated,
+                expired: counters.sessions_expired,
+                ended: counters.sessions_ended,
+            });
+        }
+        tally
+    }
+}
+
+impl Unit {
+    fn walk(
+        &mut self,
+        now: u64,
+        (side, offload): (Side, Offload),
+        handed: Option<bool>,
+        frame: &mut Vec<u8>,
+    ) -> Result<Verdict, String> {
+        let before = self.dropped();
+        let len = frame.len();
+        let mut batch = Batch::new();
+        let window = Window::new(frame, 0, len, offload);
+        batch.push(window).map_err(|_| "a batch has room for one")?;
+        let (now, ingress) = (Tick::from_millis(now), InterfaceId(side as u8));
+        let verdicts = match handed {
+            None => self.engine.process(now, ingress, &mut batch, &mut self.outbox),
+            Some(half) => {
+                self.engine.process_handed(now, (ingress, half), &mut batch, &mut self.outbox)
+            }
+        };
+        let len = batch.packets()[0].len();
+        drop(batch);
+        frame.truncate(len);
+        let [verdict] = verdicts[..] else { return Err("not one verdict".to_owned()) };
+        self.walked += 1;
+        self.left_at_once += u64::from(matches!(verdict, Verdict::Tx(_)));
+        let dropped = u64::from(matches!(verdict, Verdict::Drop(_)));
+        self.waited_in_vain += self.dropped() - before - dropped;
+        Ok(verdict)
+    }
+
+    fn poll(&mut self, now: u64) -> bool {
+        let before = self.dropped();
+        let more = self.engine.poll(Tick::from_millis(now), &mut self.outbox);
+        self.waited_in_vain += self.dropped() - before;
+        more
+    }
+
+    /// What is ready to leave.
+    fn ready(&mut self) -> Result<Vec<(Side, Packet)>, String> {
+        let mut all = Vec::new();
+        for link in [InterfaceId(0), InterfaceId(1)] {
+            for packet in self.outbox.ready_for(link) {
+                all.push(sent(link, packet.bytes())?);
+            }
+        }
+        self.outbox.clear();
+        Ok(all)
+    }
+
+    fn dropped(&self) -> u64 {
+        self.engine.counters.drops.iter().sum()
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            drops: [0; DropReason::ALL.len()],
+            events: [0; EventKind::ALL.len()],
+            translated: 0,
+            handed_over: 0,
+            originated: 0,
+            expired: 0,
+            ended: 0,
+        }
+    }
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let all = self.drops.iter_mut().zip(other.drops);
+        let all = all.chain(self.events.iter_mut().zip(other.events));
+        all.for_each(|(sum, more)| *sum += more);
+        self.translated += other.translated;
+        self.handed_over += other.handed_over;
+        self.originated += other.originated;
+        self.expired += other.expired;
+        self.ended += other.ended;
+    }
+}
+
+/// The frame around a packet that comes in by `side`.
+pub(crate) fn frame(side: Side, packet: &[u8]) -> Vec<u8> {
+    let link = side as usize;
+    let kind: [u8; 2] = if packet[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] };
+    [&LINKS[link].mac.0[..], &PEERS[link], &kind, packet].concat()
+}
+
+/// The packet in a frame that left by `egress`.
+fn sent(egress: InterfaceId, frame: &[u8]) -> Result<(Side, Packet), String> {
+    let side = if egress == InterfaceId(0) { Side::Inside } else { Side::Outside };
+    let head = [&PEERS[usize::from(egress.0)][..], &LINKS[usize::from(egress.0)].mac.0].concat();
+    if frame.len() < 14 || frame[..12] != head {
+        return Err(format!("from or to a wrong MAC address: {frame:02x?}"));
+    }
+    let packet = Packet::read(&frame[14..]).map_err(|why| format!("{why}: {frame:02x?}"))?;
+    Ok((side, packet))
+}
+
+/// The policy that the engine makes of a configuration.
+fn compile(spec: &Spec) -> Arc<Policy> {
+    let text = spec.toml();
+    let loaded =
+        load(&text).unwrap_or_else(|problems| panic!("{text}\n{}", problems.render("spec")));
+    let mut policy = loaded.policy;
+    // A file cannot say so; a control plane that gives and takes addresses can.
+    for pool in &mut policy.pools {
+        if spec.pool(&pool.name).is_some_and(|pool| pool.empty) {
+            pool.addresses.clear();
+        }
+    }
+    Arc::new(policy)
+}
+
+const LINKS: [Link; 2] = [
+    Link { mac: Mac([2, 0, 0, 0, 0, 1]), mtu: 1500 },
+    Link { mac: Mac([2, 0, 0, 0, 0, 2]), mtu: 1400 },
+];
+const PEERS: [[u8; 6]; 2] = [[2, 0xff, 0, 0, 0, 1], [2, 0xff, 0, 0, 0, 2]];
+const BUFFERS: (usize, usize) = (32, 2);
+/// A packet is handed to its owner, and half of a hairpin to another.
+const MOST_LEGS: usize = 3;

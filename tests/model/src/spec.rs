@@ -1,0 +1,411 @@
+//! A configuration as the model knows it, and as the engine reads it ([`Spec::toml`]). What is asked of
+//! it here is written from `docs/configuration.md`: the first rule that matches, the longest prefix.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::packet::{End, ICMP, ICMPV6, Key, TCP, UDP};
+
+/// A link of the appliance, or the inside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Inside,
+    Outside,
+    /// Between the two halves of a hairpin.
+    Hairpin,
+}
+
+/// Addresses by prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Net(pub(crate) IpAddr, pub(crate) u32);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pub(crate) name: &'static str,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) ports: (u16, u16),
+    pub(crate) endpoint_dependent: bool,
+    pub(crate) filtering: Filtering,
+    pub(crate) hairpin: bool,
+    pub(crate) ping: bool,
+    pub(crate) arbitrary: bool,
+    pub(crate) allow: Vec<Net>,
+    pub(crate) deny: Vec<Net>,
+    /// All of its addresses have been taken away; they stay the appliance's.
+    pub(crate) empty: bool,
+    /// Further keys, as they stand in the file.
+    pub(crate) more: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filtering {
+    AddressAndPort,
+    Address,
+    Endpoint,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: &'static str,
+    pub(crate) action: Action,
+    pub(crate) source: Option<Net>,
+    pub(crate) destination: Option<Net>,
+    pub(crate) protocol: Option<u8>,
+    pub(crate) destination_port: Option<u16>,
+    pub(crate) drain: bool,
+    pub(crate) allow: Vec<Net>,
+    pub(crate) deny: Vec<Net>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    SourceNat(&'static str),
+    Bypass,
+    Drop,
+    /// Inside and outside address.
+    Static(IpAddr, IpAddr),
+    /// Address, first and last port, target.
+    PortForward(IpAddr, u8, (u16, u16), End),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) sessions: usize,
+    pub(crate) per_source: usize,
+    /// Seconds: udp, established, transitory, half-open, icmp.
+    pub(crate) timeouts: [u64; 5],
+    pub(crate) evict: bool,
+    pub(crate) tcp: Tcp,
+    /// Further text for the end of the file.
+    pub(crate) more: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tcp {
+    pub(crate) pick_up: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(name: &'static str, addresses: &[&str], ports: (u16, u16)) -> Self {
+        Self {
+            name,
+            addresses: addresses.iter().map(|text| ip(text)).collect(),
+            ports,
+            endpoint_dependent: false,
+            filtering: Filtering::AddressAndPort,
+            hairpin: true,
+            ping: true,
+            arbitrary: false,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            empty: false,
+            more: "",
+        }
+    }
+
+    /// The ports that a lease of the protocol may have; identifiers are not limited (RFC 5508 §3).
+    pub(crate) fn range(&self, protocol: u8) -> (u16, u16) {
+        if matches!(protocol, ICMP | ICMPV6) { (1, u16::MAX) } else { self.ports }
+    }
+
+    fn toml(&self, text: &mut String) {
+        let Self { name, addresses, ports, .. } = self;
+        let mapping = ["endpoint-independent", "endpoint-dependent"];
+        let _ = writeln!(
+            text,
+            "[[pool]]\nname = \"{name}\"\naddresses = {:?}\nports = \"{}-{}\"\nmapping = \"{}\"\n\
+             filtering = \"{}\"\nhairpin = {}\nping = {}\npooling = \"{}\"",
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ports.0,
+            ports.1,
+            mapping[usize::from(self.endpoint_dependent)],
+            self.filtering.name(),
+            self.hairpin,
+            self.ping,
+            if self.arbitrary { "arbitrary" } else { "paired" },
+        );
+        lists(text, &self.allow, &self.deny);
+        let _ = writeln!(text, "{}", self.more);
+    }
+}
+
+impl Filtering {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AddressAndPort => "address-and-port-dependent",
+            Self::Address => "address-dependent",
+            Self::Endpoint => "endpoint-independent",
+        }
+    }
+}
+
+impl Rule {
+    pub(crate) const fn new(name: &'static str, action: Action) -> Self {
+        Self {
+            name,
+            action,
+            source: None,
+            destination: None,
+            protocol: None,
+            destination_port: None,
+            drain: false,
+            allow: Vec::new(),
+            deny: Vec::new(),
+        }
+    }
+
+    /// Whether a flow that its sender begins on `from` and that leaves by `to` is this rule's.
+    fn matches(&self, key: &Key, from: Side, to: Side) -> bool {
+        let sided = match self.action {
+            Action::SourceNat(_) | Action::Static(..) => {
+                (from, to) == (Side::Inside, Side::Outside)
+            }
+            Action::Bypass | Action::Drop => from == Side::Inside,
+            Action::PortForward(..) => false,
+        };
+        let is = |wanted: Option<Net>, address| wanted.is_none_or(|net| net.has(address));
+        let source = match self.action {
+            Action::Static(inside, _) => key.source.0 == inside,
+            _ => is(self.source, key.source.0),
+        };
+        let has_ports = matches!(key.protocol, TCP | UDP);
+        sided
+            && source
+            && is(self.destination, key.destination.0)
+            && self.protocol.is_none_or(|protocol| protocol == key.protocol)
+            && self.destination_port.is_none_or(|port| has_ports && port == key.destination.1)
+    }
+
+    fn toml(&self, text: &mut String) {
+        let _ = writeln!(text, "[[rule]]\nname = \"{}\"", self.name);
+        let sides = "from = \"inside\"\nto = \"outside\"";
+        let _ = match &self.action {
+            Action::SourceNat(pool) => {
+                writeln!(text, "kind = \"source-nat\"\npool = \"{pool}\"\n{sides}")
+            }
+            Action::Bypass => writeln!(text, "kind = \"bypass\"\nfrom = \"inside\""),
+            Action::Drop => writeln!(text, "kind = \"drop\"\nfrom = \"inside\""),
+            Action::Static(inside, outside) => {
+                let len = if inside.is_ipv4() { 32 } else { 128 };
+                let ends = format!("inside = \"{inside}/{len}\"\noutside = \"{outside}/{len}\"");
+                writeln!(text, "kind = \"static\"\n{ends}\n{sides}")
+            }
+            Action::PortForward(address, protocol, (first, last), target) => writeln!(
+                text,
+                "kind = \"port-forward\"\naddress = \"{address}\"\nprotocol = \"{}\"\n\
+                 port = \"{first}-{last}\"\ntarget = \"{}\"\nfrom = \"outside\"",
+                name_of(*protocol),
+                std::net::SocketAddr::from(*target),
+            ),
+        };
+        for (key, net) in [("source", self.source), ("destination", self.destination)] {
+            if let Some(Net(address, len)) = net {
+                let _ = writeln!(text, "{key} = [\"{address}/{len}\"]");
+            }
+        }
+        if let (Some(protocol), false) =
+            (self.protocol, matches!(self.action, Action::PortForward(..)))
+        {
+            let _ = writeln!(text, "protocol = \"{}\"", name_of(protocol));
+        }
+        if let Some(port) = self.destination_port {
+            let _ = writeln!(text, "destination_ports = {port}");
+        }
+        if self.drain {
+            text.push_str("drain = true\n");
+        }
+        lists(text, &self.allow, &self.deny);
+    }
+}
+
+impl Net {
+    pub(crate) fn of(text: &str) -> Self {
+        let (address, len) = text.split_once('/').expect("a prefix");
+        Self(ip(address), len.parse().expect("a length"))
+    }
+
+    pub(crate) fn has(self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+            IpAddr::V6(v6) => (v6.to_bits(), 128),
+        };
+        let ((ours, all), (theirs, of)) = (bits(self.0), bits(address));
+        all == of && (self.1 == 0 || ours >> (all - self.1) == theirs >> (all - self.1))
+    }
+}
+
+impl Spec {
+    pub(crate) const fn new(pools: Vec<Pool>, rules: Vec<Rule>) -> Self {
+        Self {
+            pools,
+            rules,
+            sessions: 24,
+            per_source: 10,
+            timeouts: [30, 90, 20, 20, 10],
+            evict: false,
+            tcp: Tcp { pick_up: false },
+            more: "",
+        }
+    }
+
+    /// The configuration file.
+    pub(crate) fn toml(&self) -> String {
+        let mut text = TOPOLOGY.to_owned();
+        self.pools.iter().for_each(|pool| pool.toml(&mut text));
+        self.rules.iter().for_each(|rule| rule.toml(&mut text));
+        let [udp, established, transitory, half_open, icmp] = self.timeouts;
+        let Self { sessions, per_source, more, .. } = self;
+        let full = if self.evict { "evict-transitory" } else { "refuse" };
+        let _ = writeln!(
+            text,
+            "[timeouts]\nudp = {udp}\ntcp_established = {established}\n\
+             tcp_transitory = {transitory}\ntcp_half_open = {half_open}\nicmp = {icmp}\n\
+             [limits]\nsessions = {sessions}\nsessions_per_source = {per_source}\n\
+             on_full = \"{full}\"\n{more}"
+        );
+        if self.tcp.pick_up {
+            text.push_str("[tcp]\npick_up = true\n");
+        }
+        text
+    }
+
+    pub(crate) fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The first rule that matches a flow that its sender begins.
+    pub(crate) fn through(&self, key: &Key, from: Side, to: Side) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.matches(key, from, to))
+    }
+
+    /// The rule that wants a packet from outside to an address of ours, and whom it is for.
+    pub(crate) fn inbound(&self, key: &Key) -> Option<(&Rule, End)> {
+        let (address, port) = key.destination;
+        self.rules.iter().find_map(|rule| match rule.action {
+            Action::Static(inside, outside) if outside == address => Some((rule, (inside, port))),
+            Action::PortForward(ours, protocol, (first, last), target)
+                if ours == address
+                    && protocol == key.protocol
+                    && (first..=last).contains(&port)
+                    && rule.source.is_none_or(|net| net.has(key.source.0)) =>
+            {
+                Some((rule, (target.0, target.1 + (port - first))))
+            }
+            _ => None,
+        })
+    }
+
+    pub(crate) fn filters_by_address(&self) -> bool {
+        self.pools.iter().any(|pool| pool.filtering == Filtering::Address)
+    }
+
+    /// Whether a rule has an outside port for itself.
+    pub(crate) fn is_claimed(&self, protocol: u8, (address, port): End) -> bool {
+        self.rules.iter().any(|rule| match rule.action {
+            Action::PortForward(ours, of, (first, last), _) => {
+                (ours, of) == (address, protocol) && (first..=last).contains(&port)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether sessions of a pool may have an outside end.
+    pub(crate) fn has_end(&self, pool: &str, protocol: u8, end: End) -> bool {
+        self.pool(pool).is_some_and(|pool| {
+            let (first, last) = pool.range(protocol);
+            !pool.empty && pool.addresses.contains(&end.0) && (first..=last).contains(&end.1)
+        }) && !self.is_claimed(protocol, end)
+    }
+
+    /// An address that stands for somebody inside: a pool's or a rule's.
+    pub(crate) fn is_outside_address(&self, address: IpAddr) -> bool {
+        self.pools.iter().any(|pool| pool.addresses.contains(&address))
+            || self.rules.iter().any(|rule| match rule.action {
+                Action::Static(_, outside) | Action::PortForward(outside, ..) => outside == address,
+                _ => false,
+            })
+    }
+
+    /// Whether the appliance answers pings to an address for whoever asks from outside.
+    pub(crate) fn pings(&self, address: IpAddr) -> bool {
+        let pool = self.pools.iter().find(|pool| pool.addresses.contains(&address));
+        let forwarded =
+            |rule: &Rule| matches!(rule.action, Action::PortForward(to, ..) if to == address);
+        match pool {
+            Some(pool) => pool.ping,
+            None => self.rules.iter().any(forwarded),
+        }
+    }
+}
+
+/// Where the route to an address leads; `None` without one.
+pub(crate) fn side_of(address: IpAddr) -> Option<Side> {
+    let inside = ["10.0.0.0/24", "fd00:10::/64"];
+    let outside = ["192.0.2.0/24", "198.51.100.0/24", "2001:db8:1::/64", "2001:db8:2::/64"];
+    let among = |nets: &[&str]| nets.iter().any(|net| Net::of(net).has(address));
+    match (among(&inside), among(&outside)) {
+        (true, _) => Some(Side::Inside),
+        (_, true) => Some(Side::Outside),
+        _ => None,
+    }
+}
+
+/// The appliance's own address on a link, in the family of another.
+pub(crate) fn own_address(side: Side, like: IpAddr) -> IpAddr {
+    ip(match (side, like.is_ipv4()) {
+        (Side::Inside, true) => "10.0.0.1",
+        (Side::Inside, false) => "fd00:10::1",
+        (_, true) => "192.0.2.1",
+        (_, false) => "2001:db8:1::1",
+    })
+}
+
+/// Whether an address is the appliance's own on a link.
+pub(crate) fn is_own(address: IpAddr) -> bool {
+    [Side::Inside, Side::Outside].iter().any(|side| own_address(*side, address) == address)
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn lists(text: &mut String, allow: &[Net], deny: &[Net]) {
+    for (key, list) in [("allow", allow), ("deny", deny)] {
+        if !list.is_empty() {
+            let nets: Vec<_> = list.iter().map(|Net(at, len)| format!("{at}/{len}")).collect();
+            let _ = writeln!(text, "{key} = {nets:?}");
+        }
+    }
+}
+
+const fn name_of(protocol: u8) -> &'static str {
+    match protocol {
+        TCP => "tcp",
+        UDP => "udp",
+        ICMP => "icmp",
+        ICMPV6 => "icmpv6",
+        _ => "47",
+    }
+}
+
+const TOPOLOGY: &str = r#"
+[[interface]]
+name = "inside"
+device = "in0"
+addresses = ["10.0.0.1/24", "fd00:10::1/64"]
+
+[[interface]]
+name = "outside"
+device = "out0"
+addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
+
+[[route]]
+destination = "198.51.100.0/24"
+via = "192.0.2.2"
+
+[[route]]
+destination = "2001:db8:2::/64"
+via = "2001:db8:1::2"
+"#;
