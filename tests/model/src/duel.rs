@@ -339,10 +339,10 @@ impl<'f> Duel<'f> {
             return Err(format!("a lease is lost: {leases} of {mappings} mappings"));
         }
         self.model.sessions.iter().try_for_each(|session| self.model.check_age(session))?;
-        if self.steps % 8 == 0 {
+        if self.steps.is_multiple_of(8) {
             self.compare_tables()?;
         }
-        if self.steps % 64 == 0 {
+        if self.steps.is_multiple_of(64) {
             self.reach()?;
         }
         Ok(())
