@@ -139,7 +139,7 @@ impl Universe {
         (source, destination): (IpAddr, IpAddr),
         ports: (u16, u16),
     ) -> Packet {
-        let len = if random.once_in(100) { 1350 + random.below(40) } else { random.below(4) };
+        let len = if random.once_in(30) { 1350 + random.below(40) } else { random.below(4) };
         let payload = vec![random.below(256) as u8; len];
         let body = match random.below(20) {
             0..8 => Body::Udp { ports, payload },
