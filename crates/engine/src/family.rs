@@ -3,12 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mooring_nat::icmp_error::{
-    has_extensions, has_extensions_v6, key_of_quote, key_of_quote_v6, rewrite_error_v4,
-    rewrite_error_v6,
+    QuoteRefusal, Quoted, forges_mtu, forges_mtu_v6, has_extensions, has_extensions_v6,
+    key_of_quote, key_of_quote_v6, rewrite_error_v4, rewrite_error_v6,
 };
 use mooring_nat::rewrite::{give_hop_back_v4, give_hop_back_v6, rewrite_v4, rewrite_v6};
 use mooring_nat::{Nat, Place};
-use mooring_session::{Address, Direction, FlowKey, Session};
+use mooring_session::{Address, Direction, Session};
 use mooring_wire::ethernet::EtherType;
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::icmpv6::{self, Icmpv6};
@@ -60,8 +60,14 @@ pub(crate) trait Family: Address + Ord {
     /// Undoes the hop that a second rewrite has taken; see [`give_hop_back_v4`].
     fn give_hop_back(frame: &mut [u8], place: Place);
 
-    /// The flow of the packet that an ICMP error quotes; see [`key_of_quote`].
-    fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Self>>;
+    /// Whose packet an ICMP error quotes; see [`key_of_quote`].
+    ///
+    /// # Errors
+    /// When the quote does not tell.
+    fn key_of_quote(quote: &[u8]) -> Result<Quoted<Self>, QuoteRefusal>;
+
+    /// Whether an error tells of an MTU that no link has; see [`forges_mtu`].
+    fn forges_mtu(message: &[u8]) -> bool;
 
     /// Whether extensions follow the quote; see [`has_extensions`].
     fn has_extensions(message: &[u8]) -> bool;
@@ -128,8 +134,12 @@ impl Family for Ipv4Addr {
         give_hop_back_v4(frame, place.l3);
     }
 
-    fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Self>> {
+    fn key_of_quote(quote: &[u8]) -> Result<Quoted<Self>, QuoteRefusal> {
         key_of_quote(quote)
+    }
+
+    fn forges_mtu(message: &[u8]) -> bool {
+        forges_mtu(message)
     }
 
     fn has_extensions(message: &[u8]) -> bool {
@@ -228,8 +238,12 @@ impl Family for Ipv6Addr {
         give_hop_back_v6(frame, place.l3);
     }
 
-    fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Self>> {
+    fn key_of_quote(quote: &[u8]) -> Result<Quoted<Self>, QuoteRefusal> {
         key_of_quote_v6(quote)
+    }
+
+    fn forges_mtu(message: &[u8]) -> bool {
+        forges_mtu_v6(message)
     }
 
     fn has_extensions(message: &[u8]) -> bool {

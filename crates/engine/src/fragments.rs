@@ -17,13 +17,13 @@ use mooring_packet::{OwnedPacket, Packet};
 use mooring_session::fragments::{
     Arrived, Datagram, DatagramIndex, Fate, FragmentRefusal, FragmentTable, Piece,
 };
-use mooring_session::{KeyedHash, NextHopIndex, SessionRef, Tick};
+use mooring_session::{FlowKey, KeyedHash, NextHopIndex, SessionRef, Tick};
 use mooring_wire::Protocol;
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::tcp::Flags;
 use rand_chacha::rand_core::Rng;
 
-use self::family::Fragmented;
+pub(crate) use self::family::Fragmented;
 use crate::hairpin::Halves;
 use crate::outbox::Outbox;
 use crate::walk::{Begun, Scene};
@@ -125,6 +125,18 @@ impl Engine {
         self.fragments.v4.expire(now, RECORDS_PER_POLL, &mut give_back);
         self.fragments.v6.expire(now, RECORDS_PER_POLL, &mut give_back);
         self.counters.drops[DropReason::FragmentUntranslated as usize] += dropped;
+    }
+
+    /// The flow of an answer to a packet whose later piece is quoted as `piece`, as it left here; `None`
+    /// once all of it has come, or its time is over.
+    pub(crate) fn answer_to_piece<A: Fragmented>(
+        &mut self,
+        now: Tick,
+        piece: &Datagram<A>,
+    ) -> Option<FlowKey<A>> {
+        let flow = A::memory(&mut self.fragments).flow_of_leaving(piece)?;
+        let found = self.session_of(now, &flow)?;
+        Some(self.key_behind::<A>(found).exchanged())
     }
 
     /// The first piece: it decides for all, and those that have waited follow it.

@@ -1,6 +1,7 @@
 //! ICMP errors of others: about a packet that we have translated, found by its quote.
 
 use mooring_nat::Place;
+use mooring_nat::icmp_error::{QuoteRefusal, Quoted};
 use mooring_packet::Packet;
 use mooring_policy::{Hop, InterfaceId};
 use mooring_session::{Direction, FlowKey, NextHopIndex, SessionRef};
@@ -8,6 +9,7 @@ use mooring_wire::ethernet::HEADER_LEN;
 
 use crate::classify::Flow;
 use crate::family::{Family, ICMP_HEADER_LEN};
+use crate::fragments::Fragmented;
 use crate::hairpin::Halves;
 use crate::outbox::Outbox;
 use crate::walk::{Scene, wire_len};
@@ -16,7 +18,7 @@ use crate::{DropReason, Engine, Verdict};
 impl Engine {
     /// An ICMP error about a packet that we have translated.
     #[cold]
-    pub(crate) fn error<A: Family>(
+    pub(crate) fn error<A: Fragmented>(
         &mut self,
         scene: Scene,
         flow: &Flow<A>,
@@ -34,12 +36,22 @@ impl Engine {
             return Err(DropReason::BadChecksum);
         }
         let quote = message.get(ICMP_HEADER_LEN..).ok_or(DropReason::Malformed)?;
-        let key = A::key_of_quote(quote).ok_or(DropReason::Malformed)?;
+        let quoted = A::key_of_quote(quote)?;
+        if A::forges_mtu(message) {
+            return Err(DropReason::ForgedMtu);
+        }
+        let key = match quoted {
+            Quoted::Flow(key) => key,
+            Quoted::Piece(piece) => {
+                let key = self.answer_to_piece(scene.now, &piece);
+                key.ok_or(DropReason::QuoteUnknown)?
+            }
+        };
         let Some(found) = self.session_of(scene.now, &key) else {
             let owner = || self.owners.of_flow(&self.policy, &key);
             return match self.other_owner(scene, owner) {
                 Some(other) => Ok(Verdict::HandOver(other)),
-                None => Err(DropReason::NoSession),
+                None => Err(DropReason::QuoteUnknown),
             };
         };
         let session = A::nat(&self.nats).sessions.session(found.index);
@@ -54,7 +66,7 @@ impl Engine {
         }
         // An error is for the host that its quote names as sender, nobody else.
         if flow.key.destination != key.destination {
-            return Err(DropReason::NoSession);
+            return Err(DropReason::QuoteUnknown);
         }
         let second = match session.is_hairpin(found.direction) {
             true => {
@@ -90,7 +102,7 @@ impl Engine {
     ) -> Result<Verdict, DropReason> {
         let owner = || self.owners.of_ours(&self.policy, key);
         let scene = Scene { handed: false, ..scene };
-        let other = self.other_owner(scene, owner).ok_or(DropReason::NoSession)?;
+        let other = self.other_owner(scene, owner).ok_or(DropReason::QuoteUnknown)?;
         let halves = Halves { first, second: None };
         self.translate_error::<A>(halves, flow.place, packet.bytes_mut());
         A::give_hop_back(packet.bytes_mut(), flow.place);
@@ -119,5 +131,15 @@ impl Engine {
     fn is_forged<A: Family>(&self, source: A, ingress: InterfaceId, egress: InterfaceId) -> bool {
         let there = |hop: Hop| hop.interface == egress && egress != ingress;
         self.policy.route(source.into()).is_some_and(there)
+    }
+}
+
+impl From<QuoteRefusal> for DropReason {
+    fn from(refusal: QuoteRefusal) -> Self {
+        match refusal {
+            QuoteRefusal::Malformed => Self::Malformed,
+            QuoteRefusal::AboutError => Self::ErrorAboutError,
+            QuoteRefusal::Unknown => Self::QuoteUnknown,
+        }
     }
 }

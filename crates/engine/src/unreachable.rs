@@ -53,7 +53,7 @@ impl Engine {
         let quote = &packet.bytes()[HEADER_LEN..][..flow.ip_len as usize];
         let quote = &quote[..quote.len().min(A::MAX_QUOTE)];
         // The cut may have gone through extension headers: what is left then cannot be translated.
-        A::key_of_quote(quote)?;
+        A::key_of_quote(quote).ok()?.flow()?;
         if !self.may_complain(now, Complaint::HostUnreachable) {
             return None;
         }

@@ -155,10 +155,8 @@ const SYN_ACK: u8 = 0x12 << 2;
 /// Hand-overs are the worker's, a pool without addresses is refused by validation, no kernel is beside
 /// us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
 /// than a program has frames.
-const UNREACHABLE: [DropReason; 14] = [
+const UNREACHABLE: [DropReason; 11] = [
     DropReason::Denied,
-    DropReason::ErrorAboutError,
-    DropReason::ForgedMtu,
     DropReason::FragmentTiny,
     DropReason::HalfOpenLimit,
     DropReason::HandOverFull,
@@ -167,7 +165,6 @@ const UNREACHABLE: [DropReason; 14] = [
     DropReason::OutOfWindow,
     DropReason::PoolEmpty,
     DropReason::PoolLimit,
-    DropReason::QuoteUnknown,
     DropReason::RateLimited,
     DropReason::SessionRateLimit,
 ];

@@ -5,7 +5,8 @@
 //! REQ-12). An error neither begins a session nor keeps one alive (RFC 5508 REQ-6), and never ends
 //! one.
 
-use mooring_session::{Direction, Session};
+use mooring_session::fragments::Datagram;
+use mooring_session::{Direction, FlowKey, Session};
 use mooring_wire::Protocol;
 use mooring_wire::checksum::Delta;
 
@@ -14,8 +15,41 @@ use crate::rewrite::{Shape, apply_l4};
 mod v4;
 mod v6;
 
-pub use v4::{has_extensions, key_of_quote, rewrite_error_v4};
-pub use v6::{has_extensions_v6, key_of_quote_v6, rewrite_error_v6};
+pub use v4::{forges_mtu, has_extensions, key_of_quote, rewrite_error_v4};
+pub use v6::{forges_mtu_v6, has_extensions_v6, key_of_quote_v6, rewrite_error_v6};
+
+/// Whose packet an error quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoted<A> {
+    /// That of a flow, which is given as the packet that answers it would carry it: looking it up gives
+    /// the session, and the direction in which the *error* travels.
+    Flow(FlowKey<A>),
+    /// A later fragment: it has no ports, so only who remembers its datagram knows the flow. Its ends
+    /// are those of the quote, and it came in by no interface.
+    Piece(Datagram<A>),
+}
+
+impl<A> Quoted<A> {
+    /// The flow, if the quote names it.
+    #[must_use]
+    pub fn flow(self) -> Option<FlowKey<A>> {
+        match self {
+            Self::Flow(key) => Some(key),
+            Self::Piece(_) => None,
+        }
+    }
+}
+
+/// Why a quote tells nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuoteRefusal {
+    /// It is too short, its header contradicts itself, or its header checksum is wrong.
+    Malformed,
+    /// The quoted packet is an ICMP error (RFC 1122 §3.2.2, RFC 4443 §2.4 (e)).
+    AboutError,
+    /// No packet of a session is like this: ICMP that is no query, or that of the other family.
+    Unknown,
+}
 
 /// Edits what is there of the quoted L4 header of a packet that travelled against `direction`, and
 /// says what the sum over the quote changed by. A checksum beyond the end of the quote stays away.
@@ -40,27 +74,39 @@ fn edit_word(bytes: &mut [u8], at: usize, edit: impl FnOnce(u16) -> u16) -> Delt
     Delta::of(old, new)
 }
 
-/// Source and destination port of a quoted packet, as its flow's key has them. `echo` are the types
-/// of echo request and reply of this family's ICMP, which is `icmp`.
+/// What an ICMP message in a quote is.
+#[derive(Clone, Copy)]
+enum QuotedIcmp {
+    Query,
+    Reply,
+    Error,
+    Neither,
+}
+
+/// Source and destination port of a quoted packet, as its flow's key has them. `what` tells the types
+/// of this family's ICMP, which is `icmp`.
 fn ends_of_quote(
     protocol: Protocol,
     l4: &[u8],
     icmp: Protocol,
-    [request, reply]: [u8; 2],
-) -> Option<(u16, u16)> {
-    let word = |at: usize| l4.get(at..at + 2).map(|w| u16::from_be_bytes([w[0], w[1]]));
+    what: impl FnOnce(u8) -> QuotedIcmp,
+) -> Result<(u16, u16), QuoteRefusal> {
+    let word = |at: usize| {
+        let word = l4.get(at..at + 2).map(|w| u16::from_be_bytes([w[0], w[1]]));
+        word.ok_or(QuoteRefusal::Malformed)
+    };
     match protocol {
-        Protocol::TCP | Protocol::UDP | Protocol::SCTP => Some((word(0)?, word(2)?)),
-        // RFC 1122 §3.2.2 and RFC 4443 §2.4 (e): there is no error about an error.
-        _ if protocol == icmp => match *l4.first()? {
-            kind if kind == request => Some((word(4)?, 0)),
-            kind if kind == reply => Some((0, word(4)?)),
-            _ => None,
+        Protocol::TCP | Protocol::UDP | Protocol::SCTP => Ok((word(0)?, word(2)?)),
+        _ if protocol == icmp => match what(*l4.first().ok_or(QuoteRefusal::Malformed)?) {
+            QuotedIcmp::Query => Ok((word(4)?, 0)),
+            QuotedIcmp::Reply => Ok((0, word(4)?)),
+            // RFC 1122 §3.2.2 and RFC 4443 §2.4 (e): there is no error about an error.
+            QuotedIcmp::Error => Err(QuoteRefusal::AboutError),
+            QuotedIcmp::Neither => Err(QuoteRefusal::Unknown),
         },
-        // That of the other family.
-        Protocol::ICMP | Protocol::ICMPV6 => None,
+        Protocol::ICMP | Protocol::ICMPV6 => Err(QuoteRefusal::Unknown),
         // Without ports, as in the key of such a flow.
-        _ => Some((0, 0)),
+        _ => Ok((0, 0)),
     }
 }
 

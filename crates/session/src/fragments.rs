@@ -193,6 +193,16 @@ impl<A: Address, H> FragmentTable<A, H> {
         Some(free)
     }
 
+    /// The flow, as it arrived, of a datagram that leaves with these ends and this identification (from
+    /// no interface).
+    #[must_use]
+    pub fn flow_of_leaving(&self, leaving: &Datagram<A>) -> Option<FlowKey<A>> {
+        match self.records[self.find(leaving, LEAVING)? as usize].fate? {
+            Fate::Follow { flow, .. } => Some(flow),
+            Fate::Refused => None,
+        }
+    }
+
     /// Decides the fate of a datagram, by its first fragment. What waits is taken by
     /// [`FragmentTable::release`] then, until nothing does.
     pub fn decide(&mut self, datagram: DatagramIndex, fate: Fate<A>) {

@@ -7,6 +7,8 @@ mod hairpin;
 mod local;
 mod offloads;
 mod quoted;
+mod quoted_hostile;
+mod quoted_kinds;
 mod refused;
 mod reloaded;
 mod services;

@@ -300,7 +300,9 @@ fn answer(link: InterfaceId, with: Arguments, memory: &Memory) -> Option<Vec<u8>
     Some(between(link, with, ends, asked.protocol(), &l4))
 }
 
-/// An error about what left by the link, from its other end or, by `b`, from somebody else.
+/// An error about what left by the link, from its other end or, by `b`, from somebody else. Of its
+/// length, told by bits 6 and 7 of `d`, nobody speaks who is honest; the quote is that of an error if
+/// bits 3 and 4 of `c` are set.
 fn error(link: InterfaceId, with: Arguments, memory: &Memory) -> Option<Vec<u8>> {
     let left = nth(&memory.left, link, with.a)?;
     let quote = &left[HEADER_LEN..left.len().min(HEADER_LEN + 28 + usize::from(with.d & 63))];
@@ -313,8 +315,29 @@ fn error(link: InterfaceId, with: Arguments, memory: &Memory) -> Option<Vec<u8>>
     };
     let (kind, code) = [(3, 3), (3, 4), (11, 0), (12, 0), (4, 0), (5, 1), (3, 1), (13, 0)]
         [usize::from(with.c & 7)];
-    let l4 = [&[kind, code, 0, 0, 0, 0, 5, 0x14], quote].concat();
+    let mtu = [1300, 0, 67, 40][usize::from(with.d >> 6)];
+    let [high, low] = u16::to_be_bytes(mtu);
+    let l4 = [&[kind, code, 0, 0, 0, 0, high, low], quote].concat();
+    if with.c & 0x18 == 0x18 {
+        return Some(about_error(link, with, &left, &l4));
+    }
     Some(between(link, with, (source, quoted.source()), Protocol::ICMP, &l4))
+}
+
+/// An error about an error, which is `l4` and is from whom `left` is from.
+fn about_error(link: InterfaceId, with: Arguments, left: &[u8], l4: &[u8]) -> Vec<u8> {
+    let mut quoted = left[HEADER_LEN..HEADER_LEN + ipv4::HEADER_LEN].to_vec();
+    let (source, destination) = (Ipv4Addr::from([198, 51, 100, 99]), &quoted[12..16]);
+    let to = Ipv4Addr::from(<[u8; 4]>::try_from(destination).expect("four bytes"));
+    quoted[9] = Protocol::ICMP.0;
+    quoted[0] = 0x45;
+    quoted[2..4].copy_from_slice(&(20 + l4.len() as u16).to_be_bytes());
+    let header = ipv4::Header::mut_at_front(&mut quoted).expect("the header is there");
+    header.set_checksum(0);
+    let sum = !checksum::sum(&quoted);
+    quoted[10..12].copy_from_slice(&sum.to_be_bytes());
+    let l4 = [&[3, 1, 0, 0, 0, 0, 0, 0], &quoted[..], &l4[..8]].concat();
+    between(link, with, (source, to), Protocol::ICMP, &l4)
 }
 
 /// One of the frames of a link, the last being number 0.

@@ -10,14 +10,19 @@ use mooring_session::{FlowKey, Session};
 use mooring_wire::Protocol;
 use mooring_wire::checksum::checksum;
 
-use super::{has_extensions, key_of_quote, rewrite_error_v4};
+use super::{QuoteRefusal, Quoted, forges_mtu, has_extensions, key_of_quote, rewrite_error_v4};
 use crate::Place;
 use crate::fixture::packets::{bytes, session};
+
+/// The flow that a quote names, if it names one.
+fn flow_of_quote(quote: &[u8]) -> Option<FlowKey<Ipv4Addr>> {
+    key_of_quote(quote).ok().and_then(Quoted::flow)
+}
 
 /// Asserts that the error `before` leaves as `after`; both from the IP header on.
 fn check(session: &Session<Ipv4Addr>, direction: Direction, before: &str, after: &str) {
     let mut packet = bytes(before);
-    assert_eq!(key_of_quote(&packet[28..]), Some(session.key(direction)));
+    assert_eq!(flow_of_quote(&packet[28..]), Some(session.key(direction)));
     rewrite_error_v4(&mut packet, Place { l3: 0, l4: 20 }, session, direction);
     assert_eq!(packet, bytes(after), "\n{packet:02x?}\n{:02x?}", bytes(after));
 }
@@ -44,9 +49,9 @@ fn with_header_checksum(mut quote: Vec<u8>) -> Vec<u8> {
 #[test]
 fn a_quote_with_a_wrong_header_checksum_tells_nothing() {
     let mut quote = bytes(QUOTE);
-    assert!(key_of_quote(&quote).is_some());
+    assert!(flow_of_quote(&quote).is_some());
     quote[11] ^= 1;
-    assert_eq!(key_of_quote(&quote), None);
+    assert_eq!(flow_of_quote(&quote), None);
 }
 
 /// [`QUOTE`] with the byte at each of these places replaced.
@@ -137,10 +142,10 @@ fn the_key_is_that_of_the_answer() {
         protocol: Protocol::UDP,
         tag: 0,
     };
-    assert_eq!(key_of_quote(&bytes(QUOTE)), Some(key));
+    assert_eq!(flow_of_quote(&bytes(QUOTE)), Some(key));
     // Ports are enough.
-    assert_eq!(key_of_quote(&bytes(QUOTE)[..24]), Some(key));
-    let icmp = |kind| key_of_quote(&quote_with([(9, 1), (20, kind), (24, 0x77), (25, 0x88)]));
+    assert_eq!(flow_of_quote(&bytes(QUOTE)[..24]), Some(key));
+    let icmp = |kind| flow_of_quote(&quote_with([(9, 1), (20, kind), (24, 0x77), (25, 0x88)]));
     let of_ping = FlowKey { protocol: Protocol::ICMP, source_port: 0, destination_port: 0, ..key };
     assert_eq!(icmp(8), Some(FlowKey { destination_port: 0x7788, ..of_ping }));
     assert_eq!(icmp(0), Some(FlowKey { source_port: 0x7788, ..of_ping }));
@@ -149,21 +154,21 @@ fn the_key_is_that_of_the_answer() {
 #[test]
 fn a_quote_that_ends_before_its_ports_tells_nothing() {
     for len in 0..24 {
-        assert_eq!(key_of_quote(&bytes(QUOTE)[..len]), None, "{len} bytes");
+        assert_eq!(flow_of_quote(&bytes(QUOTE)[..len]), None, "{len} bytes");
     }
     // Options that end beyond the quote.
-    assert_eq!(key_of_quote(&quote_with([(0, 0x4f)])), None);
+    assert_eq!(flow_of_quote(&quote_with([(0, 0x4f)])), None);
     // A total length that ends within the ports.
-    assert_eq!(key_of_quote(&quote_with([(3, 23)])), None);
-    assert_eq!(key_of_quote(&quote_with([(0, 0x60)])), None, "IPv6");
-    assert_eq!(key_of_quote(&quote_with([(9, Protocol::ICMPV6.0)])), None);
+    assert_eq!(flow_of_quote(&quote_with([(3, 23)])), None);
+    assert_eq!(flow_of_quote(&quote_with([(0, 0x60)])), None, "IPv6");
+    assert_eq!(flow_of_quote(&quote_with([(9, Protocol::ICMPV6.0)])), None);
 }
 
 /// A path-MTU error about a tunnel that a `bypass` rule lets through finds its session.
 #[test]
 fn a_quote_of_a_protocol_without_ports_tells_its_addresses() {
     for protocol in [Protocol::GRE, Protocol::ESP] {
-        let key = key_of_quote(&quote_with([(9, protocol.0)])).expect("addresses are enough");
+        let key = flow_of_quote(&quote_with([(9, protocol.0)])).expect("addresses are enough");
         assert_eq!((key.protocol, key.source_port, key.destination_port), (protocol, 0, 0));
     }
 }
@@ -186,18 +191,62 @@ fn extensions_are_recognised_in_both_forms() {
 
 /// Only the first fragment has ports; what stands there in a later one is payload.
 #[test]
-fn a_later_fragment_is_refused_and_a_first_one_is_not() {
-    assert_eq!(key_of_quote(&quote_with([(6, 0x20), (7, 1)])), None);
-    assert_eq!(key_of_quote(&quote_with([(6, 0), (7, 1)])), None);
-    assert_eq!(key_of_quote(&quote_with([(6, 0x20), (7, 0)])), key_of_quote(&bytes(QUOTE)));
+fn a_later_fragment_names_its_datagram_and_a_first_one_its_flow() {
+    for (more, offset) in [(0x20, 1), (0, 1), (0x1f, 0xff)] {
+        let piece = match key_of_quote(&quote_with([(6, more), (7, offset)])) {
+            Ok(Quoted::Piece(piece)) => piece,
+            other => panic!("{other:?}"),
+        };
+        let ends = (Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(198, 51, 100, 1));
+        assert_eq!((piece.source, piece.destination), ends);
+        assert_eq!((piece.identification, piece.protocol), (0x1234, Protocol::UDP));
+    }
+    assert_eq!(flow_of_quote(&quote_with([(6, 0x20), (7, 0)])), flow_of_quote(&bytes(QUOTE)));
+}
+
+/// What lies behind the header of a later fragment is payload, and stays.
+#[test]
+fn of_a_later_fragment_the_header_alone_is_translated() {
+    let mut packet = bytes(
+        "4500 003a 4321 0000 3c01 d562 c633 6401 cb00 710a  0303 6358 0000 0000
+         4500 001e 1234 4000 3f11 c35b cb00 710a c633 6401  9c40 0035 000a 94bb 6869",
+    );
+    packet[34..36].copy_from_slice(&[0, 2]);
+    let quote = with_header_checksum(packet[28..].to_vec());
+    packet[28..].copy_from_slice(&quote);
+    packet[22..24].fill(0);
+    let right = checksum(&packet[20..]);
+    packet[22..24].copy_from_slice(&right.to_be_bytes());
+    rewrite_error_v4(&mut packet, Place { l3: 0, l4: 20 }, &udp(), Reverse);
+    assert_eq!(checksum(&packet[20..]), 0, "the message's checksum is right");
+    assert_eq!(packet[16..20], [10, 0, 0, 2]);
+    assert_eq!(packet[40..44], [10, 0, 0, 2]);
+    assert_eq!(packet[48..], quote[20..], "the payload");
+    assert_eq!(with_header_checksum(packet[28..].to_vec()), packet[28..]);
 }
 
 /// RFC 1122 §3.2.2: no error about an error. Other messages have no identifier that we translate.
 #[test]
-fn of_icmp_only_echo_belongs_to_a_session() {
-    for kind in (0..=255).filter(|kind| ![0, 8].contains(kind)) {
-        assert_eq!(key_of_quote(&quote_with([(9, 1), (20, kind)])), None, "type {kind}");
+fn of_icmp_only_queries_belong_to_a_session() {
+    for kind in 0..=255 {
+        let told = key_of_quote(&quote_with([(9, 1), (20, kind)]));
+        match kind {
+            0 | 8 => assert!(matches!(told, Ok(Quoted::Flow(_))), "type {kind}"),
+            3 | 4 | 5 | 11 | 12 => assert_eq!(told, Err(QuoteRefusal::AboutError), "type {kind}"),
+            _ => assert_eq!(told, Err(QuoteRefusal::Unknown), "type {kind}"),
+        }
     }
     // The identifier is cut off.
-    assert_eq!(key_of_quote(&quote_with([(9, 1), (20, 8)])[..25]), None);
+    assert_eq!(key_of_quote(&quote_with([(9, 1), (20, 8)])[..25]), Err(QuoteRefusal::Malformed));
+}
+
+/// RFC 1191 §3 and §4: 68 is the least, and 0 is what old routers say.
+#[test]
+fn an_mtu_below_68_is_forged() {
+    for (mtu, forged) in [(0, false), (1, true), (67, true), (68, false), (1500, false)] {
+        let [high, low] = u16::to_be_bytes(mtu);
+        assert_eq!(forges_mtu(&[3, 4, 0, 0, 0, 0, high, low]), forged, "{mtu}");
+        assert!(!forges_mtu(&[3, 3, 0, 0, 0, 0, high, low]), "not about length");
+    }
+    assert!(!forges_mtu(&[3, 4, 0, 0]));
 }

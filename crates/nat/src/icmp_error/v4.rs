@@ -2,31 +2,38 @@
 
 use std::net::Ipv4Addr;
 
+use mooring_session::fragments::Datagram;
 use mooring_session::{Address, Direction, FlowKey, Session};
 use mooring_wire::checksum::{Delta, apply, apply_icmpv4, sum};
 use mooring_wire::quote::QuotedIpv4;
 use mooring_wire::{Protocol, icmpv4};
 
-use super::{ICMP_HEADER_LEN, ends_of_quote, rewrite_quoted_l4};
+use super::{ICMP_HEADER_LEN, QuoteRefusal, Quoted, QuotedIcmp, ends_of_quote, rewrite_quoted_l4};
 use crate::rewrite::{Place, header_v4};
 
-/// The flow that a quoted packet belongs to, as the packet that answers it would carry it: looking
-/// it up gives the session, and the direction in which the *error* travels. `None` when the quote
-/// does not tell (a later fragment, too short, a wrong header checksum).
-#[must_use]
-pub fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Ipv4Addr>> {
-    let quote = QuotedIpv4::parse(quote).ok()?;
+/// The key of the packet that an ICMPv4 error quotes.
+///
+/// # Errors
+/// When the quote does not tell.
+pub fn key_of_quote(quote: &[u8]) -> Result<Quoted<Ipv4Addr>, QuoteRefusal> {
+    let quote = QuotedIpv4::parse(quote).map_err(|_| QuoteRefusal::Malformed)?;
     // RFC 5508 REQ-3 a: "If the IP checksum of the embedded packet fails to validate, the NAT SHOULD
     // silently drop the Error packet".
     if !quote.checksum_is_valid() {
-        return None;
+        return Err(QuoteRefusal::Malformed);
     }
     // Ports stand in the first fragment only.
     if quote.fragment_offset() != 0 {
-        return None;
+        return Ok(Quoted::Piece(Datagram {
+            source: quote.source(),
+            destination: quote.destination(),
+            identification: quote.identification().into(),
+            protocol: quote.protocol(),
+            ingress: 0,
+        }));
     }
     let (source_port, destination_port) =
-        ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMP, ECHO)?;
+        ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMP, quoted_icmp)?;
     let quoted = FlowKey {
         source: quote.source(),
         destination: quote.destination(),
@@ -36,7 +43,37 @@ pub fn key_of_quote(quote: &[u8]) -> Option<FlowKey<Ipv4Addr>> {
         protocol: quote.protocol(),
         tag: 0,
     };
-    Some(quoted.exchanged())
+    Ok(Quoted::Flow(quoted.exchanged()))
+}
+
+/// What an ICMPv4 message is, by its type.
+const fn quoted_icmp(kind: u8) -> QuotedIcmp {
+    match kind {
+        icmpv4::ECHO_REQUEST => QuotedIcmp::Query,
+        icmpv4::ECHO_REPLY => QuotedIcmp::Reply,
+        icmpv4::DEST_UNREACHABLE
+        | icmpv4::SOURCE_QUENCH
+        | icmpv4::REDIRECT
+        | icmpv4::TIME_EXCEEDED
+        | icmpv4::PARAMETER_PROBLEM => QuotedIcmp::Error,
+        _ => QuotedIcmp::Neither,
+    }
+}
+
+/// Whether an ICMPv4 message, given whole, is Fragmentation Needed with an MTU that no link has. RFC
+/// 1191 §3: "A host MUST never reduce its estimate of the Path MTU below 68 octets"; who asks for it
+/// wants to harm (RFC 5927 §7).
+///
+/// An MTU of 0 is not one: it is what routers from before RFC 1191 send (its §4), and the host
+/// guesses (§5).
+#[must_use]
+pub fn forges_mtu(message: &[u8]) -> bool {
+    let [icmpv4::DEST_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED, _, _, _, _, high, low, ..] =
+        *message
+    else {
+        return false;
+    };
+    (1..MIN_MTU).contains(&u16::from_be_bytes([high, low]))
 }
 
 /// Whether an ICMPv4 error carries extensions behind its quote (RFC 4884): these may hold addresses
@@ -92,7 +129,8 @@ pub fn rewrite_error_v4(
 }
 
 /// Edits the quoted packet, which travelled against `direction`, and says what the sum over the
-/// quote changed by. A quote that [`key_of_quote`] would refuse may stay as it is.
+/// quote changed by. A quote that [`key_of_quote`] would refuse may stay as it is; of a later fragment the header is all that
+/// there is.
 fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv4Addr>, direction: Direction) -> Delta {
     let Ok(mut quote) = QuotedIpv4::parse(bytes) else { return Delta::ZERO };
     let address_delta = match direction {
@@ -110,11 +148,14 @@ fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv4Addr>, direction: Direc
     let old = quote.checksum();
     quote.set_checksum(apply(old, address_delta));
     let of_header = address_delta.plus(Delta::of(old, quote.checksum()));
+    if quote.fragment_offset() != 0 {
+        return of_header;
+    }
     of_header.plus(rewrite_quoted_l4(quote.l4_mut(), session, direction))
 }
 
-/// Types of echo request and reply.
-const ECHO: [u8; 2] = [icmpv4::ECHO_REQUEST, icmpv4::ECHO_REPLY];
+/// The shortest packet that every link carries whole, in bytes (RFC 791 §3.2).
+const MIN_MTU: u16 = 68;
 
 /// Where an error says how long its quote is, if extensions follow: in 32-bit words.
 const EXTENSION_LENGTH_AT: usize = 5;

@@ -2,26 +2,33 @@
 
 use std::net::Ipv6Addr;
 
+use mooring_session::fragments::Datagram;
 use mooring_session::{Address, Direction, FlowKey, Session};
 use mooring_wire::checksum::{Delta, apply};
 use mooring_wire::quote::QuotedIpv6;
 use mooring_wire::{Protocol, icmpv6};
 
-use super::{ICMP_HEADER_LEN, ends_of_quote, rewrite_quoted_l4};
+use super::{ICMP_HEADER_LEN, QuoteRefusal, Quoted, QuotedIcmp, ends_of_quote, rewrite_quoted_l4};
 use crate::rewrite::{Place, header_v6};
 
-/// The flow that a quoted packet belongs to, as the packet that answers it would carry it; see
-/// [`super::key_of_quote`]. `None` when the quote does not tell: a later fragment, cut off before
-/// its ports, extension headers without an end.
-#[must_use]
-pub fn key_of_quote_v6(quote: &[u8]) -> Option<FlowKey<Ipv6Addr>> {
-    let quote = QuotedIpv6::parse(quote).ok()?;
+/// The key of the packet that an ICMPv6 error quotes.
+///
+/// # Errors
+/// When the quote does not tell: cut off before its ports, extension headers without an end.
+pub fn key_of_quote_v6(quote: &[u8]) -> Result<Quoted<Ipv6Addr>, QuoteRefusal> {
+    let quote = QuotedIpv6::parse(quote).map_err(|_| QuoteRefusal::Malformed)?;
     // Ports stand in the first fragment only.
     if quote.fragment_offset() != 0 {
-        return None;
+        return Ok(Quoted::Piece(Datagram {
+            source: quote.source(),
+            destination: quote.destination(),
+            identification: quote.identification(),
+            protocol: Protocol::FRAGMENT,
+            ingress: 0,
+        }));
     }
     let (source_port, destination_port) =
-        ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMPV6, ECHO)?;
+        ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMPV6, quoted_icmp)?;
     let quoted = FlowKey {
         source: quote.source(),
         destination: quote.destination(),
@@ -31,7 +38,26 @@ pub fn key_of_quote_v6(quote: &[u8]) -> Option<FlowKey<Ipv6Addr>> {
         protocol: quote.protocol(),
         tag: 0,
     };
-    Some(quoted.exchanged())
+    Ok(Quoted::Flow(quoted.exchanged()))
+}
+
+/// What an ICMPv6 message is, by its type: RFC 4443 §2.1 gives those below 128 to errors.
+const fn quoted_icmp(kind: u8) -> QuotedIcmp {
+    match kind {
+        icmpv6::ECHO_REQUEST => QuotedIcmp::Query,
+        icmpv6::ECHO_REPLY => QuotedIcmp::Reply,
+        0..128 => QuotedIcmp::Error,
+        _ => QuotedIcmp::Neither,
+    }
+}
+
+/// Whether an ICMPv6 message, given whole, is Packet Too Big with an MTU that no link has. RFC 8201 §4:
+/// "If a node receives a Packet Too Big message reporting a next-hop MTU that is less than the IPv6
+/// minimum link MTU, it must discard it."
+#[must_use]
+pub fn forges_mtu_v6(message: &[u8]) -> bool {
+    let [icmpv6::PACKET_TOO_BIG, _, _, _, a, b, c, d, ..] = *message else { return false };
+    u32::from_be_bytes([a, b, c, d]) < MIN_MTU
 }
 
 /// Whether an ICMPv6 error carries extensions behind its quote (RFC 4884 §4.3): these may hold
@@ -80,7 +106,8 @@ pub fn rewrite_error_v6(
 }
 
 /// Edits the quoted packet, which travelled against `direction`, and says what the sum over the
-/// quote changed by. A quote that [`key_of_quote_v6`] would refuse may stay as it is.
+/// quote changed by. A quote that [`key_of_quote_v6`] would refuse may stay as it is; of a later fragment the header is all
+/// that there is.
 fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv6Addr>, direction: Direction) -> Delta {
     let Ok(mut quote) = QuotedIpv6::parse(bytes) else { return Delta::ZERO };
     let of_address = match direction {
@@ -95,11 +122,14 @@ fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv6Addr>, direction: Direc
             session.address_delta
         }
     };
+    if quote.fragment_offset() != 0 {
+        return of_address;
+    }
     of_address.plus(rewrite_quoted_l4(quote.l4_mut(), session, direction))
 }
 
-/// Types of echo request and reply.
-const ECHO: [u8; 2] = [icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY];
+/// What every link carries (RFC 8200 §5), in bytes.
+const MIN_MTU: u32 = 1280;
 
 /// Where an error says how long its quote is, if extensions follow: in 64-bit words.
 const EXTENSION_LENGTH_AT: usize = 4;

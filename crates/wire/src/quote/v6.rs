@@ -18,7 +18,7 @@ pub struct QuotedIpv6<B: SplitByteSlice> {
     extensions: B,
     l4: B,
     protocol: Protocol,
-    fragment_offset: u16,
+    piece: Option<Fragment>,
 }
 
 impl<B: SplitByteSlice> QuotedIpv6<B> {
@@ -47,9 +47,9 @@ impl<B: SplitByteSlice> QuotedIpv6<B> {
             payload_len => payload_len.min(rest.len()),
         };
         let (rest, _padding) = view::split(rest, end, Layer::QuotedIpv6, HEADER_LEN)?;
-        let (protocol, len, fragment_offset) = walk(header.next_header, &rest)?;
+        let (protocol, len, piece) = walk(header.next_header, &rest)?;
         let (extensions, l4) = view::split(rest, len, Layer::QuotedIpv6, HEADER_LEN)?;
-        Ok(Self { header, extensions, l4, protocol, fragment_offset })
+        Ok(Self { header, extensions, l4, protocol, piece })
     }
 
     /// Bytes of the fixed header and the extension headers.
@@ -62,7 +62,13 @@ impl<B: SplitByteSlice> QuotedIpv6<B> {
     /// [`Self::l4`] start with a transport header.
     #[inline]
     pub fn fragment_offset(&self) -> u16 {
-        self.fragment_offset
+        self.piece.map_or(0, |piece| piece.offset())
+    }
+
+    /// What the fragments of the quoted packet have in common; 0 if it was none.
+    #[inline]
+    pub fn identification(&self) -> u32 {
+        self.piece.map_or(0, |piece| piece.identification())
     }
 
     /// What the quoted payload is, behind the extension headers.
@@ -111,19 +117,19 @@ impl<B: SplitByteSliceMut> QuotedIpv6<B> {
 }
 
 /// The protocol behind the extension headers of `payload`, the first of which is a `next`, their length
-/// in bytes, and the fragment offset.
-fn walk(next: Protocol, payload: &[u8]) -> Result<(Protocol, usize, u16), ParseError> {
+/// in bytes, and the header of a piece.
+fn walk(next: Protocol, payload: &[u8]) -> Result<(Protocol, usize, Option<Fragment>), ParseError> {
     let (protocol, at) = upper_layer_of(next, payload)?;
     if protocol != Protocol::FRAGMENT {
-        return Ok((protocol, at, 0));
+        return Ok((protocol, at, None));
     }
     let piece = Fragment::parse(&payload[at..])?;
     let (next, behind) = (piece.next_header(), at + fragment::HEADER_LEN);
     if piece.offset() != 0 {
-        return Ok((next, behind, piece.offset()));
+        return Ok((next, behind, Some(piece)));
     }
     let (protocol, len) = upper_layer_of(next, &payload[behind..])?;
-    Ok((protocol, behind + len, 0))
+    Ok((protocol, behind + len, Some(piece)))
 }
 
 #[cfg(test)]
@@ -180,6 +186,7 @@ mod tests {
         let bytes = quote(Protocol::FRAGMENT, &[later, UDP].concat());
         let quote = QuotedIpv6::parse(&bytes[..]).unwrap();
         assert_eq!((quote.protocol(), quote.fragment_offset()), (Protocol::ROUTING, 0x05a8));
+        assert_eq!(quote.identification(), 0x0102_0304);
     }
 
     #[test]

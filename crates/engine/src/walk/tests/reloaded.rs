@@ -51,7 +51,7 @@ fn an_error_about_a_flow_that_the_new_policy_drops_is_not_forwarded() {
     assert_eq!(bench.send(OUTSIDE, &error).0, Verdict::Tx(INSIDE));
     let pool_rule = CONFIG.rfind("[[rule]]").expect("the configuration has rules");
     reload(&mut bench, &CONFIG[..pool_rule]);
-    bench.ignore(OUTSIDE, &error, DropReason::NoSession);
+    bench.ignore(OUTSIDE, &error, DropReason::QuoteUnknown);
     assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
 }
 

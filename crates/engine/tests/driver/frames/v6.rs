@@ -106,7 +106,8 @@ pub(super) fn error(link: InterfaceId, with: Arguments, memory: &Memory) -> Opti
         _ => Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 0x99),
     };
     let (kind, code) = [(1, 4), (2, 0), (3, 0), (4, 0)][usize::from(with.c & 3)];
-    let l4 = [&[kind, code, 0, 0, 0, 0, 5, 0x14], &left[HEADER_LEN..len]].concat();
+    let [high, low] = [1300_u16, 1280, 1279, 0][usize::from(with.d >> 6)].to_be_bytes();
+    let l4 = [&[kind, code, 0, 0, 0, 0, high, low], &left[HEADER_LEN..len]].concat();
     Some(between(link, with, (source, quoted.source()), Protocol::ICMPV6, &l4))
 }
 

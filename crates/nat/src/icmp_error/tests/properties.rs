@@ -16,12 +16,13 @@ use proptest::prelude::{
 use proptest::prop_oneof;
 use proptest::sample::{Index, select};
 
+use super::flow_of_quote;
 use super::with_header_checksum;
 use crate::Place;
 use crate::fixture::packets::{
     any_session, sample, session, session_of, set_word, translated, word,
 };
-use crate::icmp_error::{key_of_quote, rewrite_error_v4};
+use crate::icmp_error::rewrite_error_v4;
 use crate::rewrite::Shape;
 
 /// What an error says: type, code, and the rest of its header.
@@ -166,7 +167,7 @@ proptest! {
         let [before, after] = ends(&session, direction, Ipv4Addr::from_bits(sender));
         let mut frame = error(says, before.0, before.1, ttl, &seen[..len]);
         let mut expected = error(says, after.0, after.1, ttl - 1, &original[..len]);
-        prop_assert_eq!(key_of_quote(&frame[QUOTE..]), Some(session.key(direction)));
+        prop_assert_eq!(flow_of_quote(&frame[QUOTE..]), Some(session.key(direction)));
         rewrite_error_v4(&mut frame, PLACE, &session, direction);
         if session.protocol == Protocol::ICMP {
             let places = checksums(&frame, session.protocol);
@@ -187,7 +188,7 @@ proptest! {
         inside in any::<(u32, u16)>(),
         sender in any::<u32>(),
     ) {
-        let Some(key) = key_of_quote(&quote) else { return Ok(()) };
+        let Some(key) = flow_of_quote(&quote) else { return Ok(()) };
         // The others are never translated, only let through as they are.
         prop_assume!(Shape::of(key.protocol).is_some());
         // A session has the identifier at its inside end, never at the remote one.

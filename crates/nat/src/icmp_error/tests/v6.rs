@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use etherparse::PacketBuilder;
 use mooring_session::Direction::{self, Forward, Reverse};
-use mooring_session::Session;
+use mooring_session::{FlowKey, Session};
 use mooring_wire::Protocol;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
@@ -14,13 +14,20 @@ use proptest::sample::{Index, select};
 use crate::Place;
 use crate::fixture::packets::set_word;
 use crate::fixture::v6::{any_session_v6, packet_v6};
-use crate::icmp_error::{has_extensions_v6, key_of_quote_v6, rewrite_error_v6};
+use crate::icmp_error::{
+    QuoteRefusal, Quoted, forges_mtu_v6, has_extensions_v6, key_of_quote_v6, rewrite_error_v6,
+};
 
 const PLACE: Place = Place { l3: 0, l4: 40 };
 
 /// Type, code and the word after the checksum: no route, closed port, MTU of 1,280, hop limit,
 /// unknown next header.
 const ERRORS: [(u8, u8, u8); 5] = [(1, 0, 0), (1, 4, 0), (2, 0, 5), (3, 0, 0), (4, 1, 6)];
+
+/// The flow that a quote names, if it names one.
+fn flow_of_quote_v6(quote: &[u8]) -> Option<FlowKey<Ipv6Addr>> {
+    key_of_quote_v6(quote).ok().and_then(Quoted::flow)
+}
 
 fn error(
     (kind, code, rest): (u8, u8, u8),
@@ -78,7 +85,7 @@ proptest! {
         let len = len.min(seen.len());
         let [before, after] = ends(&session, direction, Ipv6Addr::from_bits(sender));
         let mut packet = error(says, before, 64, &seen[..len]);
-        prop_assert_eq!(key_of_quote_v6(&packet[48..]), Some(session.key(direction)));
+        prop_assert_eq!(flow_of_quote_v6(&packet[48..]), Some(session.key(direction)));
         rewrite_error_v6(&mut packet, PLACE, &session, direction);
         prop_assert_eq!(packet, error(says, after, 63, &original[..len]));
     }
@@ -91,7 +98,7 @@ proptest! {
                 *byte = value;
             }
         }
-        if let Some(key) = key_of_quote_v6(&quote) {
+        if let Some(key) = flow_of_quote_v6(&quote) {
             let session = crate::fixture::v6::session_v6(&key, key.destination, 7);
             let ends = [key.source, key.destination];
             let mut packet = error((1, 0, 0), ends, 64, &quote);
@@ -103,7 +110,7 @@ proptest! {
 
 #[test]
 fn a_quote_that_ends_before_its_ports_tells_nothing() {
-    let key = mooring_session::FlowKey {
+    let key = FlowKey {
         source: Ipv6Addr::LOCALHOST,
         destination: Ipv6Addr::UNSPECIFIED,
         source_port: 1,
@@ -113,11 +120,47 @@ fn a_quote_that_ends_before_its_ports_tells_nothing() {
         tag: 0,
     };
     let quote = packet_v6(&key, Forward, 1, &[]);
-    assert_eq!(key_of_quote_v6(&quote[..44]), Some(key.exchanged()));
-    assert!((0..44).all(|len| key_of_quote_v6(&quote[..len]).is_none()));
+    assert_eq!(flow_of_quote_v6(&quote[..44]), Some(key.exchanged()));
+    assert!((0..44).all(|len| flow_of_quote_v6(&quote[..len]).is_none()));
     let mut later = as_first_fragment(&quote);
     later[43] = 0x08;
-    assert_eq!(key_of_quote_v6(&later), None);
+    let Ok(Quoted::Piece(piece)) = key_of_quote_v6(&later) else { panic!("a later piece") };
+    assert_eq!((piece.source, piece.destination), (key.source, key.destination));
+    assert_eq!((piece.identification, piece.protocol), (0x0102_0304, Protocol::FRAGMENT));
+}
+
+/// RFC 4443 §2.4 (e): types below 128 are errors, also those that nobody has defined.
+#[test]
+fn an_error_about_an_error_tells_nothing() {
+    for kind in 0..=255 {
+        let key = FlowKey {
+            source: Ipv6Addr::LOCALHOST,
+            destination: Ipv6Addr::UNSPECIFIED,
+            source_port: 1,
+            destination_port: 0,
+            vrf: 0,
+            protocol: Protocol::ICMPV6,
+            tag: 0,
+        };
+        let mut quote = packet_v6(&key, Forward, 1, &[]);
+        quote[40] = kind;
+        match (kind, key_of_quote_v6(&quote)) {
+            (128 | 129, Ok(Quoted::Flow(_))) => {}
+            (0..128, Err(QuoteRefusal::AboutError)) => {}
+            (130.., Err(QuoteRefusal::Unknown)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// RFC 8201 §4: below the minimum link MTU it is discarded.
+#[test]
+fn an_mtu_below_1280_is_forged() {
+    for (mtu, forged) in [(0_u32, true), (68, true), (1279, true), (1280, false), (1500, false)] {
+        let [a, b, c, d] = mtu.to_be_bytes();
+        assert_eq!(forges_mtu_v6(&[2, 0, 0, 0, a, b, c, d]), forged, "{mtu}");
+        assert!(!forges_mtu_v6(&[1, 0, 0, 0, a, b, c, d]), "not about length");
+    }
 }
 
 /// RFC 4884 §4: the length stands in the messages that may have extensions, in no other.
