@@ -1,6 +1,7 @@
 //! What one worker counts. It is the only writer, and it answers `show` itself between two batches,
 //! so these are plain numbers.
 
+use mooring_nat::EventKind;
 use mooring_packet::{Received, Transmitted};
 use mooring_policy::InterfaceId;
 
@@ -38,6 +39,10 @@ pub struct Counters {
     pub conflicts: u64,
     /// Batches walked.
     pub batches: u64,
+    /// Events by [`EventKind`], those that nobody was told of included.
+    pub events: [u64; EventKind::ALL.len()],
+    /// Events that found no room.
+    pub events_lost: u64,
 }
 
 /// The counters of one interface.
@@ -78,6 +83,8 @@ impl Counters {
             originated: 0,
             conflicts: 0,
             batches: 0,
+            events: [0; EventKind::ALL.len()],
+            events_lost: 0,
         }
     }
 

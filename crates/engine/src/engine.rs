@@ -14,6 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::classify::{Class, Flow};
 use crate::family::{Family, Nats};
 use crate::fragments::Fragments;
+use crate::history::History;
 use crate::limiter::Limiter;
 use crate::neighbours::{InterfaceLink, Neighbours, Role};
 use crate::outbox::Outbox;
@@ -35,6 +36,8 @@ pub struct Engine {
     pub(crate) fragments: Fragments,
     pub(crate) neighbours: Neighbours,
     silent: SilentHops,
+    /// What a management system is to be told.
+    pub(crate) history: History,
     pub(crate) random: ChaCha8Rng,
     pub(crate) error_limit: Limiter,
     /// Apart from the other errors: a connection hangs that is not told how long its packets may be.
@@ -113,6 +116,7 @@ impl Engine {
             },
             neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS, seed).with_role(role(share)),
             silent: SilentHops::default(),
+            history: History::new(&policy),
             random,
             error_limit: Limiter::new(ERRORS_PER_SECOND),
             too_big_limit: Limiter::new(ERRORS_PER_SECOND),
@@ -151,6 +155,7 @@ impl Engine {
         self.expire_sessions::<Ipv6Addr>(now, &mut budget);
         self.sweep::<Ipv4Addr>(now, &mut budget);
         self.sweep::<Ipv6Addr>(now, &mut budget);
+        self.collect_events();
         budget == 0
     }
 

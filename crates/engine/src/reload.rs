@@ -36,6 +36,9 @@ impl Engine {
     ) {
         assert_eq!(policy.interfaces.len(), self.policy.interfaces.len(), "they are the same");
         self.set_links(links);
+        // What happened under the policy before speaks of its pools.
+        self.collect_events();
+        self.history.follow(&policy);
         self.neighbours.change_policy((&self.policy, &policy), now, outbox);
         let Nats { v4, v6 } = &mut self.nats;
         v4.adopt(&policy, generation);

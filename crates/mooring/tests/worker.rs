@@ -11,7 +11,7 @@ use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
 use mooring::run::clock::Clock;
 use mooring::run::worker::{Adoption, Command, Groups, Ports, Worker};
-use mooring_engine::{Counters, Engine, Link};
+use mooring_engine::{Counters, DropReason, Engine, EventKind, Link, Told};
 use mooring_observe::query::{Answer, Query};
 use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
 use mooring_policy::{Generation, InterfaceId, load};
@@ -119,6 +119,16 @@ impl Running {
         }
     }
 
+    fn events(&self) -> Vec<Told> {
+        let (reply, answer) = bounded(1);
+        self.commands.send(Command::Ask(Query::Events(None), reply)).expect("the worker runs");
+        self.waker.wake().expect("the worker runs");
+        match answer.recv_timeout(PATIENCE).expect("the worker answers in time") {
+            Answer::Events(page) => page.events,
+            other => panic!("asked for events, got {other:?}"),
+        }
+    }
+
     fn stop(self) {
         self.commands.send(Command::Stop).expect("the worker runs");
         self.waker.wake().expect("the worker runs");
@@ -184,4 +194,55 @@ fn a_worker_that_nobody_can_reach_ends() {
     let Running { commands, thread, .. } = Running::start();
     drop(commands);
     thread.join().expect("no panic").expect("no broken port");
+}
+
+/// A UDP datagram of the host from this port to 192.0.2.7, without a UDP checksum.
+fn datagram(from: u8) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0xaa, 0, 0, 0, 0xbb, 8, 0];
+    frame.extend([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 2, 192, 0, 2, 7]);
+    let words = frame[14..].chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1]));
+    let sum = words.sum::<u32>();
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    frame.extend([0x13, from, 0, 53, 0, 8, 0, 0]);
+    frame
+}
+
+// RFC 6888 REQ-11 C: what runs short is told, by an event that stays for whoever asks later.
+#[test]
+fn a_pool_that_runs_short_is_an_event_that_every_reader_is_told_of() {
+    let running = Running::start();
+    let pool = "
+        [[route]]
+        destination = \"0.0.0.0/0\"
+        via = \"10.0.0.9\"
+
+        [[pool]]
+        name = \"one-port\"
+        addresses = [\"203.0.113.10\"]
+        ports = 4000
+
+        [[rule]]
+        name = \"egress\"
+        kind = \"source-nat\"
+        pool = \"one-port\"
+    ";
+    running.adopt(&format!("{CONFIG}\n{pool}"), 2);
+    for from in 1..4 {
+        running.host.send(&datagram(from)).expect("loopback");
+    }
+    let exhausted = || running.counters().drops[DropReason::PortsExhausted as usize];
+    let seen = (0..PATIENCE.as_millis() / 5).any(|_| {
+        thread::sleep(Duration::from_millis(5));
+        exhausted() == 2
+    });
+    assert!(seen, "{:?}", running.counters());
+    let told = running.events();
+    assert_eq!(told, running.events(), "asking takes nothing away");
+    let [Told { number: 0, pool, event }] = &told[..] else { panic!("one for both: {told:?}") };
+    assert_eq!(pool.as_deref(), Some("one-port"));
+    assert_eq!(event.kind, EventKind::PortsExhausted);
+    assert_eq!(event.inside, Some([10, 0, 0, 2].into()));
+    assert_eq!(running.counters().events[EventKind::PortsExhausted as usize], 2);
+    running.stop();
 }

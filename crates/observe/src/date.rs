@@ -12,6 +12,13 @@ pub(crate) fn rfc3339(moment: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The same to the millisecond: `2026-11-23T13:05:00.042Z`.
+pub(crate) fn rfc3339_millis(moment: SystemTime) -> String {
+    let millis = moment.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
+    let seconds = rfc3339(moment);
+    format!("{}.{millis:03}Z", seconds.trim_end_matches('Z'))
+}
+
 /// Year, month and day of a day since 1970, by the Gregorian calendar.
 ///
 /// Counted in years that begin in March, so that the day that some have comes last.

@@ -7,12 +7,13 @@
 //! [`table`] the same for human eyes, [`socket`] how `show` reaches the appliance. A list is asked for,
 //! written and read in pages and rows: nobody holds all of it.
 //!
-//! [`explain`] says what would happen to a packet.
+//! [`explain`] says what would happen to a packet, [`events`] what has happened that somebody wants on record.
 //!
 //! [`metrics`] and [`health`] are what monitors and probes read, by the [`http_server`].
 #![forbid(unsafe_code)]
 
 mod date;
+pub mod events;
 pub mod explain;
 pub mod health;
 pub mod http_server;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use mooring_engine::neighbours::EntryView;
-use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy, RESERVED};
+use mooring_engine::{Counters, DropReason, EventKind, InterfaceCounters, Occupancy, RESERVED};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -29,6 +29,8 @@ pub struct Scrape {
     pub session_limit: u32,
     /// Of each worker.
     pub workers: Vec<(Counters, Occupancy)>,
+    /// Events that the log of the process came too late for.
+    pub events_unwritten: u64,
     /// Neighbours by interface and state.
     pub neighbours: Vec<((usize, &'static str), u64)>,
 }
@@ -81,6 +83,19 @@ impl Scrape {
             .collect()
     }
 
+    fn events(&self) -> Vec<Row> {
+        let rows = EventKind::ALL.into_iter().map(|kind| {
+            let of_each = self.workers.iter().map(|(counters, _)| counters.events[kind as usize]);
+            Row { labels: vec![("kind", kind.name().to_owned())], value: of_each.sum() }
+        });
+        rows.collect()
+    }
+
+    fn events_lost(&self) -> u64 {
+        let lost = self.workers.iter().map(|(counters, _)| counters.events_lost);
+        lost.sum::<u64>() + self.events_unwritten
+    }
+
     fn neighbours(&self) -> Vec<Row> {
         let rows = self.neighbours.iter().map(|((interface, state), count)| {
             let name = self.interfaces.get(*interface).cloned().unwrap_or_default();
@@ -124,7 +139,9 @@ impl Scrape {
         let conflicts = self.of_workers(|counters, _| counters.conflicts);
         out.counter("conflicts", "Frames in which others used an address of ours", conflicts)?;
         let batches = self.of_workers(|counters, _| counters.batches);
-        out.counter("batches", "Batches walked", batches)
+        out.counter("batches", "Batches walked", batches)?;
+        out.counter("events", "Events, those that nobody was told of included", self.events())?;
+        out.single_total("events_lost", "Events that the log does not have", self.events_lost())
     }
 
     fn write_packets(&self, out: &mut Writer<'_>) -> fmt::Result {
@@ -186,6 +203,12 @@ impl Writer<'_> {
     fn single(&mut self, name: &str, help: &str, value: u32) -> fmt::Result {
         let metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(u64::from(value)).encode(metric)
+    }
+
+    /// A counter that is there only once.
+    fn single_total(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)
     }
 
     fn gauge(&mut self, name: &str, help: &str, rows: Vec<Row>) -> fmt::Result {

@@ -4,7 +4,7 @@
 use mooring_engine::explain::Explanation;
 use mooring_engine::neighbours::{Conflict, EntryView};
 use mooring_engine::view::{MappingView, PAGE, SessionView};
-use mooring_engine::{Counters, Engine, Occupancy, SilentHop};
+use mooring_engine::{Counters, Engine, EventPage, Occupancy, SilentHop};
 use mooring_session::Tick;
 
 use crate::explain::Resolved;
@@ -16,6 +16,8 @@ pub enum Query {
     Page(List, u32),
     /// All counters.
     Counters,
+    /// The page of events from this number on; `None`: the newest page.
+    Events(Option<u64>),
     /// Who else uses addresses of ours, and who does not answer.
     Trouble,
     /// What would happen to a packet, or who holds an outside end.
@@ -40,6 +42,8 @@ pub enum Answer {
     Page(Page),
     /// Counters, and how full the tables are.
     Counters(Box<Counters>, Occupancy),
+    /// A page of events.
+    Events(EventPage),
     /// That of the last minutes.
     Trouble(Trouble),
     /// An explanation.
@@ -83,6 +87,7 @@ pub fn answer(engine: &Engine, now: Tick, query: Query) -> Answer {
     match query {
         Query::Page(list, start) => Answer::Page(page(engine, now, list, start)),
         Query::Counters => Answer::Counters(Box::new(engine.counters.clone()), engine.occupancy()),
+        Query::Events(number) => Answer::Events(engine.events(number)),
         Query::Trouble => Answer::Trouble(Trouble {
             speaks: engine.speaks(),
             conflicts: engine.neighbours().conflicts(now).copied().collect(),

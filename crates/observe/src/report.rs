@@ -77,13 +77,7 @@ impl Report {
     /// `show drops`, of all workers: every reason, zeros too.
     #[must_use]
     pub fn drops(workers: &[(Counters, Occupancy)]) -> Value {
-        let sum =
-            |reason| workers.iter().map(|(counters, _)| counters.dropped(reason)).sum::<u64>();
-        let happened = DropReason::ALL.into_iter().map(|reason| (reason.name(), sum(reason)));
-        let reserved = RESERVED.into_iter().map(|name| (name, 0));
-        let drops: Map<String, Value> =
-            happened.chain(reserved).map(|(name, count)| (name.to_owned(), count.into())).collect();
-        Value::Object(drops)
+        drops(|reason| workers.iter().map(|(counters, _)| counters.dropped(reason)).sum())
     }
 
     /// `show interfaces`.
@@ -161,6 +155,9 @@ impl Report {
             "sessions_expired": counters.sessions_expired,
             "sessions_ended": counters.sessions_ended,
             "batches": counters.batches,
+            "events": counters.events.iter().sum::<u64>(),
+            "events_lost": counters.events_lost,
+            "drops": drops(|reason| counters.dropped(reason)),
         });
         let sums = traffic(&sum(&counters.interfaces));
         if let (Some(row), Value::Object(sums)) = (row.as_object_mut(), sums) {
@@ -168,6 +165,15 @@ impl Report {
         }
         row
     }
+}
+
+/// Every reason with its count.
+fn drops(count: impl Fn(DropReason) -> u64) -> Value {
+    let happened = DropReason::ALL.into_iter().map(|reason| (reason.name(), count(reason)));
+    let reserved = RESERVED.into_iter().map(|name| (name, 0));
+    let drops: Map<String, Value> =
+        happened.chain(reserved).map(|(name, count)| (name.to_owned(), count.into())).collect();
+    Value::Object(drops)
 }
 
 /// What all workers counted on interface `at`.
@@ -199,4 +205,34 @@ fn traffic(counters: &InterfaceCounters) -> Value {
         "tx_bytes": counters.tx_bytes,
         "tx_refused": counters.tx_refused,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use mooring_engine::{Counters, DropReason, Occupancy};
+    use mooring_policy::Generation;
+
+    use super::Report;
+
+    /// With several workers a host can run out of the ports of its own while others have free ones.
+    #[test]
+    fn each_worker_tells_its_own_drops() {
+        let occupancy = Occupancy {
+            sessions: 0,
+            mappings: 0,
+            leased_ports: 0,
+            fragmented: 0,
+            waiting_fragments: 0,
+        };
+        let workers = [0, 7].map(|exhausted| {
+            let mut counters = Counters::new(0);
+            counters.drops[DropReason::PortsExhausted as usize] = exhausted;
+            (counters, occupancy)
+        });
+        let report = Report { interfaces: Vec::new(), generation: Generation(1) };
+        let told = report.counters(&workers);
+        let of = |worker: usize| &told["workers"][worker]["drops"];
+        assert_eq!((&of(0)["ports_exhausted"], &of(1)["ports_exhausted"]), (&0.into(), &7.into()));
+        assert_eq!(Report::drops(&workers)["ports_exhausted"], 7);
+    }
 }

@@ -37,6 +37,8 @@ pub enum Topic {
     Counters,
     /// Dropped packets by reason.
     Drops,
+    /// What a management system is told, the newest of it.
+    Events,
     /// Interfaces and what they can do.
     Interfaces,
     /// Endpoint-independent mappings.
@@ -49,10 +51,11 @@ pub enum Topic {
 
 impl Topic {
     /// All topics, by name.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Addresses,
         Self::Counters,
         Self::Drops,
+        Self::Events,
         Self::Interfaces,
         Self::Mappings,
         Self::Neighbors,
@@ -66,6 +69,7 @@ impl Topic {
             Self::Addresses => "addresses",
             Self::Counters => "counters",
             Self::Drops => "drops",
+            Self::Events => "events",
             Self::Interfaces => "interfaces",
             Self::Mappings => "mappings",
             Self::Neighbors => "neighbors",

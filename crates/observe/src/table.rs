@@ -30,6 +30,17 @@ pub fn print(topic: Topic, answer: impl Read, out: &mut impl Write) -> io::Resul
         Topic::Mappings => &["PROTO", "INSIDE", "OUTSIDE", "POOL", "SESSIONS"],
         Topic::Addresses => &["ADDRESS", "INTERFACE", "STATE", "SINCE", "ROUTE"],
         Topic::Neighbors => &["ADDRESS", "INTERFACE", "MAC", "STATE", "USERS", "HELD"],
+        Topic::Events => &[
+            "AT",
+            "KIND",
+            "POOL",
+            "INSIDE",
+            "OUTSIDE",
+            "PROTOCOL",
+            "PORTS",
+            "SUPPRESSED",
+            "WORKER",
+        ],
         Topic::Interfaces => {
             &["NAME", "DEVICE", "BACKEND", "STATE", "MAC", "MTU", "ADDRESSES", "ABILITIES"]
         }
@@ -84,7 +95,8 @@ fn block(first: &str, named: &[(String, &Value)]) -> Columns {
     let names = named.iter().map(|(name, _)| name.as_str());
     let mut columns = Columns::new(&iter::once(first).chain(names).collect::<Vec<_>>());
     let keys = named.first().into_iter().flat_map(|(_, row)| entries(row)).map(|(key, _)| key);
-    for key in keys.filter(|key| *key != "worker") {
+    // What a worker has dropped is told by `show drops`, for all of them.
+    for key in keys.filter(|key| !["worker", "drops"].contains(&key.as_str())) {
         let cells = named.iter().map(|(_, row)| text(&row[key.as_str()]));
         columns.add(iter::once(key.clone()).chain(cells));
     }
@@ -168,7 +180,7 @@ udp    10.0.0.2:5000  203.0.113.10:40001  [2001:db8::2]:53  established  egress 
         let answer = json!({
             "generation": 3,
             "interfaces": { "inside": { "rx_packets": 5 }, "outside": { "rx_packets": 6 } },
-            "workers": [{ "worker": 0, "translated": 11 }],
+            "workers": [{ "worker": 0, "translated": 11, "drops": { "no_rule": 1 } }],
         });
         let expected = "generation 3\n\n\
             INTERFACE   inside  outside\nrx_packets  5       6\n\nWORKER      0\ntranslated  11\n";

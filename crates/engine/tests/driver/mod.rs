@@ -298,10 +298,16 @@ pub(crate) fn add(sum: &mut Counters, other: &Counters) {
         originated,
         conflicts,
         batches,
+        events,
+        events_lost,
     } = other;
-    for (sum, dropped) in sum.drops.iter_mut().zip(drops) {
-        *sum += dropped;
+    for (sum, counted) in sum.drops.iter_mut().zip(drops) {
+        *sum += counted;
     }
+    for (sum, counted) in sum.events.iter_mut().zip(events) {
+        *sum += counted;
+    }
+    sum.events_lost += events_lost;
     sum.local += local;
     sum.handed_over += handed_over;
     sum.served += served;

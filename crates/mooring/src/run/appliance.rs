@@ -16,6 +16,7 @@ use mooring_policy::{Interface, Limits};
 use super::clock::Clock;
 use super::desk::{Desk, Shown, Since, WorkerLine};
 use super::devices::Devices;
+use super::event_log::EventLog;
 use super::kernel_watch::KernelWatch;
 use super::ports::Attachments;
 use super::trouble_log::TroubleLog;
@@ -43,6 +44,8 @@ pub struct Appliance {
     pub lines: Vec<WorkerLine>,
     /// Who contradicts us, and who does not answer.
     pub trouble: TroubleLog,
+    /// What a management system is told.
+    pub events: EventLog,
     /// The time.
     pub clock: Clock,
 }
@@ -171,13 +174,15 @@ impl Appliance {
         let now = self.clock.now();
         self.watch.look(now, &self.lines)?;
         self.trouble.look(&self.lines, &self.state.policy, now);
+        self.desk.miss_events(self.events.look(&self.lines, self.clock));
         Ok(())
     }
 
     /// How long to wait before [`Self::look`] has something to do.
     #[must_use]
     pub fn pause(&self) -> Duration {
-        self.watch.pause(self.clock.now())
+        let now = self.clock.now();
+        self.watch.pause(now).min(self.events.pause(now))
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

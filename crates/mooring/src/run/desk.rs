@@ -8,7 +8,7 @@ mod shown;
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use arc_swap::ArcSwap;
 use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
 use mooring_engine::neighbours::Conflict;
-use mooring_engine::{Counters, Occupancy};
+use mooring_engine::{Counters, Occupancy, Told};
+use mooring_observe::events::EventRow;
 use mooring_observe::explain::{self, Explain};
 use mooring_observe::metrics::Scrape;
 use mooring_observe::query::{Answer, List, Query, Records, Trouble};
@@ -48,6 +49,8 @@ struct Inner {
     clock: Clock,
     workers: Vec<WorkerLine>,
     clients: AtomicUsize,
+    /// Events that the log came too late for.
+    missed_events: AtomicU64,
 }
 
 impl Desk {
@@ -55,7 +58,8 @@ impl Desk {
     #[must_use]
     pub fn new(shown: Shown, clock: Clock, workers: Vec<WorkerLine>) -> Self {
         let (shown, clients) = (ArcSwap::from_pointee(shown), AtomicUsize::new(0));
-        Self { inner: Arc::new(Inner { shown, clock, workers, clients }) }
+        let missed_events = AtomicU64::new(0);
+        Self { inner: Arc::new(Inner { shown, clock, workers, clients, missed_events }) }
     }
 
     /// What is shown now.
@@ -67,6 +71,11 @@ impl Desk {
     /// Shows this from now on.
     pub fn show(&self, shown: Shown) {
         self.inner.shown.store(Arc::new(shown));
+    }
+
+    /// Counts events that the log came too late for.
+    pub fn miss_events(&self, missed: u64) {
+        self.inner.missed_events.fetch_add(missed, Ordering::Relaxed);
     }
 
     /// Takes every client that waits at `listener`; more than 16 at a time are told that they are too
@@ -119,6 +128,7 @@ impl Inner {
         match topic {
             Topic::Addresses => self.addresses(reply),
             Topic::Counters => reply.object(&report.counters(&self.counters()?)),
+            Topic::Events => reply.rows(self.events()?),
             Topic::Drops => reply.object(&Report::drops(&self.counters()?)),
             Topic::Interfaces => reply.rows(report.interfaces(&self.counters()?)),
             Topic::Mappings => self.pages(List::Mappings, reply),
@@ -143,6 +153,21 @@ impl Inner {
                 None => ("held", shown.since.of(interface, address)),
             }
         }))
+    }
+
+    /// The newest page of each worker, in the order of time.
+    fn events(&self) -> Result<Vec<EventRow>, Unanswered> {
+        let mut rows = Vec::new();
+        for (at, worker) in self.workers.iter().enumerate() {
+            let Answer::Events(page) = worker.ask(Query::Events(None))? else {
+                return Err(misunderstood());
+            };
+            let row = |told: &Told| EventRow::new(at, told, self.clock.date(told.event.at));
+            rows.extend(page.events.iter().map(row));
+        }
+        // Those of one millisecond stay in the order of their worker.
+        rows.sort_by(|one, other| one.at().cmp(other.at()));
+        Ok(rows)
     }
 
     /// The answer of the worker that has the session or the mapping, else of the first.
@@ -171,6 +196,7 @@ impl Inner {
             pools: pools.map(|pool| (pool.name.clone(), pool.address_count())).collect(),
             session_limit: policy.limits.sessions,
             workers: self.counters_within(SCRAPE_PATIENCE)?,
+            events_unwritten: self.missed_events.load(Ordering::Relaxed),
             neighbours: Vec::new(),
         };
         for worker in &self.workers {

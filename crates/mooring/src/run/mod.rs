@@ -10,6 +10,7 @@ pub mod control_socket;
 pub mod crew;
 pub mod desk;
 pub mod devices;
+mod event_log;
 pub mod hub;
 pub mod kernel_watch;
 pub mod observers;
@@ -34,6 +35,7 @@ use self::control_socket::ControlSocket;
 use self::crew::Crew;
 use self::desk::{Desk, Shown, Since};
 use self::devices::Devices;
+use self::event_log::EventLog;
 use self::hub::Hub;
 use self::kernel_watch::KernelWatch;
 use self::observers::Observers;
@@ -77,9 +79,20 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     // Only now: an instance that fails to start keeps nobody out.
     watch.say_guard();
     say(&format!("mooring: ready: {} forward", names(&state.policy)));
-    let trouble = TroubleLog::default();
-    let mut appliance =
-        Appliance { source, state, devices, links, watch, attached, desk, lines, trouble, clock };
+    let (trouble, events) = (TroubleLog::default(), EventLog::default());
+    let mut appliance = Appliance {
+        source,
+        state,
+        devices,
+        links,
+        watch,
+        attached,
+        desk,
+        lines,
+        trouble,
+        events,
+        clock,
+    };
     let served = hub.serve(&mut appliance);
     observers.health().drains();
     appliance.desk.stop();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use mooring_engine::{Counters, DropReason, Occupancy};
+use mooring_engine::{Counters, DropReason, EventKind, Occupancy};
 
 use super::Scrape;
 
@@ -13,6 +13,8 @@ fn scrape() -> Scrape {
     counters.interfaces[1].rx_bytes = 77;
     counters.drops[DropReason::NoRule as usize] = 3;
     counters.sessions_created = 5;
+    counters.events[EventKind::PortsExhausted as usize] = 4;
+    counters.events_lost = 1;
     let occupancy = Occupancy {
         sessions: 4,
         mappings: 2,
@@ -27,6 +29,7 @@ fn scrape() -> Scrape {
         pools: vec![("egress".to_owned(), 16)],
         session_limit: 1_000_000,
         workers: vec![(counters.clone(), occupancy), (counters, occupancy)],
+        events_unwritten: 3,
         neighbours: vec![((1, "reachable"), 6)],
     }
 }
@@ -44,6 +47,9 @@ fn every_number_stands_where_its_labels_say() {
         "mooring_interface_rx_bytes_total{interface=\"outside\"} 154",
         "mooring_dropped_packets_total{reason=\"no_rule\"} 6",
         "mooring_dropped_packets_total{reason=\"malformed\"} 0",
+        "mooring_events_total{kind=\"ports_exhausted\"} 8",
+        "mooring_events_total{kind=\"block_allocated\"} 0",
+        "mooring_events_lost_total 5",
         "# UNIT mooring_interface_rx_bytes bytes",
         "# TYPE mooring_sessions gauge",
         "# EOF",

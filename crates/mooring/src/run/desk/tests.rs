@@ -9,10 +9,11 @@ use std::time::UNIX_EPOCH;
 use crossbeam::channel::{Sender, bounded};
 use mio::{Poll, Token, Waker};
 use mooring_engine::view::SessionView;
+use mooring_engine::{Event, EventKind, EventPage, Told};
 use mooring_observe::query::{Answer, List, Page, Query, Records};
 use mooring_observe::report::Report;
 use mooring_policy::Generation;
-use mooring_session::Counts;
+use mooring_session::{Counts, Tick};
 use mooring_wire::Protocol;
 use serde_json::Value;
 
@@ -29,21 +30,67 @@ fn show_sessions(pages: u32, lives: u32) -> String {
     let lines = workers
         .each_ref()
         .map(|(commands, _)| WorkerLine { commands: commands.clone(), waker: Arc::clone(&waker) });
-    let policy = mooring_policy::load(MINIMAL).expect("the example is valid").policy;
-    let report = Report { interfaces: Vec::new(), generation: Generation(1) };
-    let since = Since::now(&policy, UNIX_EPOCH).into();
-    let shown = Shown { report, policy: Arc::new(policy), since };
-    let desk = Desk::new(shown, Clock::start(), lines.into());
-    let (mut client, server) = UnixStream::pair().expect("a socket pair");
-    writeln!(client, "sessions").expect("the pair is open");
-    let answered = thread::spawn(move || desk.inner.attend(&server));
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).expect("the answer is text");
-    answered.join().expect("the desk does not panic");
+    let answer = ask(Desk::new(shown(), Clock::start(), lines.into()), "sessions");
     for (_, thread) in workers {
         thread.join().expect("the worker does not panic");
     }
     answer
+}
+
+/// What `show TOPIC` reads of workers that give these answers, one each.
+fn show(topic: &str, answers: Vec<Answer>) -> String {
+    let poll = Poll::new().expect("the system has descriptors");
+    let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("the poll is new"));
+    let workers = answers.into_iter().map(|answer| {
+        let (commands, inbox) = bounded(1);
+        let thread = thread::spawn(move || match inbox.recv() {
+            Ok(Command::Ask(_, reply)) => reply.send(answer).expect("the desk waits"),
+            other => panic!("nothing else is asked: {other:?}"),
+        });
+        (WorkerLine { commands, waker: Arc::clone(&waker) }, thread)
+    });
+    let (lines, threads): (Vec<_>, Vec<_>) = workers.unzip();
+    let desk = Desk::new(shown(), Clock::start(), lines);
+    let answer = ask(desk, topic);
+    threads.into_iter().for_each(|thread| thread.join().expect("the worker does not panic"));
+    answer
+}
+
+/// What a client of the desk reads that asks this.
+fn ask(desk: Desk, question: &str) -> String {
+    let (mut client, server) = UnixStream::pair().expect("a socket pair");
+    writeln!(client, "{question}").expect("the pair is open");
+    let answered = thread::spawn(move || desk.inner.attend(&server));
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("the answer is text");
+    answered.join().expect("the desk does not panic");
+    answer
+}
+
+fn shown() -> Shown {
+    let policy = mooring_policy::load(MINIMAL).expect("the example is valid").policy;
+    let report = Report { interfaces: Vec::new(), generation: Generation(1) };
+    let since = Since::now(&policy, UNIX_EPOCH).into();
+    Shown { report, policy: Arc::new(policy), since }
+}
+
+#[test]
+fn events_of_all_workers_are_shown_in_the_order_of_time() {
+    let page = |times: [u64; 2]| {
+        let event = |at| Event::new(EventKind::TableFull, Tick::from_millis(at));
+        let told = |at| Told { number: at, pool: None, event: event(at) };
+        Answer::Events(EventPage {
+            events: times.map(told).into(),
+            missed: 0,
+            next: 9,
+            more: false,
+        })
+    };
+    let answer = show("events", vec![page([1_000, 4_000]), page([2_000, 3_000])]);
+    let rows: Vec<Value> = serde_json::from_str(&answer).expect("it is one JSON array");
+    let workers: Vec<_> = rows.iter().map(|row| row["worker"].as_u64()).collect();
+    assert_eq!(workers, [Some(0), Some(1), Some(1), Some(0)]);
+    assert!(rows.iter().all(|row| row["kind"] == "table_full"), "{answer}");
 }
 
 /// Answers for `lives` of its `pages` pages. Its last answer finds it dead already.
