@@ -43,11 +43,12 @@ fn question(source: &str, destination: &str, protocol: Protocol, port: u16) -> Q
     }
 }
 
+/// RFC 4787 REQ-5c, RFC 5382 REQ-5, RFC 5508 REQ-2: the timeouts that they ask for.
 #[test]
 fn what_is_absent_has_the_default_of_the_contract() {
     let Loaded { policy, settings, .. } = loaded("");
-    let timeouts = Timeouts::default();
-    assert_eq!(policy.timeouts, timeouts);
+    let Timeouts { udp, tcp_established, tcp_transitory, icmp, .. } = policy.timeouts;
+    assert_eq!((udp, tcp_established, tcp_transitory, icmp), (300, 7_440, 240, 60));
     assert_eq!(policy.limits, Limits::default());
     assert_eq!(settings, Settings::default());
     assert_eq!(settings.control_socket, PathBuf::from("/run/mooring/control.sock"));

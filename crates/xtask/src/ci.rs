@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
+use crate::mutants;
 use crate::stages::Stages;
 use crate::test;
 use crate::workspace::{cargo, output};
@@ -10,7 +11,7 @@ use crate::workspace::{cargo, output};
 /// Options of the verb.
 #[derive(Debug, Args)]
 pub(crate) struct Ci {
-    /// The long run: ten minutes of each fuzz target instead of ten seconds
+    /// The long run: ten minutes of each fuzz target instead of ten seconds, and the mutations
     #[arg(long)]
     long: bool,
 }
@@ -25,6 +26,9 @@ impl Ci {
         stages.run("lock file", locked)?;
         let summary =
             test::run_stages(&mut stages, if self.long { LONG_SECONDS } else { SHORT_SECONDS })?;
+        if self.long {
+            stages.run("mutants", mutants::run)?;
+        }
         stages.print_times();
         println!("\n{summary}");
         Ok(())

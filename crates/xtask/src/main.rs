@@ -8,6 +8,7 @@ mod debian;
 mod demo;
 mod dist;
 mod fuzz;
+mod mutants;
 mod stages;
 mod test;
 mod tidy;
@@ -37,6 +38,8 @@ enum Verb {
     Tidy,
     /// Run every fuzz target for a while
     Fuzz(fuzz::Fuzz),
+    /// Break the code in small ways and see whether the tests notice
+    Mutants(mutants::Mutants),
     /// Measure
     Bench(bench::Bench),
     /// Build the static release binaries and pack them with all licences
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Ci(ci) => ci.run(),
         Verb::Tidy => tidy::run(),
         Verb::Fuzz(fuzz) => fuzz.run(),
+        Verb::Mutants(mutants) => mutants.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Dist(dist) => dist.run(),
     };

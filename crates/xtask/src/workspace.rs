@@ -52,6 +52,13 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(metadata["target_directory"].as_str().context("a target directory")?.into())
 }
 
+/// The files that git knows or would take up, from the root on.
+pub(crate) fn tracked() -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    git.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    Ok(output(&mut git)?.lines().map(str::to_owned).collect())
+}
+
 /// Whether Cargo has this subcommand.
 pub(crate) fn has_cargo_command(name: &str) -> bool {
     let quiet = cargo(&[name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();

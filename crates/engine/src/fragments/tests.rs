@@ -305,6 +305,19 @@ fn pieces_that_may_not_be_cut_are_told_of_once() {
     bench.ignore(INSIDE, &may_not(&pieces[1]), DropReason::FragmentUntranslated);
 }
 
+/// RFC 1122 §3.2.2: nor about a later piece that is longer than the first one was.
+#[test]
+fn a_later_piece_that_may_not_be_cut_is_dropped_in_silence() {
+    let mut bench = Bench::ready();
+    let first = question(inside(HOST, SERVER), 7, &[1; 3_500], 1_376).remove(0);
+    bench.forward(INSIDE, &first);
+    let later = question(inside(HOST, SERVER), 7, &[1; 3_500], 1_480).remove(1);
+    let mut later = with_byte(later.clone(), 20, later[20] | 0x40);
+    let mut ip = mooring_wire::ipv4::Ipv4::parse(&mut later[14..]).expect("a packet");
+    ip.fill_checksum();
+    bench.ignore(INSIDE, &later, DropReason::TooBig);
+}
+
 #[test]
 fn pieces_wait_for_the_neighbour_in_their_order() {
     let mut bench = Bench::unresolved(CONFIG);

@@ -5,11 +5,11 @@
 mod compliance;
 mod demands;
 mod dependencies;
+mod mutations;
 mod sources;
 
 use std::fmt;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Result, bail};
 
@@ -82,13 +82,11 @@ impl fmt::Display for Finding {
 
 /// All text files that git knows or would take up.
 fn files() -> Result<Vec<SourceFile>> {
-    let mut git = Command::new("git");
-    git.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     let mut files = Vec::new();
-    for path in workspace::output(&mut git)?.lines() {
+    for path in workspace::tracked()? {
         // What cannot be read as text is no source (or was deleted and not yet committed).
-        if let Ok(text) = fs::read_to_string(root().join(path)) {
-            files.push(SourceFile { path: path.to_owned(), text });
+        if let Ok(text) = fs::read_to_string(root().join(&path)) {
+            files.push(SourceFile { path, text });
         }
     }
     Ok(files)

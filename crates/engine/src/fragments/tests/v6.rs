@@ -191,6 +191,21 @@ fn fragment_headers_stand_between_other_extensions() {
     bench.ignore(INSIDE, &first, DropReason::IpOption);
 }
 
+/// RFC 6946 §4: it is "processed in isolation from any other packets/fragments", also from pieces with
+/// its identification.
+#[test]
+fn an_atomic_fragment_is_a_whole_packet() {
+    let mut bench = ready();
+    let l4 = udp((HOST, SERVER), (5000, 53), &[1; 100]);
+    let in_pieces = pieces(OUT, (HOST, SERVER), 17, &l4, 64);
+    let atomic = pieces(OUT, (HOST, SERVER), 17, &l4, 256);
+    assert_eq!((in_pieces.len(), atomic.len()), (2, 1));
+    for frame in [&in_pieces[0], &atomic[0], &in_pieces[1], &atomic[0]] {
+        bench.forward(INSIDE, frame);
+    }
+    assert_eq!(memory(&bench), (0, 0));
+}
+
 /// RFC 7112 §5, RFC 6980 §5.
 #[test]
 fn what_does_not_show_its_headers_is_dropped() {

@@ -230,6 +230,16 @@ fn a_hairpin_to_static_and_forwarded_addresses() {
     }
 }
 
+/// RFC 4787 REQ-9a: the source of a static host is its outside address, and its own port.
+#[test]
+fn a_static_host_hairpins_with_its_outside_address() {
+    let mut world = world_of("");
+    let sent = tcp("10.0.0.10:6000", "203.0.113.10:4004");
+    let (first, found) = admitted(&mut world, INSIDE, sent);
+    let (second, found) = admitted(&mut world, HAIRPIN_INTERFACE, leaves_as(&first, found));
+    assert_eq!(leaves_as(&second, found), tcp("203.0.113.22:6000", "10.0.0.3:80"));
+}
+
 #[test]
 fn half_a_hairpin_can_be_taken_back() {
     let mut world = world_of("");
