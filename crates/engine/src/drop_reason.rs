@@ -55,7 +55,7 @@ pub enum DropReason {
     NotForUs,
     /// A TCP segment outside of the window of its connection.
     OutOfWindow,
-    /// The pool has no address.
+    /// The pool has no address for this host.
     PoolEmpty,
     /// All hosts of the pool have as many sessions or mappings as they may have.
     PoolLimit,

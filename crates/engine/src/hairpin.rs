@@ -8,7 +8,7 @@
 use mooring_nat::{Arrival, HAIRPIN_INTERFACE};
 use mooring_packet::Packet;
 use mooring_policy::InterfaceId;
-use mooring_session::{FlowKey, NextHopIndex, SessionRef};
+use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
 
 use crate::classify::Flow;
 use crate::engine::Hops;
@@ -51,7 +51,7 @@ impl Engine {
                 let Flow { flags, ttl, .. } = *flow;
                 let arrival = Arrival { ingress: HAIRPIN_INTERFACE, key, hash, flags, ttl };
                 let second = self.admit(scene.now, &arrival).map_err(|reason| {
-                    self.take_back(first, flow);
+                    self.take_back(scene.now, first, flow);
                     self.refused(scene, reason, flow, packet, outbox)
                 })?;
                 // In a full table the first half may have made room for the second.
@@ -117,13 +117,13 @@ impl Engine {
     }
 
     /// Ends a session that no packet has passed: it was begun for a packet that nobody wants.
-    fn take_back<A: Family>(&mut self, found: SessionRef, flow: &Flow<A>) {
+    fn take_back<A: Family>(&mut self, now: Tick, found: SessionRef, flow: &Flow<A>) {
         if !self.is_still(found, flow) {
             return;
         }
         let nat = A::nat_mut(&mut self.nats);
         if nat.sessions.counts(found.index).iter().all(|counts| counts.packets == 0) {
-            nat.end(found.index, &mut Hops(&mut self.neighbours));
+            nat.end(found.index, &mut Hops(&mut self.neighbours), now);
             self.counters.sessions_ended += 1;
         }
     }

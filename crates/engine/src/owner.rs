@@ -4,7 +4,8 @@
 //! Asked only for packets without a session: whoever has the session is the owner.
 //!
 //! - To an address of ours: a port that rules claim, and all of a `static` address, belongs to the
-//!   worker of the host inside; a port of a pool to the worker that leases it; without ports, to
+//!   worker of the host inside; a port of a pool to the worker that leases it: by its place in the
+//!   round of all workers, by its block, or by the host that it is of by arithmetic; without ports, to
 //!   hash(remote, protocol).
 //! - To an address of ours from inside (the first half of a hairpin): the worker of the sender. Its
 //!   second half is a packet to an address of ours.
@@ -16,8 +17,7 @@
 
 use std::net::IpAddr;
 
-use mooring_nat::question;
-use mooring_nat::share::owner_of_port;
+use mooring_nat::{PortOwner, PortOwners, question};
 use mooring_policy::{Action, Limits, Policy, PortForward, StaticMap};
 use mooring_session::{Address, FlowKey};
 use mooring_wire::Protocol;
@@ -28,6 +28,7 @@ pub(crate) struct Owners {
     of: u8,
     /// They say which hosts are one source.
     limits: Limits,
+    ports: PortOwners,
     /// By address, protocol and first port; they do not overlap.
     forwards: Box<[PortForward]>,
     /// By outside prefix; they do not overlap.
@@ -50,8 +51,13 @@ impl Owners {
         let mut statics: Vec<StaticMap> = statics.collect();
         forwards.sort_by_key(start);
         statics.sort_by_key(|map| map.outside.network());
-        let limits = policy.limits;
-        Self { of, limits, forwards: forwards.into(), statics: statics.into() }
+        Self {
+            of,
+            limits: policy.limits,
+            ports: PortOwners::new(policy),
+            forwards: forwards.into(),
+            statics: statics.into(),
+        }
     }
 
     /// The owner of a packet of the flow `key`, as it arrived.
@@ -102,7 +108,10 @@ impl Owners {
         }
         match protocol {
             Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6 => {
-                owner_of_port(port, self.of)
+                match self.ports.of(policy, address, port, self.of) {
+                    PortOwner::Worker(worker) => worker,
+                    PortOwner::HostsWorker(host) => self.of_host(host),
+                }
             }
             _ => self.pick([words(key.source.into())[0], u64::from(protocol.0)]),
         }

@@ -108,7 +108,7 @@ impl<A: Address> Nat<A> {
         if !known && victims[0].is_none() {
             return Err(Refusal::TableFull);
         }
-        let evicted = self.evict(victims, admission.hops);
+        let evicted = self.evict(victims, admission.hops, admission.now);
         if !known && self.sources.add(claim.source, claim.began).is_none() {
             return Err(Refusal::TableFull);
         }
@@ -117,11 +117,8 @@ impl<A: Address> Nat<A> {
             plan = self.plan(arrival, admission.policy).inspect_err(|_| self.withdraw(claim))?;
         }
         let begun = self.outside_of(&plan, admission).and_then(|outside| {
-            self.begin(&plan, &outside, admission).inspect_err(|_| {
-                if let Some(mapping) = outside.mapping {
-                    self.release_mapping(mapping);
-                }
-            })
+            self.begin(&plan, &outside, admission)
+                .inspect_err(|_| self.let_go(&outside, plan.forward.source, admission.now))
         });
         let index = begun.inspect_err(|_| self.withdraw(claim))?;
         Ok(SessionRef { index, direction: plan.began })
@@ -135,8 +132,10 @@ impl<A: Address> Nat<A> {
     ) -> Result<Outside<A>, Refusal> {
         match plan.end {
             End::Lease(pool) => self.outside_from(&plan.forward, pool, admission),
-            End::Fixed(address, port) => Ok(Outside { mapping: None, address, port }),
-            End::Shared(index) => Ok(self.share(index)),
+            End::Fixed(address, port) => {
+                Ok(Outside { mapping: None, address, port, leased: false })
+            }
+            End::Shared(index) => Ok(self.share(index, admission.now)),
         }
     }
 

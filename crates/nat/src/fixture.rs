@@ -82,6 +82,13 @@ impl World {
         nat.admit(&arrival, &mut admission)
     }
 
+    /// Another policy is there, of the next generation.
+    pub(crate) fn reload(&mut self, config: &str) {
+        self.policy = policy(config);
+        self.generation = Generation(self.generation.0 + 1);
+        self.nat.adopt(&self.policy, self.generation);
+    }
+
     /// The translation, and what it asks now.
     pub(crate) fn admission(
         &mut self,

@@ -6,11 +6,11 @@
 
 use std::ops::RangeInclusive;
 
-use mooring_policy::{Hop, Mapping as Kind, Policy, PoolId, RuleId};
-use mooring_session::{Address, Direction, FlowKey};
+use mooring_policy::{Allocation, Hop, Policy, PoolId, RuleId};
+use mooring_session::{Address, Direction, FlowKey, Mapping, Tick};
 
-use crate::lease::lease_range;
-use crate::plan::{End, Plan, pool_has};
+use crate::lease::Ask;
+use crate::plan::{End, Plan};
 use crate::{Arrival, Nat, PortLedger, Refusal};
 
 /// A session as it would begin.
@@ -89,16 +89,24 @@ impl<A: Address> Nat<A> {
         if !PortLedger::<A>::serves(key.protocol) {
             return Err(Refusal::UnsupportedProtocol);
         }
-        let pool = policy.pool(id);
-        let known = self.mappings.find_inside(&self.inside_end(key, id), |mapping| {
-            pool_has(policy, id, mapping.outside, mapping.outside_port, key.protocol)
-        });
-        if let Some(index) = known.filter(|_| pool.mapping == Kind::EndpointIndependent) {
+        let ask = Ask::new(key, id, policy, Tick::ZERO);
+        let fits = |mapping: &Mapping<A>| self.may_keep_mapping(policy, id, mapping);
+        if let Some(index) = self.mappings.find_inside(&self.inside_end(key, id), fits) {
             let mapping = self.mappings.mapping(index);
             return Ok(OutsideEnd::Mapping(mapping.outside, mapping.outside_port));
         }
-        let nth = self.pairing.spread(key.source, pool.address_count());
-        let address = pool.nth_address(nth).and_then(A::from_ip).ok_or(Refusal::PoolEmpty)?;
-        Ok(OutsideEnd::OneOf(address, lease_range(key.protocol, &pool.ports)))
+        let address = self.turn(&ask)?.address(ask.pool, 0).ok_or(Refusal::PoolEmpty)?;
+        let block = match ask.pool.allocation {
+            Allocation::PortBlock(_) => {
+                let source = self.source_of(key.source);
+                self.blocks.held(self.pools.number(id), source, 0)
+            }
+            _ => None,
+        };
+        let ports = match block {
+            Some(block) => self.blocks.ports(block),
+            None => ask.range(address).ok_or(Refusal::PoolEmpty)?,
+        };
+        Ok(OutsideEnd::OneOf(address, ports))
     }
 }

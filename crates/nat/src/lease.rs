@@ -2,18 +2,20 @@
 //! dependent, a port that only this session's remote end is answered from.
 //!
 //! What finds no port is refused, and told (RFC 6888 REQ-11 C and REQ-13): nothing is ever taken from
-//! another host, and no property of the pool is given up under pressure (RFC 4787 REQ-11).
+//! another host, and no property of the pool is given up under pressure (RFC 4787 REQ-11), but what
+//! `overflow_ports` asks for.
 
 use std::ops::RangeInclusive;
 
 use mooring_policy::{Allocation, Mapping as Kind, Policy, Pool, PoolId};
-use mooring_session::{Address, FlowKey, InsideEnd, Mapping, MappingIndex};
+use mooring_session::{Address, FlowKey, InsideEnd, Mapping, MappingIndex, Tick};
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
 use crate::choice::{Choice, Parity};
-use crate::plan::pool_has;
-use crate::{Admission, Event, EventKind, Nat, PortLedger, Refusal};
+use crate::port_owners::{PortOwners, goes_round};
+use crate::turn::Turn;
+use crate::{Admission, Event, EventKind, Nat, PortLedger, Refusal, Share};
 
 /// What stands for the inside host of a session.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct Outside<A> {
     pub(crate) mapping: Option<MappingIndex>,
     pub(crate) address: A,
     pub(crate) port: u16,
+    /// It is of a pool, not what a rule says.
+    pub(crate) leased: bool,
 }
 
 /// A flow that wants an outside end, and the pool that it is to come from.
@@ -30,6 +34,9 @@ pub(crate) struct Ask<'a, A> {
     pub(crate) id: PoolId,
     pub(crate) pool: &'a Pool,
     pub(crate) policy: &'a Policy,
+    pub(crate) now: Tick,
+    /// How the end is had: as the pool says, but remotes share the overflow of any pool.
+    kind: Kind,
 }
 
 impl<A: Address> Nat<A> {
@@ -40,14 +47,20 @@ impl<A: Address> Nat<A> {
         id: PoolId,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
+        let ask = Ask::new(key, id, admission.policy, admission.now);
         if !PortLedger::<A>::serves(key.protocol) {
             return Err(Refusal::UnsupportedProtocol);
         }
-        let policy = admission.policy;
-        let ask = Ask { key, id, pool: policy.pool(id), policy };
-        let found = match ask.pool.mapping {
-            Kind::EndpointDependent => self.reserve(&ask, admission.random),
-            Kind::EndpointIndependent => self.mapped(&ask, admission.random),
+        let random = &mut *admission.random;
+        let found = match ask.kind {
+            Kind::EndpointDependent => self.unmapped(&ask, random),
+            Kind::EndpointIndependent => match self.mapped(&ask, random) {
+                // The table of mappings is full where the pool is not.
+                Err(Refusal::PortsExhausted | Refusal::TableFull) if ask.overflows() => {
+                    self.unmapped(&Ask { kind: Kind::EndpointDependent, ..ask }, random)
+                }
+                found => found,
+            },
         };
         if found.as_ref().is_err_and(|refusal| *refusal == Refusal::PortsExhausted) {
             self.events.write(Event {
@@ -62,22 +75,39 @@ impl<A: Address> Nat<A> {
 
     /// RFC 4787 REQ-1: the mapping that the inside end has, or a new one.
     fn mapped(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
-        let fits = |mapping: &Mapping<A>| {
-            let (address, port) = (mapping.outside, mapping.outside_port);
-            pool_has(ask.policy, ask.id, address, port, ask.key.protocol)
-        };
+        let fits = |mapping: &Mapping<A>| self.may_keep_mapping(ask.policy, ask.id, mapping);
         let index = match self.mappings.find_inside(&self.inside_end(ask.key, ask.id), fits) {
             Some(index) => index,
             None => self.new_mapping(ask, random)?,
         };
-        Ok(self.share(index))
+        Ok(self.share(index, ask.now))
+    }
+
+    /// A port that only this remote end is answered from; inserting the session reserves it.
+    fn unmapped(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
+        let turn = self.turn(ask)?;
+        let (address, port) = self.find_end(ask, turn, random)?;
+        self.enrol(ask.key.source, address, port, ask.now);
+        Ok(Outside { mapping: None, address, port, leased: true })
     }
 
     /// The outside end of a mapping, with one user more.
-    pub(crate) fn share(&mut self, index: MappingIndex) -> Outside<A> {
+    pub(crate) fn share(&mut self, index: MappingIndex, now: Tick) -> Outside<A> {
         self.mappings.acquire(index);
-        let mapping = self.mappings.mapping(index);
-        Outside { mapping: Some(index), address: mapping.outside, port: mapping.outside_port }
+        let Mapping { inside, outside: address, outside_port: port, .. } =
+            *self.mappings.mapping(index);
+        self.enrol(inside, address, port, now);
+        Outside { mapping: Some(index), address, port, leased: true }
+    }
+
+    /// Takes back what [`Self::outside_from`] or [`Self::share`] gave to a session of `host`.
+    pub(crate) fn let_go(&mut self, outside: &Outside<A>, host: A, now: Tick) {
+        if outside.leased {
+            self.strike(host, (outside.address, outside.port), u32::MAX, now);
+        }
+        if let Some(mapping) = outside.mapping {
+            self.release_mapping(mapping, now);
+        }
     }
 
     /// Leases a port for an inside end.
@@ -86,56 +116,107 @@ impl<A: Address> Nat<A> {
         ask: &Ask<'_, A>,
         random: &mut impl Rng,
     ) -> Result<MappingIndex, Refusal> {
-        let key = ask.key;
-        let outside = self.paired(ask)?;
-        let choice = self.choice(ask, outside);
-        let claimed = |port| ask.policy.claimed_until(outside.into(), key.protocol, port);
-        let outside_port = self
-            .ports
-            .lease(outside, key.protocol, &choice, claimed, random)
-            .ok_or(Refusal::PortsExhausted)?;
+        let turn = self.turn(ask)?;
+        if self.mappings.len() == self.mappings.capacity() {
+            return Err(Refusal::TableFull);
+        }
+        let (key, pool) = (ask.key, self.pools.number(ask.id));
+        let (outside, outside_port) = self.find_end(ask, turn, random)?;
         let mapping = Mapping {
             inside: key.source,
             outside,
             inside_port: key.source_port,
             outside_port,
             vrf: key.vrf,
-            pool: self.pools.number(ask.id),
+            pool,
             protocol: key.protocol,
         };
-        self.mappings.insert(mapping).ok_or_else(|| {
-            self.ports.release(outside, key.protocol, outside_port);
-            Refusal::TableFull
-        })
+        let index = self.mappings.insert(mapping).expect("the table has room: it was asked");
+        self.leases.count(pool, true);
+        Ok(index)
     }
 
-    /// A port that no other flow with this remote end has; inserting the session reserves it. The
-    /// preferred ports, random tries, then a bounded sweep from the last of them.
-    fn reserve(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
-        let address = self.paired(ask)?;
-        let choice = self.choice(ask, address);
+    /// An address and port for the flow: mapped ones are leased, others not.
+    fn find_end(
+        &mut self,
+        ask: &Ask<'_, A>,
+        turn: Turn,
+        random: &mut impl Rng,
+    ) -> Result<(A, u16), Refusal> {
+        for nth in 0..turn.tries {
+            let address = turn.address(ask.pool, nth).ok_or(Refusal::PoolEmpty)?;
+            if let Some(port) = self.find_port(ask, address, random) {
+                return Ok((address, port));
+            }
+        }
+        Err(Refusal::PortsExhausted)
+    }
+
+    /// A port of an address for the flow.
+    fn find_port(&mut self, ask: &Ask<'_, A>, address: A, random: &mut impl Rng) -> Option<u16> {
+        if matches!(ask.pool.allocation, Allocation::PortBlock(_)) {
+            return self.port_in_blocks(ask, address, random);
+        }
+        let range = ask.range(address)?;
+        let share = if goes_round(ask.pool) { self.share } else { Share::ALL };
+        let choice = self.choice(ask, address, Choice::of(range, share));
+        self.port_of(ask, address, &choice, random)
+    }
+
+    /// A port of a choice, leased if it is to be mapped.
+    pub(crate) fn port_of(
+        &mut self,
+        ask: &Ask<'_, A>,
+        address: A,
+        choice: &Choice,
+        random: &mut impl Rng,
+    ) -> Option<u16> {
+        if ask.kind == Kind::EndpointDependent {
+            return self.reserve(ask, address, choice, random);
+        }
+        self.wake(ask);
+        if let Some(port) = self.take_back(ask, address, choice, true) {
+            return Some(port);
+        }
+        let numbers = &self.numbers;
+        let taken = |port| ask.taken_until(numbers, address, port);
+        let port = self.ports.lease(address, ask.key.protocol, choice, taken, random);
+        port.or_else(|| self.take_back(ask, address, choice, false))
+    }
+
+    /// A port that no other flow with this remote end has: the preferred ones, random tries, then a
+    /// sweep from the last of them, which is bounded, and the longer the rarer they are.
+    fn reserve(
+        &mut self,
+        ask: &Ask<'_, A>,
+        address: A,
+        choice: &Choice,
+        random: &mut impl Rng,
+    ) -> Option<u16> {
         let free = |port: &u16| choice.has(*port) && self.is_free(ask, address, *port);
         let mut last = *choice.range.start();
         let drawn =
             (0..RANDOM_TRIES).map_while(|_| choice.draw(random)).inspect(|port| last = *port);
-        let port = match choice.preferred().chain(drawn).find(free) {
-            Some(port) => port,
-            None => choice.round(last).take(SWEPT).find(free).ok_or(Refusal::PortsExhausted)?,
-        };
-        Ok(Outside { mapping: None, address, port })
+        if let Some(port) = choice.preferred().chain(drawn).find(free) {
+            return Some(port);
+        }
+        let (mut looked_at, allowed) = (0, self.sweeps.allowed(ask.now));
+        let swept = choice.round(last).take(allowed).inspect(|_| looked_at += 1);
+        let found = { swept }.find(|port| self.is_free(ask, address, *port));
+        self.sweeps.spend(looked_at);
+        found
     }
 
     /// Whether nobody has the port for this remote end.
     fn is_free(&self, ask: &Ask<'_, A>, address: A, port: u16) -> bool {
         let reverse = FlowKey { source: address, source_port: port, ..*ask.key }.exchanged();
-        let protocol = ask.key.protocol;
         self.sessions.find_key(&reverse).is_none()
-            && !self.ports.is_leased(address, protocol, port)
-            && ask.policy.claimed_until(address.into(), protocol, port).is_none()
+            && !self.ports.is_leased(address, ask.key.protocol, port)
+            && ask.taken_until(&self.numbers, address, port).is_none()
     }
 
-    /// The ports of `address` that the flow may get, and those that are tried first.
-    fn choice(&self, ask: &Ask<'_, A>, address: A) -> Choice {
+    /// A choice with what the pool says of the ports of a host.
+    pub(crate) fn choice(&self, ask: &Ask<'_, A>, address: A, of: Choice) -> Choice {
         let (key, pool) = (ask.key, ask.pool);
         let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
         let own = (pool.allocation == Allocation::Preserve).then_some(key.source_port);
@@ -147,7 +228,7 @@ impl<A: Address> Nat<A> {
             // RFC 4787 REQ-4 speaks of the ports of UDP; RFC 5382 does not ask it of TCP.
             parity: (pool.parity && has_ports).then(|| Parity::of(key.source_port)),
             prefers: [own, pair, other],
-            ..Choice::of(lease_range(key.protocol, &pool.ports), self.share)
+            ..of
         }
     }
 
@@ -178,11 +259,49 @@ impl<A: Address> Nat<A> {
             protocol: key.protocol,
         }
     }
+}
 
-    /// The pool's address for an inside host, always the same: RFC 4787 REQ-2, "paired".
-    fn paired(&self, ask: &Ask<'_, A>) -> Result<A, Refusal> {
-        let nth = self.pairing.spread(ask.key.source, ask.pool.address_count());
-        ask.pool.nth_address(nth).and_then(A::from_ip).ok_or(Refusal::PoolEmpty)
+impl<'a, A: Address> Ask<'a, A> {
+    /// What a flow asks of a pool.
+    pub(crate) fn new(key: &'a FlowKey<A>, id: PoolId, policy: &'a Policy, now: Tick) -> Self {
+        let pool = policy.pool(id);
+        Self { key, id, pool, policy, now, kind: pool.mapping }
+    }
+
+    /// Whether remotes share ports where mappings find none.
+    fn overflows(&self) -> bool {
+        self.pool.overflow_ports.is_some()
+    }
+
+    /// The ports of `address` that the host may have one of; of a pool with blocks, all there are.
+    pub(crate) fn range(&self, address: A) -> Option<RangeInclusive<u16>> {
+        let pool = self.pool;
+        match (&pool.allocation, &pool.overflow_ports) {
+            (Allocation::Deterministic(_), _) => {
+                let (its, ports) = pool.deterministic_slice(self.key.source.into())?;
+                (its == address.into()).then_some(ports)
+            }
+            (Allocation::PortBlock(_), _) => Some(pool.ports.clone()),
+            (_, Some(overflow)) if self.kind != pool.mapping => Some(overflow.clone()),
+            _ => Some(lease_range(self.key.protocol, &pool.ports)),
+        }
+    }
+
+    /// Up to which port this one, and those after it, are for something else: a rule, the overflow of
+    /// the pool, or the blocks or hosts of another pool (of identifiers, which have no range).
+    pub(crate) fn taken_until(&self, numbers: &PortOwners, address: A, port: u16) -> Option<u16> {
+        let (pool, protocol) = (self.pool, self.key.protocol);
+        let claimed = self.policy.claimed_until(address.into(), protocol, port);
+        let overflow = || {
+            let overflow = pool.overflow_ports.as_ref().filter(|_| self.kind == pool.mapping)?;
+            overflow.contains(&port).then_some(*overflow.end())
+        };
+        claimed.or_else(overflow).or_else(|| {
+            let identifier = matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
+            let other = numbers.pool(self.policy, address.into(), port);
+            let other = other.filter(|other| identifier && *other != self.id)?;
+            Some(*self.policy.pool(other).ports.end())
+        })
     }
 }
 
@@ -197,9 +316,6 @@ pub(crate) fn lease_range(protocol: Protocol, ports: &RangeInclusive<u16>) -> Ra
 
 /// Random ports that are tried for a session of an endpoint-dependent pool.
 const RANDOM_TRIES: u32 = 32;
-
-/// Ports that are tried one after the other when those were taken.
-const SWEPT: usize = 256;
 
 #[cfg(test)]
 mod tests;

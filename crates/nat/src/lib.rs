@@ -8,28 +8,37 @@
 //! the packets about other packets, [`ports`] for who owns what.
 #![forbid(unsafe_code)]
 
+mod address_choice;
 pub mod admit;
+mod blocks;
 pub mod choice;
 pub mod event;
 #[cfg(test)]
 mod fixture;
 pub mod foresee;
+mod hold_down;
+mod holdings;
 pub mod icmp_error;
 mod lease;
 mod limits;
 mod plan;
 mod pool_numbers;
+pub mod port_owners;
 pub mod ports;
+mod queue;
 pub mod refusal;
 pub mod reload;
 pub mod rewrite;
 pub mod share;
+mod sweeps;
 pub mod translator;
+mod turn;
 
 pub use admit::{Admission, Arrival, NextHops};
 pub use choice::Choice;
 pub use event::{Event, EventKind, EventLog};
 pub use plan::{HAIRPIN_INTERFACE, question};
+pub use port_owners::{PortOwner, PortOwners};
 pub use ports::PortLedger;
 pub use refusal::Refusal;
 pub use reload::Rechecked;

@@ -5,7 +5,7 @@
 //! neither keeps it from the world nor takes its sessions' room.
 
 use mooring_policy::{OnFull, Policy};
-use mooring_session::{Address, Direction, SessionIndex};
+use mooring_session::{Address, Direction, SessionIndex, Tick};
 
 use crate::plan::Plan;
 use crate::{Admission, Event, EventKind, Nat, NextHops, Refusal};
@@ -76,9 +76,9 @@ impl<A: Address> Nat<A> {
     }
 
     /// Ends them; true if there are any.
-    pub(crate) fn evict(&mut self, victims: Victims, hops: &mut impl NextHops) -> bool {
+    pub(crate) fn evict(&mut self, victims: Victims, hops: &mut impl NextHops, now: Tick) -> bool {
         for index in victims.into_iter().flatten() {
-            self.end(index, hops);
+            self.end(index, hops, now);
             self.evicted += 1;
         }
         victims[0].is_some()

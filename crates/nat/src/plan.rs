@@ -6,12 +6,10 @@
 //! half of a hairpin, which is inbound from the first one.
 
 use mooring_policy::{
-    Action, Filtering, Hop, InterfaceId, Mapping, Policy, Pool, PoolId, Question, Rule, RuleId,
+    Action, Filtering, Hop, InterfaceId, Policy, Pool, PoolId, Question, Rule, RuleId,
 };
 use mooring_session::{Address, Contact, Direction, FlowKey, HAIRPIN, MappingIndex, NO_RULE};
-use mooring_wire::Protocol;
 
-use crate::lease::lease_range;
 use crate::{Arrival, Nat, Refusal};
 
 /// In place of an interface: the packet comes from the first half of a hairpin, or goes on into the
@@ -144,16 +142,14 @@ impl<A: Address> Nat<A> {
         let mapping = self.mappings.mapping(index);
         // Most packets from strangers end here, so the rules are not looked through before.
         let pool = self.pool_of(mapping).ok_or(Refusal::Filtered)?;
-        let Pool { mapping: kind, filtering, .. } = policy.pool(pool);
+        let Pool { filtering, .. } = policy.pool(pool);
         let contact = Contact { mapping: index, remote: key.source };
         let passes = match filtering {
             Filtering::EndpointIndependent => true,
             Filtering::AddressDependent => self.contacts.sessions(contact) > 0,
             Filtering::AddressAndPortDependent => false,
         };
-        let still_leased = *kind == Mapping::EndpointIndependent
-            && pool_has(policy, pool, address, port, key.protocol);
-        if !passes || !still_leased {
+        if !passes || !self.may_keep_mapping(policy, pool, mapping) {
             return Err(Refusal::Filtered);
         }
         let rule = rule_of_pool(policy, pool).ok_or(Refusal::Filtered)?;
@@ -265,19 +261,4 @@ fn way_back<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Hop, Re
 fn rule_of_pool(policy: &Policy, pool: PoolId) -> Option<RuleId> {
     let uses = |rule: &Rule| rule.action == Action::SourceNat(pool);
     policy.rules.iter().position(uses).map(|at| RuleId(at as u16))
-}
-
-/// Whether sessions may use this outside end by that pool.
-pub(crate) fn pool_has<A: Address>(
-    policy: &Policy,
-    pool: PoolId,
-    address: A,
-    port: u16,
-    protocol: Protocol,
-) -> bool {
-    let pool = policy.pool(pool);
-    let address = address.into();
-    pool.contains(address)
-        && lease_range(protocol, &pool.ports).contains(&port)
-        && policy.claimed_until(address, protocol, port).is_none()
 }

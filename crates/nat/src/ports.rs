@@ -62,7 +62,27 @@ impl<A: Address> PortLedger<A> {
         was_leased
     }
 
-    /// Whether a port is leased now.
+    /// A leased port begins to rest: it is nobody's, and not free. False when it was not leased.
+    pub(crate) fn rest(&mut self, address: A, protocol: Protocol, port: u16) -> bool {
+        let was_leased = self.is_leased(address, protocol, port);
+        self.leased -= usize::from(was_leased);
+        was_leased
+    }
+
+    /// A port that rests is free.
+    pub(crate) fn wake(&mut self, address: A, protocol: Protocol, port: u16) {
+        if let Some(ports) = self.addresses.get_mut(&address).and_then(|all| all.of(protocol)) {
+            ports.set(port, false);
+        }
+    }
+
+    /// A port that rests is leased again.
+    pub(crate) fn take_back(&mut self, address: A, protocol: Protocol, port: u16) {
+        debug_assert!(self.is_leased(address, protocol, port), "a port that rests is not free");
+        self.leased += 1;
+    }
+
+    /// Whether a port is leased now, or rests.
     #[must_use]
     pub fn is_leased(&self, address: A, protocol: Protocol, port: u16) -> bool {
         let ports = self.addresses.get(&address).and_then(|all| all.read(protocol));

@@ -19,7 +19,8 @@ pub enum Refusal {
     TtlExpired,
     /// Translation of this protocol is not possible.
     UnsupportedProtocol,
-    /// The pool has no address.
+    /// The pool has no address for this host: none at all, or it is deterministic and the host is not
+    /// one of its source prefix.
     PoolEmpty,
     /// The address of the pool that this host uses has no free port; or the outside end that a rule
     /// names already talks to this remote end.

@@ -4,12 +4,12 @@
 //! Nothing is done to all sessions at once. A session is checked when its next packet finds that its
 //! generation is an old one, and a sweep finds those without packets. Ports stay owned throughout.
 
-use mooring_policy::{Generation, InterfaceId, Mapping, Policy};
+use mooring_policy::{Generation, InterfaceId, Mapping, Policy, Pool};
 use mooring_session::{Address, Contact, Direction, NO_RULE, Renewed, Session, SessionIndex};
 use rand_core::Rng;
 
 use crate::admit::release;
-use crate::plan::{End, Plan, pool_has};
+use crate::plan::{End, Plan};
 use crate::translator::timeouts;
 use crate::{Admission, Arrival, Nat, NextHops};
 
@@ -27,7 +27,7 @@ impl<A: Address> Nat<A> {
     /// size, and sessions that live their timeouts until they are checked.
     pub fn adopt(&mut self, policy: &Policy, generation: Generation) {
         let counted = self.contacts.capacity();
-        self.make_room(policy);
+        self.make_room(policy, generation.0);
         if counted == 0 {
             self.contacts_since = generation.0;
         }
@@ -56,17 +56,22 @@ impl<A: Address> Nat<A> {
         joins.into_iter().for_each(|contact| self.contacts.add(contact));
         let plan = self.plan_again(index, admission.policy);
         let hops = plan.as_ref().and_then(|plan| plan.acquire(admission.hops, admission.now));
+        let (session, held) = (self.sessions.session(index).clone(), self.sessions.held(index));
+        let may_go_on = |nat: &mut Self| {
+            (hops.is_some() || held.drains)
+                && nat.enrol_again(&session, held, admission.policy, admission.now)
+        };
+        if !may_go_on(self) {
+            joins.into_iter().for_each(|contact| self.contacts.remove(contact));
+            hops.into_iter().flatten().for_each(|hop| release(admission.hops, hop));
+            return Rechecked::Ended(self.end(index, admission.hops, admission.now));
+        }
         if let (Some(plan), Some(hops)) = (plan, hops) {
             let (rule, ingress) = (plan.rule(), plan.ingress());
             self.sessions.renew(index, Renewed { rule, generation, hops, ingress }, admission.now);
             old.into_iter().for_each(|hop| release(admission.hops, hop));
             return Rechecked::Kept;
         }
-        if !self.sessions.held(index).drains {
-            joins.into_iter().for_each(|contact| self.contacts.remove(contact));
-            return Rechecked::Ended(self.end(index, admission.hops));
-        }
-        let session = self.sessions.session(index);
         let ingress = [session.ingress(Direction::Forward), session.ingress(Direction::Reverse)];
         let renewed = Renewed { rule: NO_RULE, generation, hops: old, ingress };
         self.sessions.renew(index, renewed, admission.now);
@@ -130,9 +135,13 @@ impl<A: Address> Nat<A> {
         let outside = (session.outside, session.outside_port);
         let same_end = match plan.end {
             End::Lease(pool) => {
-                let mapped = policy.pool(pool).mapping == Mapping::EndpointIndependent;
-                mapped == held.mapping.is_some()
-                    && pool_has(policy, pool, outside.0, outside.1, session.protocol)
+                let Pool { mapping, overflow_ports, .. } = policy.pool(pool);
+                let overflow = overflow_ports.as_ref().is_some_and(|has| has.contains(&outside.1));
+                let same_kind = match held.mapping {
+                    Some(_) => *mapping == Mapping::EndpointIndependent,
+                    None => *mapping == Mapping::EndpointDependent || overflow,
+                };
+                same_kind && self.may_keep(policy, pool, session.inside, outside, session.protocol)
             }
             End::Fixed(address, port) => held.mapping.is_none() && (address, port) == outside,
             End::Shared(mapping) => held.mapping == Some(mapping),

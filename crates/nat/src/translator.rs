@@ -6,8 +6,14 @@ use mooring_session::{
     SessionIndex, SessionTable, SourceTable, Tick, Timeouts,
 };
 
+use crate::address_choice::AddressUse;
 use crate::admit::release;
+use crate::blocks::Blocks;
+use crate::hold_down::HoldDown;
+use crate::holdings::Leases;
 use crate::pool_numbers::PoolNumbers;
+use crate::port_owners::PortOwners;
+use crate::sweeps::Sweeps;
 use crate::{EventLog, NextHops, PortLedger, Share};
 
 /// Sessions, mappings, leases, and how many sessions each source has begun.
@@ -19,6 +25,17 @@ pub struct Nat<A> {
     pub(crate) ports: PortLedger<A>,
     /// What mappings name their pools by.
     pub(crate) pools: PoolNumbers,
+    /// Who leases which ports, where they do not go round the workers.
+    pub(crate) numbers: PortOwners,
+    /// How many of its ports each pool has leased.
+    pub(crate) leases: Leases,
+    /// Ports that nobody has and not everybody may have yet.
+    pub(crate) resting: HoldDown<A>,
+    /// Blocks of ports, where pools have them.
+    pub(crate) blocks: Blocks<A>,
+    /// How much addresses are used, where pools choose by it.
+    pub(crate) usage: AddressUse<A>,
+    pub(crate) sweeps: Sweeps,
     /// Whose sessions they are.
     pub(crate) sources: SourceTable<A>,
     /// The limits of the start: the lengths of prefix that make a source do not change after it.
@@ -55,6 +72,12 @@ impl<A: Address> Nat<A> {
             mappings: MappingTable::new(0, hash.clone()),
             ports: PortLedger::new(),
             pools: PoolNumbers::default(),
+            numbers: PortOwners::default(),
+            leases: Leases::default(),
+            resting: HoldDown::new(hash.clone()),
+            blocks: Blocks::new(share, hash.derived().derived()),
+            usage: AddressUse::new(hash.clone()),
+            sweeps: Sweeps::new(),
             pairing: hash.derived(),
             sources: SourceTable::new(share.part(policy.limits.sources), hash.clone()),
             first_limits: policy.limits,
@@ -67,7 +90,7 @@ impl<A: Address> Nat<A> {
             swept: None,
             hash,
         };
-        nat.make_room(policy);
+        nat.make_room(policy, 0);
         nat
     }
 
@@ -79,15 +102,16 @@ impl<A: Address> Nat<A> {
         budget: &mut u32,
         hops: &mut impl NextHops,
     ) -> Option<Session<A>> {
+        self.wake_any(now);
         let (_, session, held) = self.sessions.expire(now, budget)?;
-        self.settle(&session, held, hops);
+        self.settle(&session, held, hops, now);
         Some(session)
     }
 
     /// Ends a live session and gives back what it held.
-    pub fn end(&mut self, index: SessionIndex, hops: &mut impl NextHops) -> Session<A> {
+    pub fn end(&mut self, index: SessionIndex, hops: &mut impl NextHops, now: Tick) -> Session<A> {
         let (session, held) = self.sessions.remove(index);
-        self.settle(&session, held, hops);
+        self.settle(&session, held, hops, now);
         session
     }
 
@@ -113,14 +137,15 @@ impl<A: Address> Nat<A> {
     }
 
     /// Takes back what a session that is no longer in the table held.
-    fn settle(&mut self, session: &Session<A>, held: Held, hops: &mut impl NextHops) {
+    fn settle(&mut self, session: &Session<A>, held: Held, hops: &mut impl NextHops, now: Tick) {
+        self.strike_session(session, held, now);
         release(hops, session.forward_hop);
         release(hops, session.reverse_hop);
         if let Some(mapping) = held.mapping {
             if session.generation >= self.contacts_since {
                 self.contacts.remove(Contact { mapping, remote: session.remote });
             }
-            self.release_mapping(mapping);
+            self.release_mapping(mapping, now);
         }
         self.sources.remove(self.source_of(session.inside), held.began);
     }
@@ -131,17 +156,17 @@ impl<A: Address> Nat<A> {
     }
 
     /// A mapping loses a user; without users its lease ends.
-    pub(crate) fn release_mapping(&mut self, mapping: MappingIndex) {
+    pub(crate) fn release_mapping(&mut self, mapping: MappingIndex, now: Tick) {
         if let Some(unused) = self.mappings.release(mapping) {
-            let leased = self.ports.release(unused.outside, unused.protocol, unused.outside_port);
-            debug_assert!(leased, "a mapping owns the lease of its outside port");
+            self.end_lease(unused, now);
         }
     }
 
     /// Makes room for what the pools of this family need: leases on their addresses, mappings, and
     /// what mappings talk to. Done at the start and at a reload, never for a packet.
-    pub(crate) fn make_room(&mut self, policy: &Policy) {
+    pub(crate) fn make_room(&mut self, policy: &Policy, generation: u32) {
         self.pools.follow(policy);
+        self.numbers = PortOwners::new(policy);
         for pool in &policy.pools {
             for n in 0..pool.address_count() {
                 if let Some(address) = pool.nth_address(n).and_then(A::from_ip) {
@@ -149,6 +174,7 @@ impl<A: Address> Nat<A> {
                 }
             }
         }
+        self.divide(policy, generation);
         let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
         let any = |wanted: fn(&Pool) -> bool| policy.pools.iter().filter(ours).any(wanted);
         let capacity = self.sessions.capacity();
@@ -160,6 +186,32 @@ impl<A: Address> Nat<A> {
         if filtered && self.contacts.capacity() == 0 {
             self.contacts = CountTable::new(capacity, self.hash.clone());
         }
+    }
+}
+
+/// What pools ask for beside leases.
+impl<A: Address> Nat<A> {
+    fn divide(&mut self, policy: &Policy, generation: u32) {
+        let pools = &self.pools;
+        let number = |place| pools.number(PoolId(place));
+        self.blocks.follow(policy, generation, number);
+        self.usage.follow(&policy.pools, self.share.part(policy.limits.sources), generation);
+        for pool in &policy.pools {
+            let addresses = (0..pool.address_count()).filter_map(|n| pool.nth_address(n));
+            for address in addresses.filter_map(A::from_ip) {
+                self.usage.set_blocks(address, self.blocks.held_on(address));
+            }
+        }
+        let numbered = (0..).zip(&policy.pools).map(|(place, pool)| (number(place), pool));
+        numbered.clone().for_each(|(number, _)| self.leases.open(number));
+        let ours = |pool: &Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
+        let (ports, leases, share) = (&mut self.ports, &self.leases, self.share);
+        self.resting.follow(
+            numbered.filter(|(_, pool)| ours(pool)),
+            |all| share.part(all),
+            |pool| leases.of(pool),
+            |was| ports.wake(was.outside, was.protocol, was.outside_port),
+        );
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{Share, Verdict, WorkerId};
 struct Workers(Vec<Bench>);
 
 impl Workers {
-    fn new(of: u8) -> Self {
+    fn new(of: u8, allocation: &str) -> Self {
         let config = config_with(
             r#"
             [[rule]]
@@ -54,6 +54,10 @@ impl Workers {
         );
         let tap = "device = \"in0\"\nbackend = \"tap\"";
         let config = config.replacen("device = \"in0\"", tap, 1);
+        let pool = "name = \"egress\"\n    addresses";
+        assert!(config.contains(pool), "the pool stands as it did");
+        let pool_with = pool.replace("addresses", &format!("{allocation}\n    addresses"));
+        let config = config.replacen(pool, &pool_with, 1);
         let ready = |worker| {
             let share = Share::new(worker, of).expect("one of them");
             let mut bench = Bench::ready_as(share, &config);
@@ -93,10 +97,13 @@ impl Workers {
     }
 }
 
-/// Some numbers of workers, and those of them that receive the two directions.
+/// Some numbers of workers, and those of them that receive the two directions, with each way to give
+/// out ports.
 fn each(mut case: impl FnMut(&mut Workers, u8, u8)) {
     for (of, there, back) in [(1, 0, 0), (2, 0, 1), (2, 1, 0), (3, 2, 2), (5, 1, 3), (8, 7, 4)] {
-        case(&mut Workers::new(of), there, back);
+        for allocation in ALLOCATIONS {
+            case(&mut Workers::new(of, allocation), there, back);
+        }
     }
 }
 
@@ -209,6 +216,13 @@ fn services_belong_to_the_first_worker() {
 }
 
 const DELIVERED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
+
+const ALLOCATIONS: [&str; 4] = [
+    "",
+    "parity = true\ncontiguity = true",
+    "allocation = { kind = \"port-block\", size = 500 }",
+    "allocation = { kind = \"deterministic\", source = \"10.0.0.0/24\", ports_per_host = 100 }",
+];
 
 /// Limits per source count in one worker, so hosts of one source have one.
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use mooring_policy::{Generation, InterfaceId, PoolId};
+use mooring_policy::{InterfaceId, PoolId};
 use mooring_session::{Direction, FlowKey, NO_RULE, SessionRef};
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
@@ -13,7 +13,7 @@ use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use proptest::prop_oneof;
 use proptest::sample::{Index, select};
 
-use crate::fixture::{CountedHops, INSIDE, OUTSIDE, World, flow, policy};
+use crate::fixture::{CountedHops, INSIDE, OUTSIDE, World, flow};
 use crate::{HAIRPIN_INTERFACE, Rechecked, Refusal};
 
 const POOL: &str = r#"
@@ -29,13 +29,6 @@ fn udp(source: &str, destination: &str) -> FlowKey<Ipv4Addr> {
 }
 
 impl World {
-    /// Another policy is there, of the next generation.
-    fn reload(&mut self, config: &str) {
-        self.policy = policy(config);
-        self.generation = Generation(self.generation.0 + 1);
-        self.nat.adopt(&self.policy, self.generation);
-    }
-
     /// Sweeps until it is done; how many sessions ended.
     fn sweep(&mut self) -> usize {
         let mut ended = 0;
@@ -64,9 +57,9 @@ fn a_policy_that_filters_by_address_knows_the_sessions_of_before() {
     let second = world.arrive(OUTSIDE, from("198.51.100.1:99"), None).expect("they talk already");
     assert_eq!(world.arrive(OUTSIDE, from("198.51.100.2:99"), None), Err(Refusal::Filtered));
     // One of the two ends, and the other one is still there.
-    world.nat.end(first.index, &mut world.hops);
+    world.nat.end(first.index, &mut world.hops, world.now);
     world.arrive(OUTSIDE, from("198.51.100.1:98"), None).expect("they still talk");
-    world.nat.end(second.index, &mut world.hops);
+    world.nat.end(second.index, &mut world.hops, world.now);
     let contacts = world.nat.contacts.len();
     assert_eq!(contacts, 1, "of the third session");
 }
@@ -224,7 +217,7 @@ fn arrive(world: &mut World, ingress: InterfaceId, key: FlowKey<Ipv4Addr>) {
         // Making room may have ended the first half; the engine looks it up again.
         let first = world.nat.sessions.find_key(&session.key(Direction::Forward));
         if let (Err(_), Some(first), true) = (second, first, world.nat.created > created) {
-            world.nat.end(first.index, &mut world.hops);
+            world.nat.end(first.index, &mut world.hops, world.now);
         }
     }
 }

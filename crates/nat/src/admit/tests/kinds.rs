@@ -247,7 +247,7 @@ fn half_a_hairpin_can_be_taken_back() {
     let (first, found) = admitted(&mut world, INSIDE, udp("10.0.0.4:6000", "203.0.113.10:4001"));
     let second = world.arrive(HAIRPIN_INTERFACE, leaves_as(&first, found), None);
     assert_eq!(second, Err(Refusal::NoSession));
-    world.nat.end(found.index, &mut world.hops);
+    world.nat.end(found.index, &mut world.hops, world.now);
     assert_eq!(world.holdings(), before);
     let mut world = world_of("hairpin = false");
     assert_eq!(world.send(udp("10.0.0.4:6000", "203.0.113.10:4001")), Err(Refusal::NoRule));

@@ -1,0 +1,62 @@
+//! How far a search for a shared port may go. Where remotes share ports, whether one is free is asked
+//! of the table of sessions, port by port; nearly always one of a few random ones is. When none is, all
+//! ports of the address are looked at (RFC 6888 REQ-13 in kind: what there is, is used), as long as
+//! that does not happen too often: packets that find nothing must not take the worker's time.
+
+use mooring_session::Tick;
+
+/// What is left of what searches may look at.
+#[derive(Debug)]
+pub(crate) struct Sweeps {
+    left: usize,
+    at: Tick,
+}
+
+impl Sweeps {
+    /// All of it.
+    pub(crate) const fn new() -> Self {
+        Self { left: MOST, at: Tick::ZERO }
+    }
+
+    /// Ports that one search may look at.
+    pub(crate) fn allowed(&mut self, now: Tick) -> usize {
+        let more = now.since(self.at).saturating_mul(PER_MILLI as u64);
+        self.left = self.left.saturating_add(more.min(MOST as u64) as usize).min(MOST);
+        self.at = now;
+        self.left.max(LEAST)
+    }
+
+    /// A search has looked at so many.
+    pub(crate) fn spend(&mut self, ports: usize) {
+        self.left = self.left.saturating_sub(ports);
+    }
+}
+
+/// All ports that there are.
+const MOST: usize = 1 << 16;
+
+/// At some 30 ns each it is about a hundredth of a worker's time.
+const PER_MILLI: usize = 256;
+
+/// Always.
+const LEAST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use mooring_session::Tick;
+
+    use super::{LEAST, MOST, PER_MILLI, Sweeps};
+
+    #[test]
+    fn a_search_is_long_if_there_was_none_for_a_while() {
+        let mut sweeps = Sweeps::new();
+        let at = Tick::from_millis;
+        assert_eq!(sweeps.allowed(at(0)), MOST);
+        sweeps.spend(MOST);
+        assert_eq!(sweeps.allowed(at(0)), LEAST);
+        sweeps.spend(LEAST);
+        assert_eq!(sweeps.allowed(at(10)), 10 * PER_MILLI);
+        assert_eq!(sweeps.allowed(at(9)), 10 * PER_MILLI);
+        assert_eq!(sweeps.allowed(at(1_000_000)), MOST);
+    }
+}
