@@ -110,14 +110,20 @@ fn engines(
 ) -> Result<Vec<Engine>, Failure> {
     let shares = (0..workers.get()).filter_map(|worker| Share::new(worker, workers.get()));
     let engine = |share| {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| failed(&error, None))?;
+        let seed = seed()?;
         let policy = Arc::clone(&state.policy);
         let mut engine = Engine::for_worker(share, policy, state.generation, links, seed);
         engine.set_kernel_addresses(kernel.to_vec());
         Ok(engine)
     };
     shares.map(engine).collect()
+}
+
+/// What nobody can predict (RFC 6056 §3.1: an attacker must not guess the ports).
+fn seed() -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| failed(&error, None))?;
+    Ok(seed)
 }
 
 /// What `show` tells of the first state.
@@ -131,4 +137,15 @@ fn shown(state: &DesiredState, interfaces: Vec<PortInfo>, clock: Clock) -> Shown
 
 fn names(policy: &Policy) -> String {
     policy.interfaces.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    /// RFC 6056 §3.1: with one seed for all, ports could be computed from those of another appliance.
+    #[test]
+    fn every_worker_has_a_seed_of_its_own() {
+        let seeds = [(); 3].map(|()| super::seed().ok());
+        assert!(seeds.iter().all(|seed| seed.is_some_and(|seed| seed != [0; 32])));
+        assert!(seeds[0] != seeds[1] && seeds[1] != seeds[2] && seeds[0] != seeds[2]);
+    }
 }

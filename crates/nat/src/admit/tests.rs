@@ -1,6 +1,7 @@
 //! What an admitted flow gets. What a refused one does not get is in `refusals`.
 
 mod kinds;
+mod protocols;
 mod refusals;
 mod v6;
 
