@@ -5,10 +5,10 @@
 //! (`lease.rs`), insert both directions. Whatever fails, nothing is left behind, and the packet
 //! is never forwarded untranslated.
 
-use mooring_policy::{Generation, Hop, InterfaceId, Policy};
+use mooring_policy::{Action, Generation, Hop, InterfaceId, Policy, Refresh, RuleId};
 use mooring_session::{
-    Address, Admitted, Contact, FlowKey, Held, InsertError, NextHopIndex, Session, SessionIndex,
-    SessionRef, Tick,
+    Address, Admitted, Contact, FlowKey, Held, InsertError, NextHopIndex, OUTBOUND_REFRESH,
+    Session, SessionIndex, SessionRef, Tick,
 };
 use mooring_wire::Protocol;
 use mooring_wire::checksum::Delta;
@@ -170,6 +170,7 @@ impl<A: Address> Nat<A> {
             reverse_hop: hops[1],
             ingress: plan.ingress(),
             rule: plan.rule(),
+            flags: session_flags(plan.rule, admission.policy),
             generation: admission.generation.0,
             began: plan.began,
         };
@@ -224,6 +225,16 @@ fn may_begin<A>(arrival: &Arrival<A>) -> bool {
             flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
         }
         (_, None) => true,
+    }
+}
+
+/// What the policy says of a session that is not as with most: [`mooring_session::Session::flags`].
+pub(crate) fn session_flags(rule: RuleId, policy: &Policy) -> u16 {
+    match policy.rule(rule).action {
+        Action::SourceNat(pool) if policy.pool(pool).refresh == Refresh::Outbound => {
+            OUTBOUND_REFRESH
+        }
+        _ => 0,
     }
 }
 

@@ -8,7 +8,7 @@ use mooring_policy::{Generation, InterfaceId, Mapping, Policy, Pool};
 use mooring_session::{Address, Contact, Direction, NO_RULE, Renewed, Session, SessionIndex};
 use rand_core::Rng;
 
-use crate::admit::release;
+use crate::admit::{release, session_flags};
 use crate::plan::{End, Plan};
 use crate::translator::timeouts;
 use crate::{Admission, Arrival, Nat, NextHops};
@@ -68,12 +68,15 @@ impl<A: Address> Nat<A> {
         }
         if let (Some(plan), Some(hops)) = (plan, hops) {
             let (rule, ingress) = (plan.rule(), plan.ingress());
-            self.sessions.renew(index, Renewed { rule, generation, hops, ingress }, admission.now);
+            let flags = session_flags(plan.rule, admission.policy);
+            let renewed = Renewed { rule, flags, generation, hops, ingress };
+            self.sessions.renew(index, renewed, admission.now);
             old.into_iter().for_each(|hop| release(admission.hops, hop));
             return Rechecked::Kept;
         }
         let ingress = [session.ingress(Direction::Forward), session.ingress(Direction::Reverse)];
-        let renewed = Renewed { rule: NO_RULE, generation, hops: old, ingress };
+        let flags = session.flags;
+        let renewed = Renewed { rule: NO_RULE, flags, generation, hops: old, ingress };
         self.sessions.renew(index, renewed, admission.now);
         Rechecked::Kept
     }

@@ -223,6 +223,7 @@ pub(crate) fn timeouts(policy: &Policy) -> Timeouts {
         udp: millis(configured.udp),
         tcp_established: millis(configured.tcp_established),
         tcp_transitory: millis(configured.tcp_transitory),
+        tcp_half_open: millis(configured.tcp_half_open),
         icmp: millis(configured.icmp),
     }
 }

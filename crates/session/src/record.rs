@@ -46,6 +46,8 @@ pub struct Session<A> {
     pub(crate) ingress: [u8; 2],
     /// Index of the rule that admitted the session, in the policy of `generation`.
     pub rule: u16,
+    /// What is not as with most sessions: [`OUTBOUND_REFRESH`].
+    pub flags: u16,
     /// Generation of that policy.
     pub generation: u32,
     /// When the last packet passed.
@@ -73,6 +75,8 @@ pub struct Admitted<A> {
     pub ingress: [u8; 2],
     /// Index of the rule that admits the session.
     pub rule: u16,
+    /// See [`Session::flags`].
+    pub flags: u16,
     /// Generation of the policy that the rule stands in.
     pub generation: u32,
     /// Which way the first packet goes.
@@ -101,6 +105,7 @@ impl<A: Address> Session<A> {
             reverse_hop: admitted.reverse_hop,
             ingress: admitted.ingress,
             rule: admitted.rule,
+            flags: admitted.flags,
             generation: admitted.generation,
             last_seen: Stamp::default(),
             packets: [0; 2],
@@ -244,6 +249,9 @@ pub const HAIRPIN: u8 = 0xff;
 
 /// In place of a rule: that of the session is gone, and it lives on until its timeout.
 pub const NO_RULE: u16 = u16::MAX;
+
+/// In [`Session::flags`]: packets from outside do not keep the session (RFC 4787 REQ-6).
+pub const OUTBOUND_REFRESH: u16 = 1;
 
 /// Milliseconds of a unit of `Cold::created`.
 const CREATED_MILLIS: u64 = 16;

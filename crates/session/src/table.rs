@@ -7,7 +7,7 @@ use mooring_wire::tcp::Flags;
 
 use crate::index::Index;
 use crate::memory::prefetch;
-use crate::record::Cold;
+use crate::record::{Cold, OUTBOUND_REFRESH};
 use crate::wheel::{Link, Links, Wheel};
 use crate::{
     Address, Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, Session, State, Tick,
@@ -54,6 +54,8 @@ pub enum InsertError {
 pub struct Renewed {
     /// The rule that decides it now, or [`NO_RULE`](crate::record::NO_RULE).
     pub rule: u16,
+    /// See [`Session::flags`].
+    pub flags: u16,
     /// Generation of that rule's policy.
     pub generation: u32,
     /// Where forward and reverse packets go.
@@ -129,9 +131,6 @@ impl<A: Address> SessionTable<A> {
     /// Accounts for a packet of `bytes` bytes that passes at `now`; `flags` are those of a TCP
     /// segment.
     ///
-    /// Segments from outside do not keep alive what is not open, or no longer: else they would hold a
-    /// dead session and its port for ever (RFC 4787 REQ-6 and RFC 5382 REQ-5 in kind).
-    ///
     /// True when its state has changed, which is rare: what counts sessions by their state wants to
     /// know.
     #[inline(always)]
@@ -149,13 +148,13 @@ impl<A: Address> SessionTable<A> {
         let (total, bytes_carry) = session.bytes[way].overflowing_add(bytes as u32);
         session.packets[way] = packets;
         session.bytes[way] = total;
-        let before = session.state;
-        let after = match flags {
-            Some(flags) => before.after_segment(found.direction, flags),
-            None => before.after_datagram(found.direction),
-        };
-        session.state = after;
-        if found.direction == Direction::Forward || before != after || !after.is_transitory() {
+        // The packets that are many: they change no state, and any of them keeps the session.
+        let plain = session.flags == 0
+            && match flags {
+                Some(flags) => session.state == State::Established && !flags.intersects(TURNING),
+                None => session.state.after_datagram(found.direction) == session.state,
+            };
+        if plain {
             session.last_seen = now.stamp();
         }
         if packets_carry || bytes_carry {
@@ -164,11 +163,30 @@ impl<A: Address> SessionTable<A> {
             cold.packets_carry[way] = carried;
             cold.bytes_carry[way] += u32::from(bytes_carry);
         }
-        if before == after {
-            return false;
+        !plain && self.turn(found, flags, now)
+    }
+
+    /// The rest of [`Self::touch`] where the state changes, or not every packet keeps it.
+    #[cold]
+    #[inline(never)]
+    fn turn(&mut self, found: SessionRef, flags: Option<Flags>, now: Tick) -> bool {
+        let session = &mut self.hot[found.index.at()];
+        let before = session.state;
+        let after = match flags {
+            Some(flags) => before.after_segment(found.direction, flags),
+            None => before.after_datagram(found.direction),
+        };
+        let outbound = session.flags & OUTBOUND_REFRESH != 0;
+        // Where only what comes from inside refreshes, only that shows that a connection goes on.
+        let after = if outbound && after == State::Transitory { State::Reset } else { after };
+        session.state = after;
+        if before.refreshes(after, found.direction, flags, outbound) {
+            session.last_seen = now.stamp();
         }
-        self.rearm(found.index, before, now);
-        true
+        if before != after {
+            self.rearm(found.index, before, now);
+        }
+        before != after
     }
 
     /// The timeouts of another policy. A session that lives is held to them once it is renewed, or
@@ -223,6 +241,7 @@ impl<A: Address> SessionTable<A> {
         let timeout = self.timeout(self.session(index));
         let session = &mut self.hot[index.at()];
         session.rule = renewed.rule;
+        session.flags = renewed.flags;
         session.generation = renewed.generation;
         [session.forward_hop, session.reverse_hop] = renewed.hops;
         session.ingress = renewed.ingress;
@@ -428,6 +447,9 @@ impl Links for ColdLinks<'_> {
         &mut self.0[index as usize].link
     }
 }
+
+/// Flags that may change the state of a connection.
+const TURNING: Flags = Flags(Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0);
 
 /// Records that are looked at for one that may be ended.
 const EXPENDABLE_LOOKS: u32 = 64;

@@ -385,9 +385,7 @@ impl Model {
         let before = session.state;
         session.state = before.after(way, flags);
         session.packets[way as usize] += 1;
-        let kept = way == Way::Forward
-            || session.state != before
-            || !session.state.is_transitory(session.protocol);
+        let kept = session.state.is_kept(before, way, flags, session.protocol);
         if kept {
             session.last = self.now;
         }

@@ -27,8 +27,10 @@ pub(crate) enum State {
     Fin(Way),
     /// Both have.
     Closing,
-    /// An end has sent RST.
-    Reset,
+    /// This end has sent RST.
+    Reset(Way),
+    /// After a RST the remote end has sent SYN.
+    Reopening,
 }
 
 impl State {
@@ -41,17 +43,36 @@ impl State {
             };
         };
         let has = |flag| flags & flag != 0;
+        if has(SYN) && has(RST) {
+            return self;
+        }
+        let (ends, opens) = (has(FIN) && !has(SYN), has(SYN) && !has(ACK));
         match self {
             Self::Begun(first) if has(SYN) && first != way => Self::Established,
-            Self::Begun(_) => self,
-            _ if has(RST) => Self::Reset,
-            Self::Established if has(FIN) => Self::Fin(way),
-            Self::Fin(first) if has(FIN) && first != way => Self::Closing,
-            Self::Established | Self::Fin(_) => self,
-            Self::Closing | Self::Reset if has(SYN) && way == Way::Forward => Self::Begun(way),
-            Self::Closing | Self::Reset if has(SYN) && !has(ACK) => Self::Begun(way),
+            Self::Reopening if way == Way::Forward && !has(RST) => Self::Established,
+            Self::Begun(_) | Self::Reopening => self,
+            Self::Closing if opens => Self::Begun(way),
             Self::Closing => self,
-            Self::Reset => Self::Established,
+            Self::Reset(_) if opens && way == Way::Reverse => Self::Reopening,
+            Self::Reset(_) if opens => Self::Begun(way),
+            // The inside host knows best.
+            Self::Reset(Way::Forward) if way == Way::Reverse => self,
+            _ if has(RST) => Self::Reset(way),
+            Self::Fin(first) if ends && first != way => Self::Closing,
+            Self::Fin(_) => self,
+            _ if ends => Self::Fin(way),
+            _ => Self::Established,
+        }
+    }
+
+    /// Whether a packet that leads to this state, from `before`, starts the timeout anew.
+    pub(crate) fn is_kept(self, before: Self, way: Way, flags: Option<u8>, protocol: u8) -> bool {
+        let is_reset = flags.is_some_and(|flags| flags & RST != 0);
+        let (was_short, is_short) = (before.is_transitory(protocol), self.is_transitory(protocol));
+        let half_open = matches!(self, Self::Begun(_) | Self::Reopening) && protocol == TCP;
+        match before == self {
+            true => !is_reset && !half_open && (way == Way::Forward || !is_short),
+            false => !(is_reset && was_short && is_short),
         }
     }
 
@@ -59,8 +80,8 @@ impl State {
     pub(crate) fn timeout(self, protocol: u8, timeouts: &[u64; 5]) -> u64 {
         let [udp, established, transitory, half_open, icmp] = *timeouts;
         1000 * match (protocol, self) {
-            (TCP, Self::Begun(_)) => half_open,
-            (TCP, Self::Closing | Self::Reset) => transitory,
+            (TCP, Self::Begun(_) | Self::Reopening) => half_open,
+            (TCP, Self::Closing | Self::Reset(_)) => transitory,
             (TCP, _) => established,
             (ICMP | ICMPV6, _) => icmp,
             _ => udp,
@@ -69,17 +90,18 @@ impl State {
 
     /// A TCP connection that is not open yet or no longer.
     pub(crate) const fn is_transitory(self, protocol: u8) -> bool {
-        protocol == TCP && matches!(self, Self::Begun(_) | Self::Closing | Self::Reset)
+        protocol == TCP
+            && matches!(self, Self::Begun(_) | Self::Reopening | Self::Closing | Self::Reset(_))
     }
 
     /// The name in `show sessions`.
     pub(crate) const fn name(self, protocol: u8) -> &'static str {
         match self {
-            Self::Begun(_) if protocol == TCP => "half_open",
-            Self::Begun(_) => "new",
+            Self::Begun(_) if protocol != TCP => "new",
+            Self::Begun(_) | Self::Reopening => "half_open",
             Self::Established => "established",
             Self::Fin(_) | Self::Closing => "closing",
-            Self::Reset => "transitory",
+            Self::Reset(_) => "transitory",
         }
     }
 }

@@ -12,6 +12,7 @@ mod quoted_kinds;
 mod refused;
 mod reloaded;
 mod services;
+mod tcp;
 mod translated;
 mod v6;
 mod waiting;

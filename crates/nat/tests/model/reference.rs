@@ -229,8 +229,8 @@ impl Reference {
         let session = &mut self.sessions[at];
         let tcp = session.key.protocol == Protocol::TCP;
         session.established |= syn && direction == Direction::Reverse;
-        // What is not open yet is not kept alive from outside.
-        if direction == Direction::Forward || !tcp || session.established {
+        // What is repeated before it is open keeps nothing alive.
+        if !tcp || session.established {
             session.last_seen = self.now;
         }
     }

@@ -11,8 +11,8 @@ use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq, prop_oneof,
 
 use super::{InsertError, Renewed, SessionRef, SessionTable};
 use crate::{
-    Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, Session, Stamp, State, Tick,
-    Timeouts,
+    Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, OUTBOUND_REFRESH, Session, Stamp,
+    State, Tick, Timeouts,
 };
 
 const HASH: [u64; 4] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 7];
@@ -39,6 +39,7 @@ fn session(protocol: Protocol, port: u16, outside_port: u16) -> Session<Ipv4Addr
         reverse_hop: NextHopIndex(1),
         ingress: [0, 1],
         rule: 0,
+        flags: 0,
         generation: 1,
         last_seen: Stamp::default(),
         packets: [0; 2],
@@ -154,6 +155,72 @@ fn a_dead_connection_is_not_kept_alive_from_outside() {
         }
         assert_eq!(expired(&mut table, Tick::from_millis(242_000)), [1], "{segments:?}");
     }
+}
+
+/// When a TCP session that begins at 0 ends, in seconds, after these segments at their seconds.
+fn life_after(segments: &[(u64, Direction, Flags)], flags: u16) -> u64 {
+    let timeouts = Timeouts { tcp_half_open: 30_000, ..Timeouts::default() };
+    let mut table = SessionTable::new(1, KeyedHash::new(HASH), timeouts);
+    let begun = Session { flags, ..session(Protocol::TCP, 1, 1) };
+    let index = table.insert(begun, Held::NOTHING, Tick::ZERO).expect("room");
+    let mut segments = segments.iter().peekable();
+    for half_second in 0.. {
+        let now = Tick::from_millis(half_second * 500);
+        while let Some((_, direction, flags)) =
+            segments.next_if(|(seconds, ..)| seconds * 2 == half_second)
+        {
+            let found = SessionRef { index, direction: *direction };
+            table.touch(found, now, 60, Some(*flags));
+        }
+        if !expired(&mut table, now).is_empty() {
+            return half_second / 2;
+        }
+    }
+    unreachable!("it ends at some time")
+}
+
+const OPENED: [(u64, Direction, Flags); 2] =
+    [(0, Direction::Reverse, Flags::SYN), (0, Direction::Forward, Flags::ACK)];
+
+/// RFC 7857 §2.1: a timeout of its own, and a SYN retransmitted into nothing does not pin a mapping.
+#[test]
+fn a_syn_repeated_into_nothing_does_not_pin_a_mapping() {
+    let again: Vec<_> = (1..29).map(|at| (at, Direction::Forward, Flags::SYN)).collect();
+    assert!((30..=32).contains(&life_after(&again, 0)));
+    let stranger: Vec<_> = (1..29).map(|at| (at, Direction::Reverse, Flags::ACK)).collect();
+    assert!((30..=32).contains(&life_after(&stranger, 0)));
+}
+
+/// RFC 7857 §7.1: "outbound error packets" do not keep it, nor what the remote end sends after them.
+#[test]
+fn a_reset_repeated_for_ever_does_not_pin_a_mapping() {
+    for way in [Direction::Forward, Direction::Reverse] {
+        let mut segments = OPENED.to_vec();
+        segments.extend((1..24).map(|at| (at * 10, way, Flags::RST)));
+        assert!((250..=252).contains(&life_after(&segments, 0)), "240 s from the first at 10 s");
+    }
+    let mut segments = OPENED.to_vec();
+    for at in 1..24 {
+        segments.push((at * 10, Direction::Reverse, Flags::ACK));
+        segments.push((at * 10, Direction::Forward, Flags::RST));
+    }
+    assert!((250..=252).contains(&life_after(&segments, 0)));
+}
+
+/// RFC 4787 REQ-6, refresh direction "outbound".
+#[test]
+fn packets_from_outside_do_not_keep_a_session_that_only_the_inside_refreshes() {
+    let mut segments = OPENED.to_vec();
+    segments.extend((1..74).map(|at| (at * 100, Direction::Reverse, Flags::ACK)));
+    assert!((7_440..=7_442).contains(&life_after(&segments, OUTBOUND_REFRESH)));
+    assert!((14_740..=14_742).contains(&life_after(&segments, 0)), "others they do");
+    // A RST from outside, and what follows it from there, gives it 4 minutes, not 2 hours.
+    let again = [(7_000, Direction::Reverse, Flags::RST), (7_100, Direction::Reverse, Flags::ACK)];
+    segments.truncate(2);
+    segments.extend(again);
+    assert!((7_240..=7_242).contains(&life_after(&segments, OUTBOUND_REFRESH)));
+    segments.push((7_200, Direction::Forward, Flags::ACK));
+    assert!((14_640..=14_642).contains(&life_after(&segments, OUTBOUND_REFRESH)));
 }
 
 #[test]
@@ -294,12 +361,13 @@ fn a_renewed_session_keeps_its_keys_and_what_it_holds() {
     let hops = [NextHopIndex(7), NextHopIndex::HAIRPIN];
     table.renew(
         index,
-        Renewed { rule: 9, generation: 5, hops, ingress: [3, 4] },
+        Renewed { rule: 9, flags: OUTBOUND_REFRESH, generation: 5, hops, ingress: [3, 4] },
         Tick::from_millis(1600),
     );
     assert_eq!(table.find_key(&key).map(|found| found.index), Some(index));
     let renewed = table.session(index);
     assert_eq!((renewed.rule, renewed.generation, renewed.ingress), (9, 5, [3, 4]));
+    assert_eq!(renewed.flags, OUTBOUND_REFRESH);
     assert_eq!((renewed.forward_hop, renewed.reverse_hop), (hops[0], hops[1]));
     assert_eq!((table.held(index), table.created(index)), (held, Tick::from_millis(1600)));
 }

@@ -10,7 +10,7 @@ use crate::test_bench::{Bench, CONFIG, GATEWAY, HOST, INSIDE, OUTSIDE, POOL, SER
 use crate::{DropReason, Verdict};
 
 /// Gives the engine another policy, as its second.
-fn reload(bench: &mut Bench, config: &str) {
+pub(super) fn reload(bench: &mut Bench, config: &str) {
     let policy = Arc::new(load(config).expect("the policy of the test is valid").policy);
     let links = bench.engine.links().to_vec();
     bench.engine.set_policy(policy, Generation(2), &links, bench.now, &mut bench.outbox);
