@@ -58,7 +58,7 @@ impl Rig {
             let policy = Arc::clone(&policy);
             let mut engine =
                 Engine::for_worker(share(worker), policy, Generation(1), &LINKS, seeds);
-            engine.go_offline(&PEERS.map(|mac| Some(Mac(mac))));
+            offline(&mut engine);
             let outbox = Outbox::new(BufferPool::new(BUFFERS.0, BUFFERS.1));
             Unit { engine, outbox, walked: 0, left_at_once: 0, waited_in_vain: 0 }
         };
@@ -334,6 +334,11 @@ impl Tally {
     }
 }
 
+/// From now on every next hop is known.
+pub(crate) fn offline(engine: &mut Engine) {
+    engine.go_offline(&PEERS.map(|mac| Some(Mac(mac))));
+}
+
 /// The frame around a packet that comes in by `side`.
 pub(crate) fn frame(side: Side, packet: &[u8]) -> Vec<u8> {
     let link = side as usize;
@@ -367,7 +372,7 @@ fn compile(spec: &Spec) -> Arc<Policy> {
     Arc::new(policy)
 }
 
-const LINKS: [Link; 2] = [
+pub(crate) const LINKS: [Link; 2] = [
     Link { mac: Mac([2, 0, 0, 0, 0, 1]), mtu: 1500 },
     Link { mac: Mac([2, 0, 0, 0, 0, 2]), mtu: 1400 },
 ];
