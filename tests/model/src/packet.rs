@@ -431,7 +431,7 @@ pub(crate) fn requote(quote: &[u8], key: Key) -> Vec<u8> {
 }
 
 /// The sum of RFC 1071 over some parts, each of an even length but the last.
-fn ones_sum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn ones_sum(parts: &[&[u8]]) -> u16 {
     let mut sum: u64 = 0;
     for part in parts {
         for pair in part.chunks(2) {
