@@ -9,7 +9,7 @@ use mooring_wire::Protocol;
 
 use crate::faults::Fault;
 use crate::model::{Expected, Model, Seen, Session};
-use crate::packet::{Body, Key, Packet, Sum, icmp_of};
+use crate::packet::{Body, Key, Packet, Sum};
 use crate::random::Random;
 use crate::rig::{Rig, Tally, frame};
 use crate::spec::{Side, Spec, ip, is_own};
@@ -488,30 +488,43 @@ fn error_about(
     (source, kind, cut): (std::net::IpAddr, (u8, u8), bool),
 ) -> Option<Packet> {
     let mut key = session.key(way.turned()).turned();
-    if let Twist::SourcePort(_) = twist {
+    if let Twist::SourcePort(_) | Twist::Protocol(_) = twist {
         key = twisted(key, twist);
     }
+    let v4 = key.source.0.is_ipv4();
     let body = body_of(key.protocol, (way, session.began), key.source.0, (16, 2));
     let quoted = Packet::new(key.source.0, key.destination.0, body).with_key(key);
     let mut quote = quoted.bytes();
     if cut {
         quote.truncate(if key.source.0.is_ipv4() { 28 } else { 48 });
     }
-    if twist == Twist::Quote {
-        quote.truncate(20);
+    let ip = if v4 { 20 } else { 40 };
+    match twist {
+        Twist::CutShort => quote.truncate(ip + 4),
+        // In place of a transport header, one of ICMP.
+        Twist::AboutError | Twist::AboutNothing => {
+            let kind = if twist == Twist::AboutError { 3 } else { 200 };
+            let body = Body::Error { kind, code: 0, word: 0, quote: vec![0; 28] };
+            quote = Packet::new(key.source.0, key.destination.0, body).bytes();
+        }
+        _ => {}
     }
     let source = like(source, key.source.0)?;
-    let v4 = source.is_ipv4();
-    let kind = match (v4, kind) {
-        (true, kind) => kind,
-        (false, (11, _)) => (3, 0),
-        (false, (12, _)) => (4, 1),
-        (false, (3, 4)) => (2, 0),
-        (false, _) => (1, 4),
+    let too_big = if v4 { (3, 4) } else { (2, 0) };
+    let kind = match (v4, kind, twist) {
+        (_, _, Twist::Mtu(_)) => too_big,
+        (true, kind, _) => kind,
+        (false, (11, _), _) => (3, 0),
+        (false, (12, _), _) => (4, 1),
+        (false, (3, 4), _) => (2, 0),
+        (false, ..) => (1, 4),
     };
-    let word = if kind == (3, 4) || kind == (2, 0) { 1300 } else { 0 };
+    let word = match twist {
+        Twist::Mtu(mtu) => mtu.into(),
+        _ if kind == too_big => 1300,
+        _ => 0,
+    };
     let body = Body::Error { kind: kind.0, code: kind.1, word, quote };
-    debug_assert!(icmp_of(source) != 0, "a family");
     Some(Packet::new(source, key.source.0, body))
 }
 

@@ -125,6 +125,11 @@ impl Session {
         self.key(way.turned()).turned()
     }
 
+    /// No conversation goes on in it.
+    fn is_expendable(&self) -> bool {
+        matches!(self.state, State::Begun(_)) || self.state.is_transitory(self.protocol)
+    }
+
     pub(crate) fn side(&self, way: Way) -> Side {
         self.sides[way as usize]
     }
@@ -258,7 +263,10 @@ impl Model {
             return Ok(Err("ttl_expired"));
         }
         self.check_owner(plan, from, worker)?;
-        if let Some(reason) = self.limit(plan, worker, seen) {
+        let first = (from == Side::Hairpin).then(|| plan.key.turned());
+        let first = first.and_then(|key| self.find(&key));
+        let spared = first.map(|(at, _)| self.sessions[at].key(Way::Forward));
+        if let Some(reason) = self.limit(plan, worker, (spared, seen))? {
             return Ok(Err(reason));
         }
         let (outside, mapping) = match self.outside(plan, worker, seen)? {

@@ -361,33 +361,37 @@ fn read_body(protocol: u8, v4: bool, l4: &[u8]) -> Result<Body, String> {
     })
 }
 
-/// The flow of a quoted packet, if at least the first 8 bytes of its transport header are there.
-pub(crate) fn key_of_quote(quote: &[u8]) -> Option<Key> {
-    let head = Head::read(quote).ok()?;
+/// The flow of a quoted packet.
+///
+/// # Errors
+/// Why it tells none: it is too short, an ICMP error (RFC 1122 §3.2.2), or nothing that a host asks.
+pub(crate) fn key_of_quote(quote: &[u8]) -> Result<Key, &'static str> {
+    let head = Head::read(quote).map_err(|_| "malformed")?;
     let l4 = &quote[head.len..];
     let v4 = head.source.is_ipv4();
     if matches!(head.protocol, TCP | UDP | ICMP | ICMPV6) && l4.len() < 8 {
-        return None;
+        return Err("malformed");
     }
     let ports = match (head.protocol, l4.first().copied().unwrap_or(0)) {
         (TCP | UDP, _) => (word(l4, 0), word(l4, 2)),
         (ICMP, 8) | (ICMPV6, 128) => (word(l4, 4), 0),
         (ICMP, 0) | (ICMPV6, 129) => (0, word(l4, 4)),
-        (ICMP | ICMPV6, _) => return None,
+        (ICMP, 3..=5 | 11..=12) | (ICMPV6, 0..128) => return Err("error_about_error"),
+        (ICMP | ICMPV6, _) => return Err("quote_unknown"),
         _ => (0, 0),
     };
     if head.protocol == if v4 { ICMPV6 } else { ICMP } {
-        return None;
+        return Err("quote_unknown");
     }
     let (source, destination) = ((head.source, ports.0), (head.destination, ports.1));
-    Some(Key { protocol: head.protocol, source, destination })
+    Ok(Key { protocol: head.protocol, source, destination })
 }
 
 /// A quote as it would be of another flow: addresses, ports and all checksums that are there follow.
 pub(crate) fn requote(quote: &[u8], key: Key) -> Vec<u8> {
     let Ok(head) = Head::read(quote) else { return quote.to_vec() };
     let mut bytes = quote.to_vec();
-    let before = key_of_quote(quote).map(|key| [key.source, key.destination]);
+    let before = key_of_quote(quote).ok().map(|key| [key.source, key.destination]);
     let (at, len) = if head.source.is_ipv4() { (12, 4) } else { (8, 16) };
     bytes[at..at + len].copy_from_slice(&octets(key.source.0));
     bytes[at + len..at + 2 * len].copy_from_slice(&octets(key.destination.0));

@@ -54,8 +54,11 @@ pub(crate) enum Twist {
     Protocol(u8),
     /// It comes in on the other side.
     Side,
-    /// Of an error: the quote is of a packet that nobody sent, or no packet.
-    Quote,
+    /// Of an error: the quote is cut short, of an error, of no query, or the MTU is this one.
+    CutShort,
+    AboutError,
+    AboutNothing,
+    Mtu(u16),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,11 +189,14 @@ impl Universe {
 
     fn error(&self, random: &mut Random) -> What {
         let way = if random.once_in(3) { Way::Reverse } else { Way::Forward };
-        let twist = match random.below(12) {
+        let twist = match random.below(14) {
             0 => Twist::SourcePort(random.of(&self.target_ports)),
             1 => Twist::Side,
-            2 => Twist::Quote,
+            2 => Twist::CutShort,
             3 => Twist::Protocol(GRE),
+            4 => Twist::AboutError,
+            5 => Twist::AboutNothing,
+            6 => Twist::Mtu(random.of(&[0, 1, 67, 68, 1279, 1280])),
             _ => Twist::Nothing,
         };
         // It comes from where the packet went.

@@ -9,17 +9,31 @@ impl Model {
     /// What must come of an ICMP error.
     pub(super) fn error(&mut self, packet: &Packet, from: Side, seen: &Seen) -> Judged<Expected> {
         let dropped = |reason| Ok(Expected::dropped(reason));
-        let Body::Error { quote, .. } = &packet.body else { return Err("no error".to_owned()) };
+        let Body::Error { kind, code, word, quote } = &packet.body else {
+            return Err("no error".to_owned());
+        };
         if is_martian(packet.source) {
             return dropped("martian");
         }
         if packet.sum != Sum::Right {
             return dropped("bad_checksum");
         }
-        let Some(quoted) = key_of_quote(quote) else { return dropped("malformed") };
+        let quoted = match key_of_quote(quote) {
+            Ok(quoted) => quoted,
+            Err(reason) => return dropped(reason),
+        };
+        // No link has such an MTU (RFC 791, RFC 8200 §5); 0 is said by routers from before RFC 1191.
+        let forged = match (packet.source.is_ipv4(), kind, code) {
+            (true, 3, 4) => (1..68).contains(word),
+            (false, 2, _) => *word < 1280,
+            _ => false,
+        };
+        if forged {
+            return dropped("forged_mtu");
+        }
         // It travels against the packet that it is about.
         let key = quoted.turned();
-        let Some((at, way)) = self.lookup(&key) else { return dropped("no_session") };
+        let Some((at, way)) = self.lookup(&key) else { return dropped("quote_unknown") };
         if self.sessions[at].side(way) != from {
             return dropped("spoofed_source");
         }
@@ -27,7 +41,7 @@ impl Model {
             return dropped("ttl_expired");
         }
         if packet.destination != key.destination.0 {
-            return dropped("no_session");
+            return dropped("quote_unknown");
         }
         let mut translated = self.translate_error(at, way, packet);
         let mut egress = self.sessions[at].side(way.turned());
@@ -35,7 +49,7 @@ impl Model {
             let behind = self.sessions[at].translated(way);
             let found = self.lookup(&behind);
             let second = found.filter(|(at, way)| self.sessions[*at].side(*way) == Side::Hairpin);
-            let Some((second, back)) = second else { return dropped("no_session") };
+            let Some((second, back)) = second else { return dropped("quote_unknown") };
             translated = self.translate_error(second, back, &translated);
             egress = self.sessions[second].side(back.turned());
         }
