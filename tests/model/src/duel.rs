@@ -500,7 +500,7 @@ fn error_about(
     }
     let ip = if v4 { 20 } else { 40 };
     match twist {
-        Twist::CutShort => quote.truncate(ip + 4),
+        Twist::CutShort(len) => quote.truncate(ip + usize::from(len)),
         // In place of a transport header, one of ICMP.
         Twist::AboutError | Twist::AboutNothing => {
             let kind = if twist == Twist::AboutError { 3 } else { 200 };

@@ -268,8 +268,6 @@ const STEPS: usize = 160_000;
 /// What no family has steps for yet.
 const NOT_YET: &[&str] = &[
     "denied",
-    "error_about_error",
-    "forged_mtu",
     "fragment_limit",
     "fragment_overlap",
     "fragment_tiny",
@@ -281,6 +279,5 @@ const NOT_YET: &[&str] = &[
     "out_of_window",
     "pool_empty",
     "pool_limit",
-    "quote_unknown",
     "session_rate_limit",
 ];

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use self::plan::{Plan, may_begin};
 use crate::packet::{Body, End, Key, Packet, Sum};
-use crate::spec::{Side, Spec, is_own, own_address};
+use crate::spec::{Pool, Side, Spec, is_own, own_address};
 use crate::tracking::{State, Way};
 
 pub(crate) struct Model {
@@ -26,6 +26,10 @@ pub(crate) struct Model {
     pub(crate) workers: usize,
     pub(crate) sessions: Vec<Session>,
     pub(crate) mappings: Vec<Mapping>,
+    /// Ports that rest.
+    resting: Vec<Rest>,
+    /// The pools that say how long, by name: a pool that is gone is remembered.
+    rests: BTreeMap<&'static str, Pool>,
     /// Which address of a pool a host was seen to be paired with.
     paired: BTreeMap<(&'static str, IpAddr), IpAddr>,
     /// Which worker a host was seen to belong to.
@@ -73,6 +77,15 @@ pub(crate) struct Mapping {
     pub(crate) protocol: u8,
     pub(crate) inside: End,
     pub(crate) outside: End,
+}
+
+/// A port whose mapping has ended, and when it is anybody's again.
+#[derive(Clone, Debug)]
+struct Rest {
+    was: Mapping,
+    until: u64,
+    /// Its host may have had it again meanwhile, in the half of a hairpin that nobody saw.
+    doubtful: bool,
 }
 
 /// What was seen of a packet's way.
@@ -139,19 +152,21 @@ impl Model {
     pub(crate) fn new(spec: Spec, workers: usize) -> Self {
         let contacts_since = spec.filters_by_address().then_some(0);
         Self {
-            spec,
             contacts_since,
             now: 0,
             generation: 1,
             workers,
             sessions: Vec::new(),
             mappings: Vec::new(),
+            resting: Vec::new(),
+            rests: spec.pools.iter().map(|pool| (pool.name, pool.clone())).collect(),
             paired: BTreeMap::new(),
             owners: BTreeMap::new(),
             kernel: Vec::new(),
             pending: Vec::new(),
             buckets: BTreeMap::new(),
             next: 0,
+            spec,
         }
     }
 
@@ -405,7 +420,9 @@ impl Model {
         if let Some(id) = session.mapping
             && !self.sessions.iter().any(|other| other.mapping == Some(id))
         {
-            self.mappings.retain(|mapping| mapping.id != id);
+            let at = self.mappings.iter().position(|mapping| mapping.id == id);
+            let was = self.mappings.remove(at.expect("a session's mapping is there"));
+            self.rest(was);
         }
         session
     }

@@ -369,7 +369,12 @@ pub(crate) fn key_of_quote(quote: &[u8]) -> Result<Key, &'static str> {
     let head = Head::read(quote).map_err(|_| "malformed")?;
     let l4 = &quote[head.len..];
     let v4 = head.source.is_ipv4();
-    if matches!(head.protocol, TCP | UDP | ICMP | ICMPV6) && l4.len() < 8 {
+    let least = match head.protocol {
+        TCP | UDP => 4,
+        ICMP | ICMPV6 => 6,
+        _ => 0,
+    };
+    if l4.len() < least {
         return Err("malformed");
     }
     let ports = match (head.protocol, l4.first().copied().unwrap_or(0)) {

@@ -31,6 +31,8 @@ pub(crate) struct Pool {
     pub(crate) arbitrary: bool,
     pub(crate) allow: Vec<Net>,
     pub(crate) deny: Vec<Net>,
+    /// Seconds that a port rests, and whether without exceptions.
+    pub(crate) hold_down: (u64, bool),
     /// All of its addresses have been taken away; they stay the appliance's.
     pub(crate) empty: bool,
     /// Further keys, as they stand in the file.
@@ -100,6 +102,7 @@ impl Pool {
             arbitrary: false,
             allow: Vec::new(),
             deny: Vec::new(),
+            hold_down: (120, false),
             empty: false,
             more: "",
         }
@@ -108,6 +111,14 @@ impl Pool {
     /// The ports that a lease of the protocol may have; identifiers are not limited (RFC 5508 §3).
     pub(crate) fn range(&self, protocol: u8) -> (u16, u16) {
         if matches!(protocol, ICMP | ICMPV6) { (1, u16::MAX) } else { self.ports }
+    }
+
+    /// How long a port rests that a mapping had (RFC 6888 REQ-8), in milliseconds.
+    pub(crate) fn rest(&self, protocol: u8) -> u64 {
+        let (seconds, strict) = self.hold_down;
+        let known = protocol == TCP || self.filtering != Filtering::Endpoint;
+        let none = self.endpoint_dependent || known && !strict;
+        if none { 0 } else { seconds * 1000 }
     }
 
     fn toml(&self, text: &mut String) {
@@ -126,6 +137,8 @@ impl Pool {
             self.ping,
             if self.arbitrary { "arbitrary" } else { "paired" },
         );
+        let (seconds, strict) = self.hold_down;
+        let _ = writeln!(text, "hold_down = {{ seconds = {seconds}, strict = {strict} }}");
         lists(text, &self.allow, &self.deny);
         let _ = writeln!(text, "{}", self.more);
     }

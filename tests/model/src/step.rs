@@ -54,8 +54,8 @@ pub(crate) enum Twist {
     Protocol(u8),
     /// It comes in on the other side.
     Side,
-    /// Of an error: the quote is cut short, of an error, of no query, or the MTU is this one.
-    CutShort,
+    /// Of an error: the quote has so many bytes of its transport header, is of an error, of no query, or the MTU is this one.
+    CutShort(u8),
     AboutError,
     AboutNothing,
     Mtu(u16),
@@ -192,7 +192,7 @@ impl Universe {
         let twist = match random.below(14) {
             0 => Twist::SourcePort(random.of(&self.target_ports)),
             1 => Twist::Side,
-            2 => Twist::CutShort,
+            2 => Twist::CutShort(random.of(&[0, 3, 4, 5, 6, 7])),
             3 => Twist::Protocol(GRE),
             4 => Twist::AboutError,
             5 => Twist::AboutNothing,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::plan::{Plan, Stands};
-use super::{Judged, Mapping, Model, Reason, Seen, Session};
+use super::{Judged, Mapping, Model, Reason, Rest, Seen, Session};
 use crate::packet::{End, GRE, Key, Packet};
 use crate::spec::{Action, Pool, Side};
 use crate::tracking::Way;
@@ -158,8 +158,12 @@ impl Model {
         if !candidates.contains(&end.0) {
             return Err(format!("{host} is not paired with {} but {candidates:?}", end.0));
         }
-        if !self.is_free(plan, pool, worker, end) {
+        if !self.is_free(plan, pool, worker, end, 0) {
             return Err(format!("{end:?} of {} is not free for {:?}", pool.name, plan.key));
+        }
+        let had = self.had(plan, pool, worker).filter(|_| candidates.len() == 1);
+        if had.is_some_and(|had| had != end) {
+            return Err(format!("{:?} had {had:?} and gets {end:?}", plan.inside));
         }
         self.paired.insert((pool.name, host), end.0);
         Ok(Ok(self.take(plan, pool, worker, end)))
@@ -173,12 +177,49 @@ impl Model {
         worker: usize,
         candidates: &[IpAddr],
     ) -> Judged<Result<(End, Option<u64>), Reason>> {
-        if !candidates.iter().any(|address| self.has_room(plan, pool, worker, *address)) {
+        let (first, last) = pool.range(plan.key.protocol);
+        let may = |address: &IpAddr| {
+            (first..=last).any(|port| self.is_free(plan, pool, worker, (*address, port), 0))
+        };
+        if !candidates.iter().any(may) {
             return Ok(Err("ports_exhausted"));
         }
-        // Learned by the driver from the table, where it stays.
+        for rest in &mut self.resting {
+            let Mapping { pool: of, protocol, inside, .. } = rest.was;
+            rest.doubtful |=
+                (of, protocol, inside.0) == (pool.name, plan.key.protocol, plan.inside.0);
+        }
         let end = (candidates[0], UNKNOWN);
         Ok(Ok(self.take(plan, pool, worker, end)))
+    }
+
+    /// The end of a mapping has lost its last session.
+    pub(super) fn rest(&mut self, was: Mapping) {
+        self.resting.retain(|rest| rest.until + SLACK > self.now);
+        let rest = self.rests.get(was.pool).map_or(0, |pool| pool.rest(was.protocol));
+        if rest > 0 {
+            self.resting.push(Rest { was, until: self.now + rest, doubtful: false });
+        }
+    }
+
+    /// The end that the same inside end had, if it still rests: it gets it again.
+    fn had(&self, plan: &Plan, pool: &Pool, worker: usize) -> Option<End> {
+        let of_host = |rest: &&Rest| {
+            let Mapping { pool: of, protocol, inside, .. } = rest.was;
+            (of, protocol, inside.0) == (pool.name, plan.key.protocol, plan.inside.0)
+                && self.now < rest.until
+        };
+        let unseen = |rest: &Rest| rest.doubtful || rest.was.outside.1 == UNKNOWN;
+        if self.resting.iter().filter(of_host).any(unseen) {
+            return None;
+        }
+        let same = |rest: &&Rest| of_host(rest) && rest.was.inside == plan.inside;
+        let ends: Vec<End> =
+            self.resting.iter().filter(same).map(|rest| rest.was.outside).collect();
+        match ends[..] {
+            [end] => Some(end).filter(|end| self.is_free(plan, pool, worker, *end, 0)),
+            _ => None,
+        }
     }
 
     fn take(
@@ -191,6 +232,8 @@ impl Model {
         if pool.endpoint_dependent {
             return (outside, None);
         }
+        self.resting
+            .retain(|rest| (rest.was.protocol, rest.was.outside) != (plan.key.protocol, outside));
         self.next += 1;
         self.mappings.push(Mapping {
             id: self.next,
@@ -205,11 +248,18 @@ impl Model {
 
     fn has_room(&self, plan: &Plan, pool: &Pool, worker: usize, address: IpAddr) -> bool {
         let (first, last) = pool.range(plan.key.protocol);
-        (first..=last).any(|port| self.is_free(plan, pool, worker, (address, port)))
+        let free = |port: &u16| self.is_free(plan, pool, worker, (address, *port), SLACK);
+        let unseen = |rest: &&Rest| {
+            let end = (rest.was.protocol, rest.was.outside);
+            end == (plan.key.protocol, (address, UNKNOWN)) && self.now < rest.until + SLACK
+        };
+        let unseen = self.resting.iter().filter(unseen).count();
+        (first..=last).filter(free).take(unseen + 1).count() > unseen
     }
 
     /// Whether an end may be given to a flow: of the pool, nobody's, and of this worker's slice.
-    fn is_free(&self, plan: &Plan, pool: &Pool, worker: usize, end: End) -> bool {
+    /// What rests is free for the host that had it, and for others when its time is over by `slack`.
+    fn is_free(&self, plan: &Plan, pool: &Pool, worker: usize, end: End, slack: u64) -> bool {
         let protocol = plan.key.protocol;
         let mapped = || self.mappings.iter().any(|m| (m.protocol, m.outside) == (protocol, end));
         let used = || {
@@ -222,6 +272,12 @@ impl Model {
         self.spec.has_end(pool.name, protocol, end)
             && self.owner_of_port(end.1) == worker
             && !mapped()
+            && !self.resting.iter().any(|rest| {
+                let same = (rest.was.protocol, rest.was.outside) == (protocol, end);
+                let own = (rest.was.pool, rest.was.inside.0) == (pool.name, plan.inside.0);
+                let rests = self.now < rest.until + slack && (slack > 0 || !rest.doubtful);
+                same && !own && rests && !pool.endpoint_dependent
+            })
             && !(pool.endpoint_dependent && used())
     }
 
@@ -263,3 +319,6 @@ fn chosen(seen: &Seen) -> Option<End> {
 
 /// In place of a port that is not known.
 const UNKNOWN: u16 = u16::MAX;
+
+/// After a port's time of rest it may take so many milliseconds until it is anybody's.
+const SLACK: u64 = 2_000;

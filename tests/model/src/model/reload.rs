@@ -7,6 +7,7 @@ use crate::spec::Spec;
 impl Model {
     pub(crate) fn reload(&mut self, spec: Spec) {
         self.pending.push(std::mem::replace(&mut self.spec, spec).timeouts);
+        self.rests.extend(self.spec.pools.iter().map(|pool| (pool.name, pool.clone())));
         self.generation += 1;
         if self.contacts_since.is_none() && self.spec.filters_by_address() {
             self.contacts_since = Some(self.generation);
