@@ -327,7 +327,9 @@ impl Making {
     fn hairpin(&mut self) -> Step {
         let kind = self.dice.pick(&[17, 6]);
         let port = self.dice.pick(&[5000, 5001]);
-        let from = self.dice.pick(&[End::A, End::B])(port);
+        // The last two may reach themselves.
+        let from =
+            self.dice.pick(&[End::A(port), End::A(port), End::B(port), End::S(port), End::F]);
         let to = match self.dice.roll(4) {
             0 => {
                 let other = self.known.iter().find(|known| {
@@ -385,24 +387,33 @@ impl Making {
 }
 
 fn mapping(conversation: Conversation, off: u16) -> Target {
-    match conversation.inside.outside() {
-        Some(End::Static(port)) => Target::End(End::Static(port + off)),
-        Some(fixed) if !conversation.outward => Target::End(fixed),
-        _ => Target::MappingOf { inside: conversation.inside, peer: conversation.peer, off },
+    match conversation.inside {
+        End::S(port) => Target::End(End::Static(port + off)),
+        End::F if !conversation.outward => Target::End(End::Forward),
+        inside => Target::MappingOf { inside, peer: conversation.peer, off },
     }
 }
 
 /// Which conversation a packet belongs to, and whether it goes outward.
 pub(crate) fn conversation(send: Send) -> (End, End, bool) {
+    let to = match send.to {
+        Target::End(end @ (End::Static(_) | End::Forward)) => Some(end),
+        Target::MappingOf { inside, .. } => inside.outside(),
+        Target::End(_) => None,
+    };
+    // Between two hosts that both are known by fixed ends, neither is the outer one.
+    if let (Some(from), Some(to)) = (send.from.outside(), to) {
+        return (from.min(to), from.max(to), from < to);
+    }
     match send.to {
         Target::MappingOf { inside, peer, .. } if send.from.outside() == Some(peer) => {
             (inside, peer, false)
         }
         Target::MappingOf { inside, .. } => (inside, send.from, false),
-        Target::End(End::Static(port)) if !send.from.is_mapped() => {
+        Target::End(End::Static(port)) if !send.from.is_inside() => {
             (End::S(port), send.from, false)
         }
-        Target::End(End::Forward) if !send.from.is_mapped() => (End::F, send.from, false),
+        Target::End(End::Forward) if !send.from.is_inside() => (End::F, send.from, false),
         Target::End(end) => (send.from, end, true),
     }
 }
