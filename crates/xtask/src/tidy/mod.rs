@@ -6,6 +6,7 @@ mod compliance;
 mod demands;
 mod dependencies;
 mod mutations;
+mod peers;
 mod sources;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(sources::check(&files));
     findings.extend(demands::check(&files));
     findings.extend(compliance::check(&files));
+    findings.extend(peers::check(&files));
     for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
         if !root().join(licence).is_file() {
             findings.push(Finding::error(licence, 0, "the licence file is missing"));
