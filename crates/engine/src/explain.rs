@@ -4,6 +4,7 @@
 //! the same sessions and the same plan that the walk uses ([`mooring_nat::Nat::foresee`]), so they
 //! cannot tell another story. Slow and allocating: for people, never for packets.
 
+mod allocation;
 mod holder;
 mod known;
 mod rules;

@@ -188,3 +188,18 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn the_version_names_the_commit() {
     assert!(text(&mooring(&["--version"]).stdout).contains("(commit "));
 }
+
+/// RFC 7422: who had a port follows from the configuration alone; nothing has to run, or have run.
+#[test]
+fn the_host_behind_a_port_of_a_deterministic_pool_is_named_by_the_file() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let config = configs.join("deterministic.toml");
+    let config = config.to_str().expect("text");
+    for (end, host) in [("203.0.113.17:1500", "10.0.0.64"), ("203.0.113.16:65535", "10.0.0.63")] {
+        let output = mooring(&["explain", "-c", config, "--outside", end, "udp"]);
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(told.contains(&format!("for {host} and nobody else")), "{told}");
+        assert!(told.contains(&format!("=>           of {host} by the formula")), "{told}");
+    }
+}

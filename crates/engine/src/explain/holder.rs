@@ -29,7 +29,9 @@ impl Engine {
                 };
                 match claimed.or(mapped) {
                     Some(holder) => Outcome::Local(format!("held by {holder}")),
-                    None => Outcome::Dropped(DropReason::NoSession),
+                    None => self
+                        .calculated(address, port, protocol, &mut trail)
+                        .map_or(Outcome::Dropped(DropReason::NoSession), Outcome::Local),
                 }
             }
         };

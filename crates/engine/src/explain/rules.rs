@@ -1,10 +1,10 @@
 //! Route and rules, one line for each rule up to the one that decides.
 
 use mooring_nat::question;
-use mooring_policy::{InterfaceId, RuleId};
+use mooring_policy::{Action, InterfaceId, RuleId};
 use mooring_session::FlowKey;
 
-use super::Trail;
+use super::{Trail, allocation};
 use crate::Engine;
 use crate::family::Family;
 
@@ -34,6 +34,11 @@ impl Engine {
         for (at, rule) in self.policy.rules.iter().enumerate() {
             if decided == Some(RuleId(at as u16)) {
                 trail.step("rule", format!("`{}` matches", rule.name));
+                if let Action::SourceNat(pool) = rule.action
+                    && let Some(text) = allocation::text(self.policy.pool(pool), key.source.into())
+                {
+                    trail.step("allocation", text);
+                }
                 return;
             }
             let why = rule.mismatch(&question, inbound);
