@@ -7,7 +7,7 @@ use mooring_session::{Counts, Direction, SessionIndex, Tick};
 use mooring_wire::Protocol;
 
 use crate::Engine;
-use crate::family::Family;
+use crate::family::{Family, Nats};
 use crate::neighbours::Neighbours;
 
 /// A session as `show sessions` prints it.
@@ -54,7 +54,42 @@ pub struct MappingView {
     pub sessions: u32,
 }
 
+/// How much of a pool this worker's hosts use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Ports and identifiers that mappings have.
+    pub leased: u64,
+    /// Those that rest.
+    pub resting: u64,
+    /// Blocks that hosts have.
+    pub blocks_held: u64,
+    /// All blocks of the worker.
+    pub blocks: u64,
+}
+
 impl Engine {
+    /// How much of each pool is used, in the order of the policy.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolUsage> {
+        let Nats { v4, v6 } = &self.nats;
+        let ids = (0..self.policy.pools.len()).map(|at| PoolId(at as u16));
+        let usages = ids.map(|id| {
+            // A pool is of one family: the other knows nothing of it.
+            let (held, blocks) = [v4.blocks_of(id), v6.blocks_of(id)]
+                .into_iter()
+                .fold((0, 0), |(held, all), (more, of)| {
+                    (held + u64::from(more), all + u64::from(of))
+                });
+            PoolUsage {
+                leased: (v4.leased_ports_of(id) + v6.leased_ports_of(id)) as u64,
+                resting: (v4.resting_ports_of(id) + v6.resting_ports_of(id)) as u64,
+                blocks_held: held,
+                blocks,
+            }
+        });
+        usages.collect()
+    }
+
     /// The mappings among at most [`PAGE`] records from number `start` on, and the number to go on
     /// from; `None` after the last. Those of IPv4 come first.
     #[must_use]
@@ -150,3 +185,33 @@ const OF_IPV6: u32 = 1 << 31;
 
 /// Records of a page: what a worker looks at between two batches.
 pub const PAGE: u32 = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use mooring_nat::EventKind;
+
+    use super::PoolUsage;
+    use crate::test_bench::{Bench, CONFIG, HOST, INSIDE, OTHER_HOST, SERVER, frames};
+
+    #[test]
+    fn what_a_pool_has_given_out_is_counted_and_its_blocks_are_told() {
+        let blocks = "ports = \"1024-2047\"\n\
+                      allocation = { kind = \"port-block\", size = 128, max_blocks = 2 }";
+        let pool = "addresses = [\"203.0.113.10/32\"]";
+        let mut bench = Bench::ready_with(&CONFIG.replace(pool, &format!("{pool}\n{blocks}")));
+        let unused = PoolUsage { blocks: 8, ..PoolUsage::default() };
+        assert_eq!(bench.engine.pools(), [unused]);
+        for (host, port) in [(HOST, 5000), (HOST, 5001), (OTHER_HOST, 5000)] {
+            bench.forward(INSIDE, &frames::inside(host, SERVER).udp(port, 53, b"ahoy"));
+        }
+        let used = PoolUsage { leased: 3, blocks_held: 2, ..unused };
+        assert_eq!(bench.engine.pools(), [used]);
+        bench.rest(303_000);
+        assert_eq!(bench.engine.pools(), [unused]);
+        let told = bench.engine.events(None).events;
+        let count = |kind| told.iter().filter(|told| told.event.kind == kind).count();
+        assert_eq!(count(EventKind::BlockAllocated), 2);
+        assert_eq!(count(EventKind::BlockReleased), 2);
+        assert!(told.iter().all(|told| told.pool.as_deref() == Some("egress")), "{told:?}");
+    }
+}

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use mooring_engine::neighbours::EntryView;
+use mooring_engine::view::PoolUsage;
 use mooring_engine::{Counters, DropReason, EventKind, InterfaceCounters, Occupancy, RESERVED};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -25,6 +26,8 @@ pub struct Scrape {
     pub interfaces: Vec<String>,
     /// Names of the pools, and how many addresses each has.
     pub pools: Vec<(String, u32)>,
+    /// How much of each is used, by all workers together.
+    pub usage: Vec<PoolUsage>,
     /// Most sessions that there may be.
     pub session_limit: u32,
     /// Of each worker.
@@ -44,6 +47,18 @@ impl Scrape {
                 Some((_, count)) => *count += 1,
                 None => self.neighbours.push((key, 1)),
             }
+        }
+    }
+
+    /// Adds what one worker uses of the pools.
+    pub fn add_usage(&mut self, pools: &[PoolUsage]) {
+        self.usage.resize(self.pools.len(), PoolUsage::default());
+        // After a reload a worker may speak of other pools: that scrape is a moment out of date.
+        for (sum, more) in self.usage.iter_mut().zip(pools) {
+            sum.leased += more.leased;
+            sum.resting += more.resting;
+            sum.blocks_held += more.blocks_held;
+            sum.blocks += more.blocks;
         }
     }
 
@@ -105,6 +120,14 @@ impl Scrape {
         rows.collect()
     }
 
+    fn of_pools(&self, value: impl Fn(&PoolUsage) -> u64) -> Vec<Row> {
+        let rows = self.pools.iter().zip(&self.usage).map(|((name, _), usage)| Row {
+            labels: vec![("pool", name.clone())],
+            value: value(usage),
+        });
+        rows.collect()
+    }
+
     fn pools(&self) -> Vec<Row> {
         let rows = self.pools.iter().map(|(name, addresses)| Row {
             labels: vec![("pool", name.clone())],
@@ -119,6 +142,14 @@ impl Scrape {
         out.single("generation", "Generation of the policy", self.generation)?;
         out.single("sessions_limit", "Most live sessions", self.session_limit)?;
         out.gauge("pool_addresses", "Addresses of the pool", self.pools())?;
+        let leased = self.of_pools(|usage| usage.leased);
+        out.gauge("pool_leased_ports", "Leased ports and identifiers of the pool", leased)?;
+        let resting = self.of_pools(|usage| usage.resting);
+        out.gauge("pool_resting_ports", "Ports and identifiers that rest", resting)?;
+        let held = self.of_pools(|usage| usage.blocks_held);
+        out.gauge("pool_blocks_held", "Blocks of ports that hosts have", held)?;
+        let blocks = self.of_pools(|usage| usage.blocks);
+        out.gauge("pool_blocks", "Blocks of ports of the pool", blocks)?;
         out.gauge("neighbours", "Entries of the neighbour table", self.neighbours())
     }
 

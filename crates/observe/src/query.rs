@@ -3,7 +3,7 @@
 
 use mooring_engine::explain::Explanation;
 use mooring_engine::neighbours::{Conflict, EntryView};
-use mooring_engine::view::{MappingView, PAGE, SessionView};
+use mooring_engine::view::{MappingView, PAGE, PoolUsage, SessionView};
 use mooring_engine::{Counters, Engine, EventPage, Occupancy, SilentHop};
 use mooring_session::Tick;
 
@@ -18,6 +18,8 @@ pub enum Query {
     Counters,
     /// The page of events from this number on; `None`: the newest page.
     Events(Option<u64>),
+    /// How much of each pool is used.
+    Pools,
     /// Who else uses addresses of ours, and who does not answer.
     Trouble,
     /// What would happen to a packet, or who holds an outside end.
@@ -44,6 +46,8 @@ pub enum Answer {
     Counters(Box<Counters>, Occupancy),
     /// A page of events.
     Events(EventPage),
+    /// In the order of the policy.
+    Pools(Vec<PoolUsage>),
     /// That of the last minutes.
     Trouble(Trouble),
     /// An explanation.
@@ -88,6 +92,7 @@ pub fn answer(engine: &Engine, now: Tick, query: Query) -> Answer {
         Query::Page(list, start) => Answer::Page(page(engine, now, list, start)),
         Query::Counters => Answer::Counters(Box::new(engine.counters.clone()), engine.occupancy()),
         Query::Events(number) => Answer::Events(engine.events(number)),
+        Query::Pools => Answer::Pools(engine.pools()),
         Query::Trouble => Answer::Trouble(Trouble {
             speaks: engine.speaks(),
             conflicts: engine.neighbours().conflicts(now).copied().collect(),

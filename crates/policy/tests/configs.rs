@@ -18,5 +18,5 @@ fn every_example_loads_without_a_warning() {
         assert!(config.warnings.is_empty(), "{name}: {:?}", config.warnings);
         loaded += 1;
     }
-    assert!(loaded >= 9, "only {loaded} examples");
+    assert!(loaded >= 11, "only {loaded} examples");
 }

@@ -197,9 +197,14 @@ impl Inner {
             session_limit: policy.limits.sessions,
             workers: self.counters_within(SCRAPE_PATIENCE)?,
             events_unwritten: self.missed_events.load(Ordering::Relaxed),
+            usage: Vec::new(),
             neighbours: Vec::new(),
         };
         for worker in &self.workers {
+            let Answer::Pools(pools) = worker.ask_within(Query::Pools, SCRAPE_PATIENCE)? else {
+                return Err(misunderstood());
+            };
+            scrape.add_usage(&pools);
             let mut start = Some(0);
             while let Some(from) = start {
                 let query = Query::Page(List::Neighbours, from);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use mooring_engine::view::PoolUsage;
 use mooring_engine::{Counters, DropReason, EventKind, Occupancy};
 
 use super::Scrape;
@@ -27,6 +28,7 @@ fn scrape() -> Scrape {
         generation: 9,
         interfaces: vec!["inside".to_owned(), "outside".to_owned()],
         pools: vec![("egress".to_owned(), 16)],
+        usage: vec![PoolUsage { leased: 3, resting: 5, blocks_held: 7, blocks: 11 }],
         session_limit: 1_000_000,
         workers: vec![(counters.clone(), occupancy), (counters, occupancy)],
         events_unwritten: 3,
@@ -36,13 +38,20 @@ fn scrape() -> Scrape {
 
 #[test]
 fn every_number_stands_where_its_labels_say() {
-    let text = scrape().into_text();
+    let mut scrape = scrape();
+    let leased = PoolUsage { leased: 3, ..PoolUsage::default() };
+    scrape.add_usage(&[leased, leased]);
+    let text = scrape.into_text();
     for line in [
         "mooring_build_info{version=\"1.2.3 (commit abc)\"} 1",
         "mooring_generation 9",
         "mooring_sessions{worker=\"0\"} 4",
         "mooring_sessions_created_total{worker=\"1\"} 5",
         "mooring_pool_addresses{pool=\"egress\"} 16",
+        "mooring_pool_leased_ports{pool=\"egress\"} 6",
+        "mooring_pool_resting_ports{pool=\"egress\"} 5",
+        "mooring_pool_blocks_held{pool=\"egress\"} 7",
+        "mooring_pool_blocks{pool=\"egress\"} 11",
         "mooring_neighbours{interface=\"outside\",state=\"reachable\"} 6",
         "mooring_interface_rx_bytes_total{interface=\"outside\"} 154",
         "mooring_dropped_packets_total{reason=\"no_rule\"} 6",

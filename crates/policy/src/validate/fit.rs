@@ -6,7 +6,8 @@ use toml::Spanned;
 
 use crate::model::{self, Element};
 use crate::pool::{
-    AddressChoice, Allocation, Deterministic, Mapping, Pool, Pooling, PortBlocks, address_count,
+    AddressChoice, Allocation, Deterministic, Filtering, HoldDown, Mapping, Pool, Pooling,
+    PortBlocks, address_count,
 };
 use crate::report::Report;
 
@@ -220,21 +221,39 @@ fn check_overflow(
     }
 }
 
-/// Ports that remotes share are taken by two ends, so that none of them is ever another host's.
+/// RFC 6888 REQ-8 says what need not rest: then a `hold_down` that is written has no effect.
 fn check_hold_down(element: &Element<model::Pool>, pool: &Pool, report: &mut Report<'_>) {
     let Some(keys) = &element.keys.hold_down else { return };
-    let place = || at(element, &keys.seconds);
-    if pool.mapping == Mapping::EndpointDependent {
-        let message = "`hold_down` has no effect with mapping = \"endpoint-dependent\"";
-        let hint = "remove it: ports rest that a mapping had to itself, and there are no mappings";
-        report.warning(place(), message, hint);
-    } else if pool.hold_down.seconds == 0 && (keys.ports.is_some() || keys.strict == Some(true)) {
-        let message = "`hold_down` has no effect: ports rest 0 s";
-        report.warning(place(), message, "remove what else it says, or give it `seconds`");
-    } else if pool.hold_down.seconds > 0 && pool.hold_down.ports == 0 {
-        let message = "`hold_down` has no effect: no port may rest";
-        report.warning(at(element, &keys.ports), message, "write seconds = 0, or give it `ports`");
-    }
+    let HoldDown { seconds, ports, strict } = pool.hold_down;
+    let rests = seconds > 0 && ports > 0;
+    let (with, hint) = match (&pool.allocation, pool.mapping) {
+        (Allocation::PortBlock(_), _) => {
+            ("with kind = \"port-block\"", "remove it: blocks rest instead, for `quarantine`")
+        }
+        (Allocation::Deterministic(_), _) => (
+            "with kind = \"deterministic\"",
+            "remove it: nobody else ever has the ports of a host (RFC 6888 REQ-8 b)",
+        ),
+        (_, Mapping::EndpointDependent) => (
+            "with mapping = \"endpoint-dependent\"",
+            "remove it: ports rest that a mapping had to itself, and there are no mappings",
+        ),
+        _ if seconds == 0 && (keys.ports.is_some() || strict) => {
+            ("where ports rest 0 s", "remove what else it says, or give it `seconds`")
+        }
+        _ if seconds > 0 && ports == 0 => {
+            ("where no port may rest", "write seconds = 0, or give it `ports`")
+        }
+        _ if rests && !strict && pool.filtering != Filtering::EndpointIndependent => (
+            "with this `filtering`",
+            "only who was sent to may send to a port, so none needs a rest (RFC 6888 REQ-8 c): \
+             write strict = true to let them rest all the same, or remove it",
+        ),
+        _ => return,
+    };
+    let at = [&keys.seconds, &keys.ports].into_iter().flatten().map(Spanned::span).next();
+    let at = at.or_else(|| element.place("hold_down")).unwrap_or_else(|| element.at.clone());
+    report.warning(at, format!("`hold_down` has no effect {with}"), hint);
 }
 
 /// Where a value stands, or its pool if it is not written.
