@@ -95,7 +95,7 @@ fn likely_program(seed: u64) -> Vec<u8> {
 /// A program of frames that could be, under changing policies.
 fn varied_program(seed: u64) -> Vec<u8> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let first = (seed >> 1 & 3) as u8;
+    let first = (seed >> 1 & 7) as u8;
     let mut program = match seed & 1 {
         0 => Program::default().policy(first),
         _ => Program::two_workers(first),
@@ -130,7 +130,7 @@ fn varied_program(seed: u64) -> Vec<u8> {
             50..52 => program.inside(Template::ArpAnswer, [0; 4]),
             52 => program.outside(Template::ArpAnswer, [0; 4]),
             53 => program.outside(Template::Ndp, [0, port, flags, 0]),
-            54 => program.policy(port & 3),
+            54 => program.policy(port & 7),
             55..57 => program.wait_seconds(u16::from(port & 15)),
             57..59 => program.poll(),
             59..61 => program.inside(Template::PieceV6, pieces),
@@ -152,10 +152,10 @@ const NOT_FORGED: u32 = 0xff7f_ffff;
 const SYN: u8 = 2 << 2;
 const SYN_ACK: u8 = 0x12 << 2;
 
-/// Hand-overs are the worker's, a pool without addresses is refused by validation, no kernel is beside
+/// Hand-overs are the worker's, no kernel is beside
 /// us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
 /// than a program has frames.
-const UNREACHABLE: [DropReason; 11] = [
+const UNREACHABLE: [DropReason; 10] = [
     DropReason::Denied,
     DropReason::FragmentTiny,
     DropReason::HalfOpenLimit,
@@ -163,7 +163,6 @@ const UNREACHABLE: [DropReason; 11] = [
     DropReason::KernelAddress,
     DropReason::NeighborTableFull,
     DropReason::OutOfWindow,
-    DropReason::PoolEmpty,
     DropReason::PoolLimit,
     DropReason::RateLimited,
     DropReason::SessionRateLimit,

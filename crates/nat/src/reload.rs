@@ -4,8 +4,11 @@
 //! Nothing is done to all sessions at once. A session is checked when its next packet finds that its
 //! generation is an old one, and a sweep finds those without packets. Ports stay owned throughout.
 
-use mooring_policy::{Generation, InterfaceId, Mapping, Policy, Pool};
-use mooring_session::{Address, Contact, Direction, NO_RULE, Renewed, Session, SessionIndex};
+use mooring_policy::{Generation, InterfaceId, Mapping as Kind, Policy, Pool, PoolId};
+use mooring_session::{
+    Address, Contact, Direction, InsideEnd, Mapping, MappingIndex, NO_RULE, Renewed, Session,
+    SessionIndex,
+};
 use rand_core::Rng;
 
 use crate::admit::{release, session_flags};
@@ -67,6 +70,9 @@ impl<A: Address> Nat<A> {
             return Rechecked::Ended(self.end(index, admission.hops, admission.now));
         }
         if let (Some(plan), Some(hops)) = (plan, hops) {
+            if let (End::Lease(pool), Some(mapping)) = (plan.end, held.mapping) {
+                self.join(pool, mapping);
+            }
             let (rule, ingress) = (plan.rule(), plan.ingress());
             let flags = session_flags(plan.rule, admission.policy);
             let renewed = Renewed { rule, flags, generation, hops, ingress };
@@ -141,16 +147,40 @@ impl<A: Address> Nat<A> {
                 let Pool { mapping, overflow_ports, .. } = policy.pool(pool);
                 let overflow = overflow_ports.as_ref().is_some_and(|has| has.contains(&outside.1));
                 let same_kind = match held.mapping {
-                    Some(_) => *mapping == Mapping::EndpointIndependent,
-                    None => *mapping == Mapping::EndpointDependent || overflow,
+                    Some(_) => *mapping == Kind::EndpointIndependent,
+                    None => *mapping == Kind::EndpointDependent || overflow,
                 };
-                same_kind && self.may_keep(policy, pool, session.inside, outside, session.protocol)
+                same_kind
+                    && held.mapping.is_none_or(|mapping| self.may_join(policy, pool, mapping))
+                    && self.may_keep(policy, pool, session.inside, outside, session.protocol)
             }
             End::Fixed(address, port) => held.mapping.is_none() && (address, port) == outside,
             End::Shared(mapping) => held.mapping == Some(mapping),
         };
         let same = plan.began == held.began && plan.forward == session.key(Direction::Forward);
         (same && same_end).then_some(plan)
+    }
+}
+
+/// Mappings whose pool has another name, or whose rule names another pool.
+impl<A: Address> Nat<A> {
+    /// Whether a mapping is one of that pool, or can be: its inside end has no other there (RFC 4787
+    /// REQ-1).
+    fn may_join(&self, policy: &Policy, pool: PoolId, mapping: MappingIndex) -> bool {
+        let (number, mapping) = (self.pools.number(pool), self.mappings.mapping(mapping));
+        let end = InsideEnd { pool: number, ..mapping.inside_end() };
+        let fits = |other: &Mapping<A>| self.may_keep_mapping(policy, pool, other);
+        mapping.pool == number || self.mappings.find_inside(&end, fits).is_none()
+    }
+
+    /// It is one of that pool from now on, and so is the lease of its port.
+    fn join(&mut self, pool: PoolId, index: MappingIndex) {
+        let (number, before) = (self.pools.number(pool), self.mappings.mapping(index).pool);
+        if number != before {
+            self.mappings.set_pool(index, number);
+            self.leases.count(before, false);
+            self.leases.count(number, true);
+        }
     }
 }
 

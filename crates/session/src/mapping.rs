@@ -134,6 +134,16 @@ impl<A: Address> MappingTable<A> {
         Some(MappingIndex::new(at))
     }
 
+    /// A live mapping is one of another pool from now on: `pool` is that one's number.
+    pub fn set_pool(&mut self, index: MappingIndex, pool: u16) {
+        let value = (index.at() as u32) << 1 | INSIDE;
+        let before = self.records[index.at()].mapping.inside_end();
+        let removed = self.index.remove(self.hash_inside(&before), value);
+        debug_assert!(removed, "a live mapping is in the index under its inside end");
+        self.records[index.at()].mapping.pool = pool;
+        self.index.insert(self.hash_inside(&InsideEnd { pool, ..before }), value);
+    }
+
     /// A session begins to use the mapping.
     pub fn acquire(&mut self, index: MappingIndex) {
         self.records[index.at()].users += 1;
@@ -297,6 +307,20 @@ mod tests {
         assert_eq!(table.release(index), None);
         assert_eq!(table.release(index), Some(m));
         assert_eq!(table.find_outside(m.outside, 1005, Protocol::UDP), None);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_mapping_that_changes_its_pool_is_found_in_that_one() {
+        let mut table = MappingTable::new(2, KeyedHash::new([1, 2, 3, 4]));
+        let index = table.insert(mapping(5)).expect("the table is empty");
+        table.acquire(index);
+        table.set_pool(index, 7);
+        let (before, now) = (mapping(5), Mapping { pool: 7, ..mapping(5) });
+        assert_eq!(table.find_inside(&before.inside_end(), |_| true), None);
+        assert_eq!(table.find_inside(&now.inside_end(), |_| true), Some(index));
+        assert_eq!(table.find_outside(now.outside, 1005, Protocol::UDP), Some(index));
+        assert_eq!(table.release(index), Some(now));
         assert!(table.is_empty());
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn tables<'e>(
     sweeping: bool,
 ) {
     let mut sessions = Vec::new();
-    for engine in engines {
+    for (worker, engine) in engines.enumerate() {
         let occupancy = engine.occupancy();
         assert_eq!(occupancy.leased_ports, occupancy.mappings, "every lease belongs to a mapping");
         assert!(occupancy.mappings <= occupancy.sessions, "a mapping without a session ends");
@@ -42,11 +42,11 @@ pub(crate) fn tables<'e>(
         let (of_v6, _) = engine.sessions(now, next.expect("those of IPv6 follow"));
         for family in [of_v4, of_v6] {
             assert!(family.len() <= SESSIONS, "{} sessions", family.len());
-            sessions.extend(family);
+            sessions.extend(family.into_iter().map(|session| (worker, session)));
         }
         assert_eq!(sessions.len() - before, occupancy.sessions);
         let mut per_source = HashMap::new();
-        for session in sessions[before..].iter().filter(|session| session.begun_inside) {
+        for (_, session) in sessions[before..].iter().filter(|(_, session)| session.begun_inside) {
             let sessions = per_source.entry(session.inside.0).or_insert(0);
             *sessions += 1;
             assert!(*sessions <= SESSIONS_PER_SOURCE, "too many of {}", session.inside.0);
@@ -54,10 +54,13 @@ pub(crate) fn tables<'e>(
     }
     let (mut outside_of, mut inside_of) = (HashMap::new(), HashMap::new());
     let mut remotes = HashMap::new();
-    for session in &sessions {
+    for (worker, session) in &sessions {
+        // What a policy before has begun no longer passes packets, but may have a port that is another
+        // worker's by now.
+        let worker = if sweeping { *worker } else { 0 };
         let (inside, outside) =
             ((session.protocol, session.inside), (session.protocol, session.outside));
-        let known = remotes.insert((outside, session.remote), session);
+        let known = remotes.insert((worker, outside, session.remote), session);
         assert!(known.is_none(), "an outside tuple is there once: {known:?} {session:?}");
         if sweeping || session.rule.starts_with(ENDPOINT_DEPENDENT_RULE) {
             continue;

@@ -64,7 +64,7 @@ pub(crate) fn run(program: &[u8]) -> Outcome {
             },
             1 => world.poll(),
             2 => world.walk(),
-            3 => world.change_policy(usize::from(step >> 3 & 3)),
+            3 => world.change_policy(usize::from(step >> 3 & 7)),
             kind => {
                 world.turn_to(InterfaceId(step >> 3 & 1));
                 let template = usize::from(step >> 4) + if kind == 4 { 16 } else { 0 };

@@ -8,17 +8,106 @@ use mooring_policy::{Policy, load};
 /// The policies by number.
 ///
 /// Read once, for the fuzzer runs hundreds of programs a second.
-pub(crate) static POLICIES: LazyLock<[Arc<Policy>; 4]> = LazyLock::new(|| {
-    let parts =
-        [["", FIRST], [ROUTE_V6, EVERY_KIND], [ROUTE_V6, ENDPOINT_DEPENDENT], [ROUTE_V6, FILTERED]];
+pub(crate) static POLICIES: LazyLock<[Arc<Policy>; 8]> = LazyLock::new(|| {
+    let of_two = |v4, v6| [ROUTE_V6.to_owned(), two_pools(v4, v6)];
+    let parts = [
+        [String::new(), FIRST.to_owned()],
+        [ROUTE_V6.to_owned(), EVERY_KIND.to_owned()],
+        [ROUTE_V6.to_owned(), ENDPOINT_DEPENDENT.to_owned()],
+        [ROUTE_V6.to_owned(), FILTERED.to_owned()],
+        of_two(BLOCKS, BLOCKS_SHARED),
+        of_two(SLICES_SHARED, SLICES),
+        of_two(PREFERRED, OVERFLOW),
+        of_two(OVERFLOW, PREFERRED),
+    ];
     parts.map(|[route, rules]| {
-        let config = [LINKS, route, rules, LIMITED].concat();
+        let config = [LINKS, &route, &rules, LIMITED].concat();
         Arc::new(load(&config).expect("the policies of the test are valid").policy)
     })
 });
 
 /// The rules whose pools map by endpoint: two inside ends may share an outside end.
 pub(crate) const ENDPOINT_DEPENDENT_RULE: &str = "crowd";
+
+/// A pool of each family, on the addresses that the other policies have, with these keys.
+fn two_pools(v4: &str, v6: &str) -> String {
+    format!(
+        r#"
+        [[pool]]
+        name = "crowd"
+        addresses = ["203.0.113.16/31"]
+        ports = "30000-30007"
+        {v4}
+
+        [[pool]]
+        name = "crowd-v6"
+        addresses = ["2001:db8:ff::10/128"]
+        ports = "30000-30007"
+        {v6}
+
+        [[rule]]
+        name = "web"
+        kind = "port-forward"
+        address = "203.0.113.16"
+        protocol = "udp"
+        port = "30001-30002"
+        target = "10.0.0.4:80"
+
+        [[rule]]
+        name = "crowd"
+        kind = "source-nat"
+        from = "inside"
+        to = "outside"
+        source = ["10.0.0.0/24"]
+        pool = "crowd"
+
+        [[rule]]
+        name = "crowd-v6"
+        kind = "source-nat"
+        from = "inside"
+        to = "outside"
+        source = ["fd00:10::/64"]
+        pool = "crowd-v6"
+
+        [[service]]
+        name = "health"
+        kind = "health"
+        address = "203.0.113.17"
+        port = 8080
+        "#
+    )
+}
+
+const BLOCKS: &str =
+    r#"allocation = { kind = "port-block", size = 2, max_blocks = 2, quarantine = 3 }"#;
+
+const BLOCKS_SHARED: &str = r#"
+    allocation = { kind = "port-block", size = 3, max_blocks = 1, quarantine = 0 }
+    mapping = "endpoint-dependent"
+"#;
+
+const SLICES: &str = r#"
+    allocation = { kind = "deterministic", source = "fd00:10::/126", ports_per_host = 2 }
+"#;
+
+const SLICES_SHARED: &str = r#"
+    allocation = { kind = "deterministic", source = "10.0.0.0/29", ports_per_host = 2 }
+    mapping = "endpoint-dependent"
+"#;
+
+const PREFERRED: &str = r#"
+    allocation = { kind = "preserve" }
+    parity = true
+    contiguity = true
+    address_choice = "least-used"
+    filtering = "endpoint-independent"
+    hold_down = { seconds = 5, ports = 4, strict = true }
+"#;
+
+const OVERFLOW: &str = r#"
+    overflow_ports = "30004-30007"
+    pooling = "arbitrary"
+"#;
 
 const LINKS: &str = r#"
     [[interface]]

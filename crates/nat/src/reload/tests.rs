@@ -45,6 +45,29 @@ impl World {
 
 /// RFC 4787 REQ-8, address-dependent filtering: a remote that the host talks to since before the policy
 /// that asks for it may come by another port, for as long as a session of theirs lives.
+/// RFC 4787 REQ-1: an inside end keeps its outside end, also for what it begins after the reload.
+#[test]
+fn a_mapping_follows_its_rule_to_a_pool_of_another_name() {
+    let mut world = World::new(POOL);
+    let before = world.session(udp("10.0.0.2:5000", "192.0.2.7:53"));
+    world.reload(&POOL.replace("egress", "heir"));
+    assert_eq!(world.sweep(), 0);
+    let after = world.session(udp("10.0.0.2:5000", "192.0.2.8:53"));
+    assert_eq!(after.outside_port, before.outside_port);
+    assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
+}
+
+/// If it has begun something else before, in the other pool, the older one ends.
+#[test]
+fn an_inside_end_does_not_have_two_mappings_in_a_pool() {
+    let mut world = World::new(POOL);
+    world.session(udp("10.0.0.2:5000", "192.0.2.7:53"));
+    world.reload(&POOL.replace("egress", "heir"));
+    world.session(udp("10.0.0.2:5000", "192.0.2.8:53"));
+    assert_eq!(world.sweep(), 1);
+    assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
+}
+
 #[test]
 fn a_policy_that_filters_by_address_knows_the_sessions_of_before() {
     let mut world = World::new(POOL);
