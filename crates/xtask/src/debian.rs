@@ -35,6 +35,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("arping", "iputils-arping"),
     tool("tcpreplay", "tcpreplay"),
     tool("turnserver", "coturn"),
+    tool("conntrack", "conntrack"),
     tool("git", "git"),
     tool("c++", "g++"),
 ];

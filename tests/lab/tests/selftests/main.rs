@@ -24,6 +24,11 @@ fn a_later_rule_takes_effect_on_a_syn_that_nobody_answers() {
 }
 
 #[test]
+fn syns_that_nobody_answers_do_not_keep_their_session() {
+    isolated("syns_that_nobody_answers_do_not_keep_their_session", rules::unpinned_syn);
+}
+
+#[test]
 fn a_translated_error_arrives_exactly_once_with_a_right_quote() {
     isolated("a_translated_error_arrives_exactly_once_with_a_right_quote", || {
         let mtus = Mtus { far: 1280, ..Mtus::default() };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
-use mooring_lab::clock::{LIMIT, wait_for};
+use mooring_lab::clock::{LIMIT, Stopwatch, wait_for};
 use mooring_lab::peers::nginx;
 use mooring_lab::{Family, Namespace, Process, Site};
 
@@ -141,6 +141,62 @@ pub(crate) fn unreplied_syn() -> Result<()> {
     mooring.stop()
 }
 
+/// SYNs of one connection go on into nothing, faster than a session times out: it ends all the same.
+/// RFC 7857 §2: what is half open has a timeout of its own; only what is answered renews it.
+pub(crate) fn unpinned_syn() -> Result<()> {
+    let setup = Setup {
+        configure: |config| config.table(&format!("\n[timeouts]\ntcp_half_open = {HALF_OPEN}")),
+        ..Setup::default()
+    };
+    // The kernel tells the seconds that are left: they go down although SYNs come.
+    let kernel = Running::nftables(&setup)?;
+    let timeout = HALF_OPEN.to_string();
+    kernel.site.gateway.sysctl("net/netfilter/nf_conntrack_tcp_timeout_syn_sent", &timeout)?;
+    repeat_syns(&kernel.site, &Family::BOTH[0], || {
+        let all = kernel.site.gateway.output("conntrack", &["-L", "-p", "tcp"])?;
+        let left = all.split_whitespace().nth(2).and_then(|seconds| seconds.parse::<u32>().ok());
+        Ok(left.is_some_and(|left| left < 2))
+    })
+    .context("by nftables: the lab itself is wrong")?;
+    drop(kernel);
+
+    for family in &Family::BOTH {
+        let mooring = Running::mooring(&setup)?;
+        let Some(appliance) = &mooring.appliance else { bail!("the appliance runs") };
+        repeat_syns(&mooring.site, family, || {
+            let counters = appliance.show("counters")?;
+            let expired = &counters["workers"][0]["sessions_expired"];
+            Ok(expired.as_u64().with_context(|| format!("no count in {counters}"))? > 0)
+        })
+        .with_context(|| mooring.said())?;
+        mooring.stop()?;
+    }
+    Ok(())
+}
+
+/// Sends a SYN about every second from one port to one, until its session has ended.
+fn repeat_syns(
+    site: &Site,
+    family: &Family,
+    mut ended: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let syns = Syns::begin(site, family)?;
+    syns.wait_for(&family.pool.to_string())?;
+    drop(syns);
+    let port = syn_port(family).to_string();
+    let url = format!("http://{}/", SocketAddr::new(family.far, 81));
+    let waiting = Stopwatch::start();
+    while waiting.elapsed() < LIMIT {
+        let asked = ["--silent", "--connect-timeout", "1", "--local-port", &port, &url];
+        // It never connects.
+        site.client.command("curl").args(asked).output().context("cannot run curl")?;
+        if ended()? {
+            return Ok(());
+        }
+    }
+    bail!("SYNs kept their session for {} s", LIMIT.as_secs())
+}
+
 /// A connection that nobody answers, and where its SYNs come from as the far host sees it.
 struct Syns<'s> {
     far: &'s Namespace,
@@ -160,8 +216,7 @@ impl<'s> Syns<'s> {
              tcp dport 81 add @seen {{ {name} saddr }} drop; }}; }}"
             )],
         )?;
-        let asking =
-            connecting(&site.client, family.pick(5000, 5001), SocketAddr::new(family.far, 81))?;
+        let asking = connecting(&site.client, syn_port(family), SocketAddr::new(family.far, 81))?;
         Ok(Self { far: &site.far, family: name, _asking: asking })
     }
 
@@ -179,4 +234,11 @@ fn service_port(family: &Family) -> u16 {
     family.pick(8080, 8081)
 }
 
+/// Where the SYNs that nobody answers come from.
+fn syn_port(family: &Family) -> u16 {
+    family.pick(5000, 5001)
+}
+
+/// Seconds.
+const HALF_OPEN: u32 = 4;
 const SERVICES: &[&str] = &["203.0.113.10:8080", "[2001:db8:2::10]:8081"];
