@@ -61,6 +61,7 @@ impl Engine {
                 second
             }
         };
+        let flow = &self.judged(scene, second, flow, packet)?;
         let halves = Halves { first, second: Some(second) };
         let mtu = self.mtu(self.egress::<A>(second)).ok_or(DropReason::NoSession)?;
         if wire_len(packet, flow) > usize::from(mtu) {

@@ -28,6 +28,7 @@ mod silent;
 mod test_bench;
 mod unreachable;
 mod verdict;
+mod watched;
 
 pub mod explain;
 pub mod neighbours;

@@ -181,6 +181,23 @@ impl Engine {
         {
             return self.unexpected(scene, found, flow, packet, outbox);
         }
+        if A::nat(&self.nats).sessions.follows_windows() && flow.flags.is_some() {
+            return self.watched(scene, found, flow, packet, outbox);
+        }
+        self.pass_on(scene, found, flow, packet, outbox)
+    }
+
+    /// The rest of [`Engine::forward`].
+    #[inline(always)]
+    pub(crate) fn pass_on<A: Family>(
+        &mut self,
+        scene: Scene,
+        found: SessionRef,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        let session = A::nat(&self.nats).sessions.session(found.index);
         let egress = InterfaceId(session.egress(found.direction));
         if flow.ttl <= 1 {
             return Err(self.expired(scene, flow, packet, outbox));

@@ -167,6 +167,7 @@ impl<A: Address> Nat<A> {
     pub(crate) fn make_room(&mut self, policy: &Policy, generation: u32) {
         self.pools.follow(policy);
         self.numbers = PortOwners::new(policy);
+        self.sessions.follow_windows(policy.tcp.window_tracking);
         for pool in &policy.pools {
             for n in 0..pool.address_count() {
                 if let Some(address) = pool.nth_address(n).and_then(A::from_ip) {

@@ -23,6 +23,7 @@ pub mod table;
 mod tags;
 pub mod tick;
 pub mod wheel;
+pub mod window;
 
 pub use contacts::{Contact, CountTable, Counted};
 pub use hash::KeyedHash;
@@ -34,3 +35,4 @@ pub use sources::{Source, SourceIndex, SourceTable};
 pub use state::{INERT, State, TimeoutClass, Timeouts};
 pub use table::{InsertError, Renewed, SessionIndex, SessionRef, SessionTable};
 pub use tick::{Stamp, Tick};
+pub use window::{Judged, Segment};

@@ -9,6 +9,7 @@ use crate::index::Index;
 use crate::memory::prefetch;
 use crate::record::{Cold, OUTBOUND_REFRESH};
 use crate::wheel::{Link, Links, Wheel};
+use crate::window::{Connection, Judged, Segment, Windows};
 use crate::{
     Address, Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, Session, State, Tick,
     Timeouts,
@@ -25,6 +26,8 @@ pub struct SessionTable<A> {
     wheel: Wheel,
     hash: KeyedHash,
     timeouts: Timeouts,
+    /// By the numbers of the records, where the policy asks for it.
+    windows: Option<Windows>,
 }
 
 /// Names a session while it lives.
@@ -79,7 +82,46 @@ impl<A: Address> SessionTable<A> {
             wheel: Wheel::new(),
             hash,
             timeouts,
+            windows: None,
         }
+    }
+
+    /// Follows the windows of TCP connections from now on, or no longer. Makes or frees the memory for
+    /// it: not to be called for a packet.
+    pub fn follow_windows(&mut self, follow: bool) {
+        self.windows = match self.windows.take() {
+            _ if !follow => None,
+            None => {
+                let mut windows = Windows::with_capacity(self.capacity);
+                windows.resize(self.hot.len(), Connection::default());
+                Some(windows)
+            }
+            windows => windows,
+        };
+    }
+
+    /// Whether the windows of TCP connections are followed.
+    #[inline]
+    #[must_use]
+    pub const fn follows_windows(&self) -> bool {
+        self.windows.is_some()
+    }
+
+    /// Whether a TCP segment of a live session is real, as far as its window tells; what it tells is
+    /// known from now on. To be asked before [`Self::touch`].
+    pub fn judge(&mut self, found: SessionRef, segment: &Segment) -> Judged {
+        let state = self.hot[found.index.at()].state;
+        match &mut self.windows {
+            Some(windows) => windows[found.index.at()].judge(state, found.direction, segment),
+            None => Judged::Real,
+        }
+    }
+
+    /// What the sender of packets that go `direction` expects next, and what is expected of it, as far
+    /// as the windows tell: sequence numbers.
+    #[must_use]
+    pub fn expected(&self, index: SessionIndex, direction: Direction) -> Option<(u32, u32)> {
+        self.windows.as_ref()?[index.at()].expected(direction)
     }
 
     /// The hash that the other calls ask for.
@@ -363,7 +405,9 @@ impl<A: Address> SessionTable<A> {
     /// Bytes allocated for this table, divided among its sessions the budget of one.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        self.index.allocated() + self.capacity * (size_of::<Session<A>>() + size_of::<Cold>())
+        let window = if self.follows_windows() { size_of::<Connection>() } else { 0 };
+        let record = size_of::<Session<A>>() + size_of::<Cold>() + window;
+        self.index.allocated() + self.capacity * record
     }
 
     /// A state with a shorter timeout ends the session earlier than the wheel was told; one with a
@@ -394,10 +438,16 @@ impl<A: Address> SessionTable<A> {
             self.free = self.cold[at as usize].link.next_free();
             self.hot[at as usize] = session;
             self.cold[at as usize] = cold;
+            if let Some(windows) = &mut self.windows {
+                windows[at as usize] = Connection::default();
+            }
             return SessionIndex(at);
         }
         self.hot.push(session);
         self.cold.push(cold);
+        if let Some(windows) = &mut self.windows {
+            windows.push(Connection::default());
+        }
         SessionIndex(self.hot.len() as u32 - 1)
     }
 

@@ -89,11 +89,22 @@ impl Ip {
 
     /// `flags` by their first letters, such as `SA`.
     pub(crate) fn tcp(self, from: u16, to: u16, flags: &str, payload: &[u8]) -> Vec<u8> {
-        let mut tcp = self.build().tcp(from, to, 1_000, 64_000);
+        self.tcp_at((from, to), flags, (1_000, 2_000), payload)
+    }
+
+    /// As [`Self::tcp`], with these sequence and acknowledgment numbers.
+    pub(crate) fn tcp_at(
+        self,
+        (from, to): (u16, u16),
+        flags: &str,
+        (sequence, acknowledgment): (u32, u32),
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let mut tcp = self.build().tcp(from, to, sequence, 64_000);
         for flag in flags.chars() {
             tcp = match flag {
                 'S' => tcp.syn(),
-                'A' => tcp.ack(2_000),
+                'A' => tcp.ack(acknowledgment),
                 'F' => tcp.fin(),
                 'R' => tcp.rst(),
                 other => panic!("no flag is called {other}"),

@@ -17,6 +17,7 @@ mod tcp;
 mod translated;
 mod v6;
 mod waiting;
+mod window;
 
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{Bench, HOST, INSIDE, SERVER, frames};

@@ -9,11 +9,12 @@ use crate::test_bench::frames::{inside, outside};
 use crate::test_bench::{Bench, CONFIG, GATEWAY, HOST, INSIDE, OUTSIDE, POOL, SERVER};
 use crate::{DropReason, Verdict};
 
-/// Gives the engine another policy, as its second.
+/// Gives the engine another policy, as its next.
 pub(super) fn reload(bench: &mut Bench, config: &str) {
     let policy = Arc::new(load(config).expect("the policy of the test is valid").policy);
     let links = bench.engine.links().to_vec();
-    bench.engine.set_policy(policy, Generation(2), &links, bench.now, &mut bench.outbox);
+    let next = Generation(bench.engine.policy().1.0 + 1);
+    bench.engine.set_policy(policy, next, &links, bench.now, &mut bench.outbox);
     bench.sent();
 }
 

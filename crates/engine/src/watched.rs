@@ -1,0 +1,54 @@
+//! TCP segments whose windows are followed: what no end of a connection has sent is dropped before it
+//! changes anything, and what may be forged passes without a change (`mooring_session::window`).
+
+use mooring_packet::Packet;
+use mooring_session::{INERT, Judged, Segment, SessionRef};
+use mooring_wire::ethernet::HEADER_LEN;
+use mooring_wire::tcp::Tcp;
+
+use crate::classify::Flow;
+use crate::family::Family;
+use crate::outbox::Outbox;
+use crate::walk::Scene;
+use crate::{DropReason, Engine, Verdict};
+
+impl Engine {
+    /// Hop 4 for a TCP segment, where windows are followed.
+    #[inline(never)]
+    pub(crate) fn watched<A: Family>(
+        &mut self,
+        scene: Scene,
+        found: SessionRef,
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        let flow = self.judged(scene, found, flow, packet)?;
+        self.pass_on(scene, found, &flow, packet, outbox)
+    }
+
+    /// The flow of a packet as it is to be accounted for: of a segment that is not proven to be real,
+    /// with flags that change nothing.
+    pub(crate) fn judged<A: Family>(
+        &mut self,
+        scene: Scene,
+        found: SessionRef,
+        flow: &Flow<A>,
+        packet: &Packet<'_>,
+    ) -> Result<Flow<A>, DropReason> {
+        let sessions = &mut A::nat_mut(&mut self.nats).sessions;
+        if flow.flags.is_none() || !sessions.follows_windows() {
+            return Ok(*flow);
+        }
+        let l4 = packet.bytes().get(usize::from(flow.place.l4)..).unwrap_or_default();
+        let tcp = Tcp::parse(l4).map_err(|_| DropReason::Malformed)?;
+        // Of a super-packet all of it; what follows the packet in its frame is not of it.
+        let payload = (HEADER_LEN as u32 + flow.ip_len).saturating_sub(flow.headers_len.into());
+        let segment = Segment::read(&tcp, payload, scene.in_pieces);
+        match sessions.judge(found, &segment) {
+            Judged::Real => Ok(*flow),
+            Judged::Unproven => Ok(Flow { flags: Some(INERT), ..*flow }),
+            Judged::Outside => Err(DropReason::OutOfWindow),
+        }
+    }
+}
