@@ -20,6 +20,7 @@ use crate::neighbours::{InterfaceLink, Neighbours, Role};
 use crate::outbox::Outbox;
 use crate::owner::Owners;
 use crate::silent::{SilentHop, SilentHops};
+use crate::unsolicited::Unsolicited;
 use crate::{Counters, DropReason};
 
 /// Everything that one worker needs to translate packets. Knows no socket, thread, clock or random
@@ -39,6 +40,7 @@ pub struct Engine {
     /// What a management system is to be told.
     pub(crate) history: History,
     pub(crate) random: ChaCha8Rng,
+    pub(crate) unsolicited: Unsolicited,
     pub(crate) error_limit: Limiter,
     /// Apart from the other errors: a connection hangs that is not told how long its packets may be.
     pub(crate) too_big_limit: Limiter,
@@ -118,6 +120,7 @@ impl Engine {
             silent: SilentHops::default(),
             history: History::new(&policy),
             random,
+            unsolicited: Unsolicited::new(&policy),
             error_limit: Limiter::new(ERRORS_PER_SECOND),
             too_big_limit: Limiter::new(ERRORS_PER_SECOND),
             echo_limit: Limiter::new(ECHOES_PER_SECOND),
@@ -151,8 +154,10 @@ impl Engine {
         }
         self.expire_pieces(now, outbox);
         let mut budget = RECORDS_PER_POLL;
-        self.expire_sessions::<Ipv4Addr>(now, &mut budget);
-        self.expire_sessions::<Ipv6Addr>(now, &mut budget);
+        self.expire_sessions::<Ipv4Addr>(now, &mut budget, outbox);
+        self.expire_sessions::<Ipv6Addr>(now, &mut budget, outbox);
+        self.answer_unsolicited::<Ipv4Addr>(now, outbox);
+        self.answer_unsolicited::<Ipv6Addr>(now, outbox);
         self.sweep::<Ipv4Addr>(now, &mut budget);
         self.sweep::<Ipv6Addr>(now, &mut budget);
         self.collect_events();
@@ -177,11 +182,17 @@ impl Engine {
         self.kernel_addresses.binary_search(&address).is_ok()
     }
 
-    /// When [`Engine::poll`] has something to do next for a neighbour, or for a packet that waits for
-    /// its first piece, at the earliest.
+    /// When [`Engine::poll`] has something to do next for a neighbour, for a packet that waits for its
+    /// first piece, or for a SYN that nobody has asked for, at the earliest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.neighbours.next_deadline().into_iter().chain(self.fragments.next_deadline()).min()
+        let deadlines = [
+            self.neighbours.next_deadline(),
+            self.fragments.next_deadline(),
+            self.unsolicited.v4.next_deadline(),
+            self.unsolicited.v6.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Whether this worker speaks for all: it alone knows of conflicts.
@@ -231,11 +242,12 @@ impl Engine {
     }
 
     /// Ends the sessions of a family whose time is over, as far as the budget goes.
-    fn expire_sessions<A: Family>(&mut self, now: Tick, budget: &mut u32) {
+    fn expire_sessions<A: Family>(&mut self, now: Tick, budget: &mut u32, outbox: &mut Outbox) {
         let nat = A::nat_mut(&mut self.nats);
         while nat.expire(now, budget, &mut Hops(&mut self.neighbours)).is_some() {
             self.counters.sessions_expired += 1;
         }
+        self.probe::<A>(now, outbox);
     }
 }
 

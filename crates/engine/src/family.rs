@@ -9,13 +9,16 @@ use mooring_nat::icmp_error::{
 use mooring_nat::rewrite::{give_hop_back_v4, give_hop_back_v6, rewrite_v4, rewrite_v6};
 use mooring_nat::{Nat, Place};
 use mooring_session::{Address, Direction, Session};
+use mooring_wire::checksum::{pseudo_v4, pseudo_v6};
 use mooring_wire::ethernet::EtherType;
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::icmpv6::{self, Icmpv6};
+use mooring_wire::tcp::Tcp;
 use mooring_wire::{Mac, Protocol, ipv4, ipv6};
 
 use crate::classify::Flow;
 use crate::originate::Complaint;
+use crate::unsolicited::{Unsolicited, Waiting};
 use crate::{DropReason, echo};
 
 /// The state of translation of both families.
@@ -44,6 +47,9 @@ pub(crate) trait Family: Address + Ord {
 
     /// As [`Family::nat`].
     fn nat_mut(nats: &mut Nats) -> &mut Nat<Self>;
+
+    /// The family's part of the SYN that wait for an answer.
+    fn unsolicited(unsolicited: &mut Unsolicited) -> &mut Waiting<Self>;
 
     /// Hop 4 for a packet of a session; see [`rewrite_v4`].
     fn rewrite(
@@ -85,6 +91,10 @@ pub(crate) trait Family: Address + Ord {
     /// buffer is as long as all that.
     fn write_error(buffer: &mut [u8], ends: [Self; 2], complaint: Complaint, quote: &[u8]);
 
+    /// Writes a TCP segment of ours from the one address to the other: IP header, then `segment`, whose
+    /// checksum is filled in.
+    fn write_segment(buffer: &mut [u8], ends: [Self; 2], segment: &[u8]);
+
     /// An address that no packet on a link may have as its source or destination.
     fn is_martian(self) -> bool;
 
@@ -108,6 +118,10 @@ impl Family for Ipv4Addr {
     #[inline]
     fn nat_mut(nats: &mut Nats) -> &mut Nat<Self> {
         &mut nats.v4
+    }
+
+    fn unsolicited(unsolicited: &mut Unsolicited) -> &mut Waiting<Self> {
+        &mut unsolicited.v4
     }
 
     #[inline(always)]
@@ -164,6 +178,7 @@ impl Family for Ipv4Addr {
             Complaint::TimeExceeded => (icmpv4::TIME_EXCEEDED, icmpv4::TTL_EXCEEDED, 0),
             Complaint::TooBig(mtu) => (icmpv4::DEST_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED, mtu),
             Complaint::HostUnreachable => (icmpv4::DEST_UNREACHABLE, icmpv4::HOST_UNREACHABLE, 0),
+            Complaint::PortUnreachable => (icmpv4::DEST_UNREACHABLE, PORT_UNREACHABLE_V4, 0),
         };
         let header = ipv4::Emit {
             source,
@@ -182,6 +197,24 @@ impl Family for Ipv4Addr {
         message[..ICMP_HEADER_LEN].copy_from_slice(&[kind, code, 0, 0, 0, 0, high, low]);
         message[ICMP_HEADER_LEN..].copy_from_slice(quote);
         Icmpv4::parse(message).expect("the buffer holds a whole message").fill_checksum();
+    }
+
+    fn write_segment(buffer: &mut [u8], [source, destination]: [Self; 2], segment: &[u8]) {
+        let header = ipv4::Emit {
+            source,
+            destination,
+            protocol: Protocol::TCP,
+            ttl: echo::OUR_TTL,
+            tos: 0,
+            identification: 0,
+            dont_fragment: true,
+            payload_len: segment.len() as u16,
+        };
+        header.emit(buffer);
+        let l4 = &mut buffer[ipv4::HEADER_LEN..];
+        l4.copy_from_slice(segment);
+        let pseudo = pseudo_v4(source, destination, Protocol::TCP, segment.len() as u16);
+        Tcp::parse(l4).expect("the buffer holds a whole segment").fill_checksum(pseudo);
     }
 
     /// RFC 1812 §5.3.7.
@@ -212,6 +245,10 @@ impl Family for Ipv6Addr {
     #[inline]
     fn nat_mut(nats: &mut Nats) -> &mut Nat<Self> {
         &mut nats.v6
+    }
+
+    fn unsolicited(unsolicited: &mut Unsolicited) -> &mut Waiting<Self> {
+        &mut unsolicited.v6
     }
 
     #[inline(always)]
@@ -268,6 +305,7 @@ impl Family for Ipv6Addr {
         let (kind, code, rest) = match complaint {
             Complaint::TimeExceeded => (icmpv6::TIME_EXCEEDED, icmpv6::HOP_LIMIT_EXCEEDED, 0),
             Complaint::TooBig(mtu) => (icmpv6::PACKET_TOO_BIG, 0, mtu.into()),
+            Complaint::PortUnreachable => (icmpv6::DEST_UNREACHABLE, PORT_UNREACHABLE_V6, 0),
             Complaint::HostUnreachable => {
                 (icmpv6::DEST_UNREACHABLE, icmpv6::ADDRESS_UNREACHABLE, 0)
             }
@@ -285,6 +323,23 @@ impl Family for Ipv6Addr {
         let message = &mut buffer[ipv6::HEADER_LEN..];
         message[ICMP_HEADER_LEN..].copy_from_slice(quote);
         icmpv6::Emit { source, destination, kind, code, rest }.emit(message);
+    }
+
+    fn write_segment(buffer: &mut [u8], [source, destination]: [Self; 2], segment: &[u8]) {
+        let header = ipv6::Emit {
+            source,
+            destination,
+            next_header: Protocol::TCP,
+            hop_limit: echo::OUR_TTL,
+            traffic_class: 0,
+            flow_label: 0,
+            payload_len: segment.len() as u16,
+        };
+        header.emit(buffer);
+        let l4 = &mut buffer[ipv6::HEADER_LEN..];
+        l4.copy_from_slice(segment);
+        let pseudo = pseudo_v6(source, destination, Protocol::TCP, segment.len() as u32);
+        Tcp::parse(l4).expect("the buffer holds a whole segment").fill_checksum(pseudo);
     }
 
     /// RFC 4291 §2.5.2, §2.5.3, §2.7; RFC 4038 §4.2 for mapped IPv4 addresses.
@@ -308,6 +363,11 @@ impl Nats {
         self.v4.sessions.len() + self.v6.sessions.len()
     }
 }
+
+/// RFC 792.
+const PORT_UNREACHABLE_V4: u8 = 3;
+/// RFC 4443 §3.1.
+const PORT_UNREACHABLE_V6: u8 = 4;
 
 /// Bytes in front of the quote of an ICMP error, in both families.
 pub(crate) const ICMP_HEADER_LEN: usize = icmpv4::HEADER_LEN;

@@ -20,6 +20,7 @@ mod limiter;
 mod local;
 mod originate;
 mod owner;
+mod probe;
 mod quoted;
 mod reload;
 mod service;
@@ -27,6 +28,7 @@ mod silent;
 #[cfg(test)]
 mod test_bench;
 mod unreachable;
+mod unsolicited;
 mod verdict;
 mod watched;
 

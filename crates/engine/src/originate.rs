@@ -27,6 +27,8 @@ pub(crate) enum Complaint {
     /// We have no room for another session (RFC 6888 REQ-11 and design: the host is told), or the next
     /// hop does not answer (RFC 1812 §5.2.7.1).
     HostUnreachable,
+    /// Nobody inside wanted the connection (RFC 5382 REQ-4).
+    PortUnreachable,
 }
 
 /// Who complains.
@@ -70,6 +72,10 @@ impl Engine {
                 Complaint::HostUnreachable
             }
             DropReason::TtlExpired => Complaint::TimeExceeded,
+            DropReason::NoSession | DropReason::Filtered => {
+                self.hold_unsolicited(scene, flow, packet);
+                return reason;
+            }
             _ => return reason,
         };
         self.complain(scene, complaint, flow, packet, outbox);

@@ -44,6 +44,7 @@ impl Engine {
         v4.adopt(&policy, generation);
         v6.adopt(&policy, generation);
         self.owners = Owners::new(&policy, self.share.of());
+        self.unsolicited.follow(&policy);
         (self.policy, self.generation) = (policy, generation);
     }
 

@@ -7,8 +7,8 @@
 
 use mooring_policy::{Action, Generation, Hop, InterfaceId, Policy, Refresh, RuleId};
 use mooring_session::{
-    Address, Admitted, Contact, FlowKey, Held, InsertError, NextHopIndex, OUTBOUND_REFRESH,
-    Session, SessionIndex, SessionRef, Tick,
+    Address, Admitted, Contact, Direction, FlowKey, Held, InsertError, NextHopIndex,
+    OUTBOUND_REFRESH, Session, SessionIndex, SessionRef, Tick,
 };
 use mooring_wire::Protocol;
 use mooring_wire::checksum::Delta;
@@ -80,7 +80,7 @@ impl<A: Address> Nat<A> {
             return Ok(found);
         }
         let plan = self.plan(arrival, admission.policy)?;
-        if !may_begin(arrival) {
+        if !may_begin(arrival, plan.began, admission.policy.tcp.pick_up) {
             return Err(Refusal::NoSession);
         }
         // After all that refuses in silence: only who may pass hears that the time ended here. The
@@ -90,6 +90,11 @@ impl<A: Address> Nat<A> {
         }
         let claim = self.claim(&plan);
         let begun = self.enter(plan, &claim, arrival, admission);
+        if let Ok(found) = begun
+            && arrival.flags.is_some_and(|flags| !flags.contains(Flags::SYN))
+        {
+            self.sessions.pick_up(found.index);
+        }
         begun.inspect_err(|refusal| self.tell(*refusal, &claim, admission))
     }
 
@@ -218,9 +223,16 @@ pub(crate) fn release(hops: &mut impl NextHops, hop: NextHopIndex) {
 
 /// A TCP session begins with SYN alone and an ICMP session with a query: a reply carries its
 /// identifier in the place of the destination port. Everything else may begin one.
-fn may_begin<A>(arrival: &Arrival<A>) -> bool {
+///
+/// With `pick_up`, so does a segment of a connection that is older than we are, if a host inside has
+/// sent it; of a hairpin the other half cannot be found again.
+fn may_begin<A>(arrival: &Arrival<A>, began: Direction, pick_up: bool) -> bool {
     match (arrival.key.protocol, arrival.flags) {
         (Protocol::ICMP | Protocol::ICMPV6, _) => arrival.key.destination_port == 0,
+        (_, Some(flags)) if !flags.contains(Flags::SYN) => {
+            let is_of_one = flags.contains(Flags::ACK) && !flags.contains(Flags::RST);
+            pick_up && began == Direction::Forward && is_of_one
+        }
         (_, Some(flags)) => {
             flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
         }

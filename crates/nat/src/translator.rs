@@ -168,6 +168,7 @@ impl<A: Address> Nat<A> {
         self.pools.follow(policy);
         self.numbers = PortOwners::new(policy);
         self.sessions.follow_windows(policy.tcp.window_tracking);
+        self.sessions.ask_before_the_end(policy.tcp.probe);
         for pool in &policy.pools {
             for n in 0..pool.address_count() {
                 if let Some(address) = pool.nth_address(n).and_then(A::from_ip) {

@@ -3,6 +3,7 @@
 //! Everything is allocated when the table is made. A full table refuses the next session; it never
 //! deletes one to make room (RFC 6888 REQ-11).
 
+use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 
 use crate::index::Index;
@@ -28,6 +29,10 @@ pub struct SessionTable<A> {
     timeouts: Timeouts,
     /// By the numbers of the records, where the policy asks for it.
     windows: Option<Windows>,
+    /// Established TCP sessions whose time is over are asked before they end.
+    asks: bool,
+    /// Those that are to be asked; at most [`TO_ASK`].
+    to_ask: Vec<SessionIndex>,
 }
 
 /// Names a session while it lives.
@@ -83,7 +88,40 @@ impl<A: Address> SessionTable<A> {
             hash,
             timeouts,
             windows: None,
+            asks: false,
+            to_ask: Vec::with_capacity(TO_ASK),
         }
+    }
+
+    /// Whether an established TCP session whose time is over is asked for a sign of life, and ends if
+    /// there is none within the transitory timeout (RFC 6146 §3.5.2.2, RFC 5382 §5).
+    pub fn ask_before_the_end(&mut self, asks: bool) {
+        self.asks = asks;
+    }
+
+    /// The next session whose inside host is to be asked. [`Self::ask_later`] takes it back.
+    pub fn next_to_ask(&mut self) -> Option<SessionIndex> {
+        while let Some(index) = self.to_ask.pop() {
+            // What has ended in between, or has spoken, needs no question.
+            let waits = matches!(self.session(index).state, State::Transitory | State::Reset);
+            if self.cold[index.at()].is_live() && waits {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// It could not be asked now.
+    pub fn ask_later(&mut self, index: SessionIndex) {
+        if self.to_ask.len() < TO_ASK {
+            self.to_ask.push(index);
+        }
+    }
+
+    /// Makes a session that has just begun one of a connection that began before it: it is open when
+    /// the other end answers.
+    pub fn pick_up(&mut self, index: SessionIndex) {
+        self.hot[index.at()].state = State::PickedUp;
     }
 
     /// Follows the windows of TCP connections from now on, or no longer. Makes or frees the memory for
@@ -321,11 +359,15 @@ impl<A: Address> SessionTable<A> {
             let session = &self.hot[at as usize];
             let silent = u64::from(session.last_seen.age(now));
             let timeout = self.timeout(session);
-            if silent >= timeout {
+            let left = match timeout.saturating_sub(silent) {
+                0 => self.time_to_answer(SessionIndex(at), now),
+                left => Some(left),
+            };
+            let Some(left) = left else {
                 let (session, held) = self.forget(SessionIndex(at));
                 return Some((SessionIndex(at), session, held));
-            }
-            let end = Tick::from_millis(now.as_millis() + timeout - silent);
+            };
+            let end = Tick::from_millis(now.as_millis() + left);
             self.wheel.arm(at, end, &mut ColdLinks(&mut self.cold));
         }
         None
@@ -408,6 +450,24 @@ impl<A: Address> SessionTable<A> {
         let window = if self.follows_windows() { size_of::<Connection>() } else { 0 };
         let record = size_of::<Session<A>>() + size_of::<Cold>() + window;
         self.index.allocated() + self.capacity * record
+    }
+
+    /// Whether a session whose time is over is asked before it ends: it has its transitory timeout for
+    /// the answer, in milliseconds. Once per idle time: what is transitory ends.
+    fn time_to_answer(&mut self, index: SessionIndex, now: Tick) -> Option<u64> {
+        let session = &mut self.hot[index.at()];
+        let open = session.protocol == Protocol::TCP && session.state == State::Established;
+        if !self.asks || !open {
+            return None;
+        }
+        if self.to_ask.len() == TO_ASK {
+            return Some(ASK_AGAIN_MILLIS);
+        }
+        let outbound = session.flags & OUTBOUND_REFRESH != 0;
+        session.state = if outbound { State::Reset } else { State::Transitory };
+        session.last_seen = now.stamp();
+        self.to_ask.push(index);
+        Some(u64::from(self.timeouts.tcp_transitory))
     }
 
     /// A state with a shorter timeout ends the session earlier than the wheel was told; one with a
@@ -500,6 +560,12 @@ impl Links for ColdLinks<'_> {
 
 /// Flags that may change the state of a connection.
 const TURNING: Flags = Flags(Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0);
+
+/// Sessions that wait for being asked, at most: more than a poll looks at.
+const TO_ASK: usize = 64;
+
+/// When a session is looked at again that could not be asked.
+const ASK_AGAIN_MILLIS: u64 = 1_000;
 
 /// Records that are looked at for one that may be ended.
 const EXPENDABLE_LOOKS: u32 = 64;

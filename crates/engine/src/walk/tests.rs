@@ -6,6 +6,7 @@ mod errors;
 mod hairpin;
 mod local;
 mod offloads;
+mod older;
 mod peers;
 mod quoted;
 mod quoted_hostile;

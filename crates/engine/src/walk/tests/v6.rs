@@ -25,6 +25,12 @@ fn ready() -> Bench {
 /// As [`ready`], with another policy for IPv4 and the interfaces.
 fn ready_with(config: &str) -> Bench {
     let mut bench = Bench::ready_with(&format!("{config}\n{TRANSLATED}"));
+    introduce(&mut bench);
+    bench
+}
+
+/// The neighbours ask for us, by which they become known.
+fn introduce(bench: &mut Bench) {
     let told = [
         (INSIDE, HOST_MAC, OUR_INSIDE, HOST, "fd00:10::1"),
         (OUTSIDE, GATEWAY_MAC, OUR_OUTSIDE, GATEWAY, "2001:db8:1::1"),
@@ -35,7 +41,6 @@ fn ready_with(config: &str) -> Bench {
         assert_eq!(bench.send(link, &frame).0, Verdict::Local);
         bench.sent();
     }
-    bench
 }
 
 const TRANSLATED: &str = r#"
@@ -222,4 +227,58 @@ fn our_errors_come_from_an_address_that_can_be_answered() {
     let late = udp(OUT, (HOST, SERVER), 1, (5000, 53), b"question");
     let told = bench.refuse(INSIDE, &late, DropReason::TtlExpired);
     assert_eq!(told[0].1[22..38], address("fd00:10::1").octets());
+}
+
+/// A TCP segment without data.
+fn tcp(
+    macs: (Mac, Mac),
+    ends: (&str, &str),
+    hops: u8,
+    ports: (u16, u16),
+    (numbers, flags): ((u32, u32), u8),
+) -> Vec<u8> {
+    let (source, destination) = (address(ends.0).octets(), address(ends.1).octets());
+    let mut header = etherparse::TcpHeader::new(ports.0, ports.1, numbers.0, 8_192);
+    header.acknowledgment_number = numbers.1;
+    (header.syn, header.ack) = (flags & 2 != 0, flags & 16 != 0);
+    let mut frame = Vec::new();
+    let builder = PacketBuilder::ethernet2(macs.0.0, macs.1.0).ipv6(source, destination, hops);
+    builder.tcp_header(header).write(&mut frame, &[]).expect("a vector takes all");
+    frame
+}
+
+/// RFC 6146 §3.5.2.2.
+#[test]
+fn a_silent_connection_is_asked_before_it_ends() {
+    let mut bench = ready_with(&format!("{CONFIG}\n[tcp]\nprobe = true\nwindow_tracking = true"));
+    let there = |numbers, flags| tcp(OUT, (HOST, SERVER), 64, (5000, 80), (numbers, flags));
+    let leased = port(&bench.forward(INSIDE, &there((99, 0), 2)), 54);
+    let back = tcp(BACK, (SERVER, POOL), 64, (80, leased), ((6_999, 100), 18));
+    bench.forward(OUTSIDE, &back);
+    bench.forward(INSIDE, &there((100, 7_000), 16));
+    let blind = tcp(BACK, (SERVER, POOL), 64, (80, leased), ((0x7000_0000, 100), 16));
+    bench.ignore(OUTSIDE, &blind, DropReason::OutOfWindow);
+    bench.rest(7_439_000);
+    introduce(&mut bench);
+    bench.pass(3_000);
+    let question = tcp(ARRIVED, (SERVER, HOST), 64, (80, 5000), ((6_999, 100), 16));
+    assert!(bench.sent().contains(&(INSIDE, question)));
+}
+
+/// RFC 5382 REQ-4; RFC 4443 §3.1: code 4.
+#[test]
+fn a_syn_that_nobody_wants_is_answered_if_the_policy_says_so() {
+    let mut bench = ready_with(&format!("{CONFIG}\n[tcp]\nunsolicited_syn = \"icmp\""));
+    let syn = tcp(BACK, (SERVER, POOL), 60, (80, 2000), ((1, 0), 2));
+    bench.ignore(OUTSIDE, &syn, DropReason::NoSession);
+    bench.pass(6_000);
+    let mut error = icmp(LEFT, (POOL, SERVER), 64, (1, [0; 4]), &syn[14..]);
+    let sent = bench.sent();
+    let (_, told) = sent.iter().find(|(link, _)| *link == OUTSIDE).expect("an error");
+    assert_eq!(told[55], 4);
+    // The code, and what it takes from the checksum.
+    error[55] = 4;
+    let sum = u16::from_be_bytes([error[56], error[57]]).wrapping_sub(4);
+    error[56..58].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(*told, error);
 }

@@ -258,7 +258,7 @@ impl Talk {
     /// An end does what it can do.
     fn work(&mut self, at: usize) {
         let size = [500, 1_460, 1_460, 60_000][self.random.next_u32() as usize % 4];
-        let read = self.random.next_u32() % 3 != 0;
+        let read = !self.random.next_u32().is_multiple_of(3);
         let end = &mut self.ends[at];
         let was_closed = end.window() == 0;
         if read {
@@ -291,14 +291,14 @@ impl Talk {
                 // What is missing, or with selective acknowledgments something behind it.
                 let behind =
                     end.sent.wrapping_sub(end.acked).min(end.limit.wrapping_sub(end.acked));
-                let skip = if self.random.next_u32() % 4 == 0 {
+                let skip = if self.random.next_u32().is_multiple_of(4) {
                     self.random.next_u32() % behind.max(1)
                 } else {
                     0
                 };
                 out.push(end.data(end.acked.wrapping_add(skip), size.min(behind - skip)));
             }
-        } else if end.heard && self.random.next_u32() % 64 == 0 && end.acked == end.sent {
+        } else if end.heard && self.random.next_u32().is_multiple_of(64) && end.acked == end.sent {
             // A keep-alive, with a byte or without.
             let probe =
                 end.segment(Flags::default(), end.sent.wrapping_sub(1), self.random.next_u32() & 1);
