@@ -34,6 +34,9 @@ impl Replayed {
 pub(crate) fn replay(config: &Path, packets: &[Input], arguments: &[String]) -> Replayed {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+    // From its own folder: what is said names the file, and no folder of this machine.
+    command.current_dir(config.parent().expect("a folder"));
+    let config = config.file_name().expect("a file");
     command.arg("replay").arg("--config").arg(config).arg("--json").args(arguments);
     for (interface, capture) in captures(packets) {
         let path = folder.path().join(format!("{interface}.pcap"));
@@ -43,7 +46,7 @@ pub(crate) fn replay(config: &Path, packets: &[Input], arguments: &[String]) -> 
     let out = folder.path().join("out");
     let output = command.arg("--out-dir").arg(&out).output().expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", config.display());
+    assert!(output.status.success(), "{said}");
     let mut files: Vec<_> = fs::read_dir(&out)
         .expect("it was made")
         .map(|entry| entry.expect("readable"))
