@@ -189,9 +189,12 @@ pub const PAGE: u32 = 1_024;
 #[cfg(test)]
 mod tests {
     use mooring_nat::EventKind;
+    use mooring_wire::Protocol;
 
     use super::PoolUsage;
-    use crate::test_bench::{Bench, CONFIG, HOST, INSIDE, OTHER_HOST, SERVER, frames};
+    use crate::DropReason;
+    use crate::explain::Outcome;
+    use crate::test_bench::{Bench, CONFIG, HOST, INSIDE, OTHER_HOST, POOL, SERVER, frames};
 
     #[test]
     fn what_a_pool_has_given_out_is_counted_and_its_blocks_are_told() {
@@ -206,7 +209,23 @@ mod tests {
         }
         let used = PoolUsage { leased: 3, blocks_held: 2, ..unused };
         assert_eq!(bench.engine.pools(), [used]);
+        bench.rest(1);
+        let holder = |bench: &Bench| {
+            let block = &bench.engine.events(None).events[0].event;
+            let ports = block.ports.clone().expect("a block has ports");
+            // Two of its ports are mapped: the last that is not is its block's all the same.
+            let mapped =
+                |port| bench.engine.nats.v4.mappings.find_outside(POOL, port, Protocol::UDP);
+            let free = ports.rev().find(|port| mapped(*port).is_none()).expect("128 ports");
+            bench.engine.explain_outside(POOL.into(), free, Protocol::UDP)
+        };
+        let held = format!("held by {HOST} in its block, used or not");
+        assert_eq!(holder(&bench).outcome, Outcome::Local(held));
         bench.rest(303_000);
+        let told = holder(&bench);
+        assert_eq!(told.outcome, Outcome::Dropped(DropReason::NoSession));
+        let last = told.steps.last().map(|step| step.found.clone()).expect("it has steps");
+        assert!(last.starts_with(&format!("{HOST} had last, and nobody has now,")), "{last}");
         assert_eq!(bench.engine.pools(), [unused]);
         let told = bench.engine.events(None).events;
         let count = |kind| told.iter().filter(|told| told.event.kind == kind).count();

@@ -253,6 +253,11 @@ impl<A: Address> Blocks<A> {
         Some(Described { pool, source: block.source?, address, ports: self.ports(at) })
     }
 
+    /// Whether somebody holds it now.
+    pub(crate) fn is_held(&self, at: BlockIndex) -> bool {
+        self.block(at).is_held
+    }
+
     /// Blocks on an address that are somebody's.
     pub(crate) fn held_on(&self, address: A) -> u32 {
         let spans = self.by_address.get(&address).into_iter().flatten();

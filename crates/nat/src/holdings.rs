@@ -5,6 +5,8 @@
 //! first packet, or, where that came to be by a reload, when it is checked; [`Session::generation`]
 //! says whether it has been. So nothing has to be stored in it.
 
+use std::ops::RangeInclusive;
+
 use mooring_policy::{Allocation, Mapping as Kind, Policy, PoolId};
 use mooring_session::{Address, Direction, Held, Mapping, Session, Tick};
 use mooring_wire::Protocol;
@@ -57,6 +59,15 @@ impl<A: Address> Nat<A> {
     #[must_use]
     pub fn blocks_of(&self, pool: PoolId) -> (u32, u32) {
         self.blocks.count(self.pools.number(pool))
+    }
+
+    /// The source whose block of this worker has a port of an address, the ports of the block, and
+    /// whether it has them now or had them last. `None`: no block, or nobody has had it.
+    #[must_use]
+    pub fn block_at(&self, address: A, port: u16) -> Option<(A, RangeInclusive<u16>, bool)> {
+        let block = self.blocks.at(address, port)?;
+        let described = self.blocks.describe(block)?;
+        Some((described.source, described.ports, self.blocks.is_held(block)))
     }
 
     /// Whether a mapping may go on as one of that pool.

@@ -7,8 +7,24 @@ use mooring_wire::Protocol;
 
 use super::Trail;
 use crate::Engine;
+use crate::family::Family;
 
 impl Engine {
+    /// The source that has a port in one of its blocks, whether it uses it or not.
+    pub(super) fn block_of<A: Family>(
+        &self,
+        address: A,
+        port: u16,
+        trail: &mut Trail,
+    ) -> Option<String> {
+        let (source, ports, is_held) = A::nat(&self.nats).block_at(address, port)?;
+        let source: IpAddr = source.into();
+        let word = if is_held { "has" } else { "had last, and nobody has now," };
+        let text = format!("{source} {word} the block {}-{}", ports.start(), ports.end());
+        trail.step("block", text);
+        is_held.then(|| format!("{source} in its block, used or not"))
+    }
+
     /// The host that has an outside end by the formula of a deterministic pool, whether it uses it or
     /// not (RFC 7422): no state is looked at.
     pub(super) fn calculated(

@@ -27,7 +27,11 @@ impl Engine {
                     IpAddr::V4(v4) => self.mapping_of::<Ipv4Addr>(v4, port, protocol, &mut trail),
                     IpAddr::V6(v6) => self.mapping_of::<Ipv6Addr>(v6, port, protocol, &mut trail),
                 };
-                match claimed.or(mapped) {
+                let blocked = match address {
+                    IpAddr::V4(v4) => self.block_of::<Ipv4Addr>(v4, port, &mut trail),
+                    IpAddr::V6(v6) => self.block_of::<Ipv6Addr>(v6, port, &mut trail),
+                };
+                match claimed.or(mapped).or(blocked) {
                     Some(holder) => Outcome::Local(format!("held by {holder}")),
                     None => self
                         .calculated(address, port, protocol, &mut trail)
