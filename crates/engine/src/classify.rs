@@ -7,6 +7,7 @@ use mooring_nat::Place;
 use mooring_nat::rewrite::min_l4_len;
 use mooring_packet::Packet;
 use mooring_session::FlowKey;
+use mooring_wire::error::Field;
 use mooring_wire::ethernet::{EtherType, Ethernet};
 use mooring_wire::tcp::{Flags, Tcp};
 use mooring_wire::udp::Udp;
@@ -168,16 +169,21 @@ impl Ports {
 
     /// As [`Ports::of`], of the first piece of a packet, whose length field speaks of the whole one.
     fn of_first_piece(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
-        if protocol != Protocol::UDP {
-            return Self::of(protocol, l4);
+        match protocol {
+            Protocol::UDP => {}
+            Protocol::TCP => {
+                Tcp::parse(l4).map_err(reason_of_piece)?;
+                return Self::of(protocol, l4);
+            }
+            _ => return Self::of(protocol, l4),
         }
         let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
         Ok(Self { source: port(0), destination: port(2), ..Self::none(protocol) })
     }
 
-    /// An echo message: the identifier stands in the place that a query or its answer gives it.
+    /// A query or its answer: the identifier stands in the place that either gives it.
     #[inline]
-    const fn echo(protocol: Protocol, icmp_kind: u8, identifier: u16, is_reply: bool) -> Self {
+    const fn query(protocol: Protocol, icmp_kind: u8, identifier: u16, is_reply: bool) -> Self {
         let (source, destination) = if is_reply { (0, identifier) } else { (identifier, 0) };
         Self { source, destination, icmp_kind, ..Self::none(protocol) }
     }
@@ -208,10 +214,21 @@ fn check_offload(packet: &Packet<'_>, place: Place, protocol: Protocol) -> Resul
     Ok(())
 }
 
+/// As [`reason`], of the first piece of a packet. RFC 1858 §3, RFC 7112 §5: all headers are in it, or a
+/// firewall could not judge the packet.
+fn reason_of_piece(error: ParseError) -> DropReason {
+    match error {
+        ParseError::Truncated { .. } => DropReason::FragmentTiny,
+        error => reason(error),
+    }
+}
+
 /// Why a header that does not parse is dropped.
 fn reason(error: ParseError) -> DropReason {
     match error {
         ParseError::BigTcp { .. } => DropReason::UnsupportedOffload,
+        // Nobody honest has so many; to walk them is work (RFC 8504 §5.3).
+        ParseError::BadValue { field: Field::ExtensionCount, .. } => DropReason::IpOption,
         _ => DropReason::Malformed,
     }
 }

@@ -1,11 +1,14 @@
 //! Packets that are longer than the next link carries: the sender is told, or the packet is cut.
 
-use mooring_packet::Packet;
+use std::net::Ipv4Addr;
+
+use mooring_packet::{Offload, Packet};
 use mooring_session::{NextHopIndex, Tick};
 use mooring_wire::Protocol;
 use mooring_wire::checksum;
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::ipv4::{Header, Ipv4};
+use mooring_wire::udp::Udp;
 use rand_chacha::rand_core::Rng;
 
 use crate::classify::Flow;
@@ -31,6 +34,10 @@ impl Engine {
             self.complain(scene, Complaint::TooBig(mtu), flow, packet, outbox);
             return Err(DropReason::TooBig);
         }
+        if packet.offload.is_gso() && flow.key.protocol == Protocol::UDP {
+            let hop = self.translate_halves(scene, halves, flow, packet);
+            return self.leave_as_datagrams(scene.now, (hop, mtu), flow, packet, outbox);
+        }
         if packet.offload.is_gso() {
             shorten_segments(packet, flow, mtu)?;
             let hop = self.translate_halves(scene, halves, flow, packet);
@@ -52,26 +59,41 @@ impl Engine {
     ) -> Result<Verdict, DropReason> {
         complete_checksum(packet);
         let ip = Ipv4::parse(&packet.bytes()[HEADER_LEN..]).map_err(|_| DropReason::Malformed)?;
-        let header_len = ip.header_len();
-        let room = usize::from(mtu).saturating_sub(header_len) & !7;
-        if room == 0 {
-            return Err(DropReason::TooBig);
-        }
+        let headers = &packet.bytes()[..HEADER_LEN + ip.header_len()];
         let (first, more_follow) = (usize::from(ip.fragment_offset()), ip.more_fragments());
         // RFC 6864 §4.3, "Sources ... MUST NOT repeat IPv4 ID values": packets of several hosts go out
         // with one address, and two of them may have the same.
         let whole = first == 0 && !more_follow;
         let identification =
             if whole { self.random.next_u32() as u16 } else { ip.identification() };
-        let mut pieces = ip.payload().chunks(room).enumerate().peekable();
+        let place = Cut { first, more_follow, identification };
+        self.leave_cut(now, (hop, mtu), place, (headers, ip.payload()), outbox)
+    }
+
+    /// Cuts `payload` into packets of at most `mtu` bytes, each behind these headers of Ethernet and
+    /// IPv4; into one, where it fits.
+    fn leave_cut(
+        &mut self,
+        now: Tick,
+        (hop, mtu): (NextHopIndex, u16),
+        cut: Cut,
+        (headers, payload): (&[u8], &[u8]),
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        let most = usize::from(mtu).saturating_sub(headers.len() - HEADER_LEN);
+        let room = if payload.len() <= most { most } else { most & !7 };
+        if room == 0 {
+            return Err(DropReason::TooBig);
+        }
+        let Cut { first, more_follow, identification } = cut;
+        let mut pieces = payload.chunks(room).enumerate().peekable();
         while let Some((number, payload)) = pieces.next() {
-            let headers = HEADER_LEN + header_len;
-            let len = headers + payload.len();
+            let len = headers.len() + payload.len();
             let mut piece = outbox.take(len).ok_or(DropReason::RateLimited)?;
             let bytes = piece.bytes_mut();
             // All options that pass here are of the kind that every fragment carries.
-            bytes[..headers].copy_from_slice(&packet.bytes()[..headers]);
-            bytes[headers..].copy_from_slice(payload);
+            bytes[..headers.len()].copy_from_slice(headers);
+            bytes[headers.len()..].copy_from_slice(payload);
             let offset = (first + number * room) as u16;
             let more = more_follow || pieces.peek().is_some();
             let header = Header::mut_at_front(&mut bytes[HEADER_LEN..])
@@ -85,10 +107,61 @@ impl Engine {
         }
         Ok(Verdict::Cut)
     }
+
+    /// Takes the datagrams out of a super-packet of UDP, as the device would on its way out, and cuts
+    /// each: of another length they would be other datagrams.
+    fn leave_as_datagrams<A: Family>(
+        &mut self,
+        now: Tick,
+        way: (NextHopIndex, u16),
+        flow: &Flow<A>,
+        packet: &mut Packet<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<Verdict, DropReason> {
+        let size = usize::from(packet.offload.gso_size());
+        if size == 0 {
+            return Err(DropReason::UnsupportedOffload);
+        }
+        packet.offload = Offload::NONE;
+        let ip = Ipv4::parse(&packet.bytes()[HEADER_LEN..]).map_err(|_| DropReason::Malformed)?;
+        let ends = (ip.source(), ip.destination());
+        let (l4, payload) = (usize::from(flow.place.l4), usize::from(flow.headers_len));
+        let mut headers = [0; MAX_HEADERS];
+        headers[..payload].copy_from_slice(&packet.bytes()[..payload]);
+        let (headers, udp) = headers[..payload].split_at(l4);
+        let end = packet.len();
+        for start in (payload..end).step_by(size) {
+            let end = end.min(start + size);
+            // Over the end of the datagram before, which has left.
+            let datagram = &mut packet.bytes_mut()[start - udp.len()..end];
+            datagram[..udp.len()].copy_from_slice(udp);
+            write_udp_header(datagram, ends);
+            let identification = self.random.next_u32() as u16;
+            let whole = Cut { first: 0, more_follow: false, identification };
+            self.leave_cut(now, way, whole, (headers, datagram), outbox)?;
+        }
+        Ok(Verdict::Cut)
+    }
 }
 
-/// Has a TCP super-packet cut into shorter segments by the device that cuts it anyway. Datagrams of
-/// another length would be other datagrams.
+/// What the pieces of a packet have in common, where it was a piece itself.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Where its payload lies in that of the whole packet, in bytes.
+    first: usize,
+    more_follow: bool,
+    identification: u16,
+}
+
+/// Writes length and checksum of a datagram whose ports are there.
+fn write_udp_header(datagram: &mut [u8], (source, destination): (Ipv4Addr, Ipv4Addr)) {
+    let len = datagram.len() as u16;
+    datagram[4..6].copy_from_slice(&len.to_be_bytes());
+    let pseudo = checksum::pseudo_v4(source, destination, Protocol::UDP, len);
+    Udp::parse(datagram).expect("the length was just written").fill_checksum(pseudo);
+}
+
+/// Has a TCP super-packet cut into shorter segments by the device that cuts it anyway.
 fn shorten_segments<A>(
     packet: &mut Packet<'_>,
     flow: &Flow<A>,
@@ -114,5 +187,8 @@ fn complete_checksum(packet: &mut Packet<'_>) {
     // RFC 768: 0 would say that there is none.
     let sum = if sum == 0 { 0xffff } else { sum };
     covered[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-    packet.offload = mooring_packet::Offload::NONE;
+    packet.offload = Offload::NONE;
 }
+
+/// Ethernet, IPv4 with all options there may be, UDP.
+const MAX_HEADERS: usize = HEADER_LEN + 60 + 8;

@@ -18,7 +18,9 @@ pub enum DropReason {
     Filtered,
     /// Fragmentation Needed or Packet Too Big below the smallest MTU that a link may have.
     ForgedMtu,
-    /// A piece of a packet when no more can be remembered, or wait.
+    /// A piece of a packet that has come before.
+    FragmentDuplicate,
+    /// A piece of a packet when no more can be remembered, or wait, or none of its sender.
     FragmentLimit,
     /// A piece of a packet that carries bytes which another one has carried, and all that come after it.
     FragmentOverlap,
@@ -88,12 +90,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::BadChecksum,
         Self::Denied,
         Self::ErrorAboutError,
         Self::Filtered,
         Self::ForgedMtu,
+        Self::FragmentDuplicate,
         Self::FragmentLimit,
         Self::FragmentOverlap,
         Self::FragmentTiny,
@@ -137,6 +140,7 @@ impl DropReason {
             Self::ErrorAboutError => "error_about_error",
             Self::Filtered => "filtered",
             Self::ForgedMtu => "forged_mtu",
+            Self::FragmentDuplicate => "fragment_duplicate",
             Self::FragmentLimit => "fragment_limit",
             Self::FragmentOverlap => "fragment_overlap",
             Self::FragmentTiny => "fragment_tiny",

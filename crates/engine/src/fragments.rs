@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use mooring_nat::{HAIRPIN_INTERFACE, Place};
 use mooring_packet::{OwnedPacket, Packet};
 use mooring_session::fragments::{
-    Arrived, Datagram, DatagramIndex, Fate, FragmentRefusal, FragmentTable, Piece,
+    Arrived, Datagram, DatagramIndex, Fate, FragmentRefusal, FragmentTable, Piece, Room,
 };
 use mooring_session::{FlowKey, KeyedHash, NextHopIndex, SessionRef, Tick};
 use mooring_wire::Protocol;
@@ -25,7 +25,7 @@ use rand_chacha::rand_core::Rng;
 
 pub(crate) use self::family::Fragmented;
 use crate::hairpin::Halves;
-use crate::outbox::Outbox;
+use crate::outbox::{HandOver, Outbox};
 use crate::walk::{Begun, Scene};
 use crate::{DropReason, Engine, Verdict};
 
@@ -51,11 +51,17 @@ pub(crate) struct Part<A> {
 }
 
 impl Fragments {
-    /// Room for pieces of `datagrams` packets of each family.
-    pub(crate) fn new(datagrams: usize, hash: &KeyedHash) -> Self {
+    /// Room for pieces of `datagrams` packets of each family, `per_source` of them of one sender.
+    pub(crate) fn new(datagrams: usize, per_source: u32, hash: &KeyedHash) -> Self {
+        let room = Room {
+            datagrams,
+            datagrams_per_source: per_source,
+            waiting: WAITING,
+            waiting_per_source: WAITING_PER_SOURCE,
+        };
         Self {
-            v4: FragmentTable::new(datagrams, WAITING, hash.derived()),
-            v6: FragmentTable::new(datagrams, WAITING, hash.derived().derived()),
+            v4: FragmentTable::new(room, hash.derived()),
+            v6: FragmentTable::new(room, hash.derived().derived()),
         }
     }
 
@@ -267,16 +273,13 @@ impl Engine {
         let mut packet = waited.as_packet();
         let verdict = part
             .and_then(|part| self.later_piece(scene, &part, fate, &mut packet, outbox))
-            // Only packets of a batch can be handed over.
-            .and_then(|verdict| match verdict {
-                Verdict::HandOver(_) | Verdict::HandOverHalf(_) => {
-                    Err(DropReason::FragmentUntranslated)
-                }
-                verdict => Ok(verdict),
-            })
             .unwrap_or_else(Verdict::Drop);
         match verdict {
             Verdict::Tx(egress) => return outbox.release(egress, waited),
+            Verdict::HandOver(to) | Verdict::HandOverHalf(to) => {
+                let half = matches!(verdict, Verdict::HandOverHalf(_));
+                return outbox.hand_over(HandOver { to, ingress: scene.ingress, half }, waited);
+            }
             Verdict::Drop(_) => self.counters.count(verdict),
             // Held as another copy, or cut; that it waited is counted already.
             _ => {}
@@ -339,6 +342,8 @@ impl From<FragmentRefusal> for DropReason {
         match refusal {
             FragmentRefusal::Malformed => Self::Malformed,
             FragmentRefusal::Overlap => Self::FragmentOverlap,
+            FragmentRefusal::Duplicate => Self::FragmentDuplicate,
+            FragmentRefusal::Tiny => Self::FragmentTiny,
             FragmentRefusal::Full => Self::FragmentLimit,
         }
     }
@@ -346,6 +351,9 @@ impl From<FragmentRefusal> for DropReason {
 
 /// Pieces that may wait for the first one, of each family.
 const WAITING: usize = 1_024;
+
+/// Those of one sender. A datagram of 64 KB has 47 pieces.
+const WAITING_PER_SOURCE: u32 = 256;
 
 /// Packets forgotten per [`Engine::poll`], of each family.
 const RECORDS_PER_POLL: u32 = 64;

@@ -43,6 +43,6 @@ pub use drop_reason::{DropReason, RESERVED};
 pub use engine::{Engine, Link, Occupancy};
 pub use history::{EVENTS_PAGE, EventPage, Told};
 pub use mooring_nat::{Event, EventKind, Share};
-pub use outbox::Outbox;
+pub use outbox::{HandOver, Outbox};
 pub use silent::{SILENT_HOPS, SilentHop};
 pub use verdict::{Verdict, Verdicts, WorkerId};

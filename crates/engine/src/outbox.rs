@@ -4,15 +4,33 @@
 use mooring_packet::{BufferPool, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
 
+use crate::WorkerId;
+
 /// Packets ready to leave, each with its interface, and the pool that their buffers come from.
 #[derive(Debug)]
 pub struct Outbox {
     ready: Vec<(InterfaceId, OwnedPacket)>,
+    handed: Vec<(HandOver, OwnedPacket)>,
     /// Small buffers that packets which wait may not use: a quarter.
     reserve: usize,
     /// Small and large buffers that packets which may wait for seconds leave to others: half.
     half: (usize, usize),
     pool: BufferPool,
+}
+
+/// Whom a packet that has waited is handed over to, as by [`Verdict::HandOver`] or
+/// [`Verdict::HandOverHalf`].
+///
+/// [`Verdict::HandOver`]: crate::Verdict::HandOver
+/// [`Verdict::HandOverHalf`]: crate::Verdict::HandOverHalf
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// The owner.
+    pub to: WorkerId,
+    /// Where the packet arrived.
+    pub ingress: InterfaceId,
+    /// It is translated for the first half of a hairpin.
+    pub half: bool,
 }
 
 impl Outbox {
@@ -22,7 +40,13 @@ impl Outbox {
     pub fn new(pool: BufferPool) -> Self {
         let (small, large) = pool.free();
         let half = (small.div_ceil(2), large.div_ceil(2));
-        Self { ready: Vec::with_capacity(small + large), reserve: small / 4, half, pool }
+        Self {
+            ready: Vec::with_capacity(small + large),
+            handed: Vec::with_capacity(small + large),
+            reserve: small / 4,
+            half,
+            pool,
+        }
     }
 
     /// Queues a packet of `len` bytes on `egress`, written by `fill`. False (and nothing queued)
@@ -73,6 +97,16 @@ impl Outbox {
         self.ready.push((egress, packet));
     }
 
+    /// Queues a packet that has waited long enough and is another worker's. Only fragments do.
+    pub(crate) fn hand_over(&mut self, to: HandOver, packet: OwnedPacket) {
+        self.handed.push((to, packet));
+    }
+
+    /// The packets that other workers are to walk, in order.
+    pub fn handed(&mut self) -> impl Iterator<Item = (HandOver, &mut OwnedPacket)> {
+        self.handed.iter_mut().map(|(to, packet)| (*to, packet))
+    }
+
     /// Gives up a packet that waited in vain.
     pub fn discard(&mut self, packet: OwnedPacket) {
         self.pool.give_back(packet);
@@ -81,7 +115,7 @@ impl Outbox {
     /// True when nothing is ready to leave.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ready.is_empty()
+        self.ready.is_empty() && self.handed.is_empty()
     }
 
     /// The packets ready to leave on `egress`, in order.
@@ -92,6 +126,9 @@ impl Outbox {
     /// Forgets the ready packets (they have been transmitted) and takes their buffers back.
     pub fn clear(&mut self) {
         for (_, packet) in self.ready.drain(..) {
+            self.pool.give_back(packet);
+        }
+        for (_, packet) in self.handed.drain(..) {
             self.pool.give_back(packet);
         }
     }

@@ -155,9 +155,8 @@ const SYN_ACK: u8 = 0x12 << 2;
 /// Hand-overs are the worker's, no kernel is beside
 /// us, there are fewer hosts than entries for neighbours, and a full bucket of answers needs more pings
 /// than a program has frames.
-const UNREACHABLE: [DropReason; 10] = [
+const UNREACHABLE: [DropReason; 9] = [
     DropReason::Denied,
-    DropReason::FragmentTiny,
     DropReason::HalfOpenLimit,
     DropReason::HandOverFull,
     DropReason::KernelAddress,

@@ -2,18 +2,24 @@
 //! others, in whatever order they come.
 //!
 //! Nothing is reassembled. A fragment that comes before the first one waits; all that follow go the
-//! way of the first (RFC 4787 REQ-14). Which bytes have come is kept exactly, so an overlap ends the
-//! whole datagram (RFC 5722; RFC 1858 §4 and RFC 3128 for IPv4: the tiny-fragment and overlapping
-//! attacks are overlaps), and a datagram of which all bytes have come is forgotten at once: a fast
-//! sender uses an identification again within seconds.
+//! way of the first (RFC 4787 REQ-14). Which bytes have come, and in which fragments, is kept exactly.
+//! So an overlap ends the whole datagram (RFC 5722), a fragment that comes twice is dropped alone (RFC
+//! 8200 §4.5), and a datagram of which all bytes have come is forgotten at once: a fast sender uses an
+//! identification again within seconds.
 //!
-//! Bounded in datagrams and in waiting fragments; all memory is taken at start. `H` is a waiting
-//! fragment, of which nothing is known here.
+//! Bounded in datagrams and in waiting fragments, of all senders and of each: one of them cannot take
+//! it all. All memory is taken at start. `H` is a waiting fragment, of which nothing is known here.
 
-use mooring_wire::Protocol;
-
+use self::record::{Covered, Record};
+use self::senders::Senders;
 use crate::index::Index;
 use crate::{Address, FlowKey, KeyedHash, Tick};
+
+pub use self::piece::{Arrived, Datagram, Fate, FragmentRefusal, Piece, Room};
+
+mod piece;
+mod record;
+mod senders;
 
 /// The datagrams of which fragments have come.
 pub struct FragmentTable<A, H> {
@@ -25,72 +31,9 @@ pub struct FragmentTable<A, H> {
     /// The oldest and the youngest datagram: all live equally long, so this is their order of ending.
     oldest: u32,
     youngest: u32,
-    datagrams: usize,
+    room: Room,
+    senders: Senders<A>,
     hash: KeyedHash,
-}
-
-/// What fragments of one datagram have in common (RFC 791 §3.2, RFC 8200 §4.5), and where they come
-/// in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Datagram<A> {
-    /// Source address.
-    pub source: A,
-    /// Destination address.
-    pub destination: A,
-    /// 16 bits for IPv4, 32 for IPv6.
-    pub identification: u32,
-    /// IP protocol number; for IPv6 that of the fragment header.
-    pub protocol: Protocol,
-    /// The interface that the fragments come in by.
-    pub ingress: u8,
-}
-
-/// The part of the datagram's payload that a fragment carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// First byte; a multiple of 8.
-    pub start: u32,
-    /// Bytes.
-    pub len: u32,
-    /// No fragment follows.
-    pub last: bool,
-}
-
-/// What the other fragments of a datagram do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate<A> {
-    /// They go the way of this flow, that of the first fragment, with this identification.
-    Follow {
-        /// The flow of the first fragment, as it arrived.
-        flow: FlowKey<A>,
-        /// Identification that the fragments leave with.
-        identification: u32,
-    },
-    /// They are dropped, as the first one was.
-    Refused,
-}
-
-/// What a fragment is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrived<A> {
-    /// It is the first of its datagram: whoever knows flows decides, and says so by
-    /// [`FragmentTable::decide`].
-    First(DatagramIndex),
-    /// The first one came before it.
-    Decided(Fate<A>),
-    /// The first one has not come: it may wait, by [`FragmentTable::hold`].
-    Early(DatagramIndex),
-}
-
-/// Why a fragment is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FragmentRefusal {
-    /// No fragment is like this: an empty or odd length, an end beyond 65,535 bytes.
-    Malformed,
-    /// Other fragments carry the same bytes, or disagree about the length.
-    Overlap,
-    /// There is no room for one more datagram.
-    Full,
 }
 
 /// Names a datagram until the next call that may end one.
@@ -98,19 +41,20 @@ pub enum FragmentRefusal {
 pub struct DatagramIndex(u32);
 
 impl<A: Address, H> FragmentTable<A, H> {
-    /// Room for `datagrams` at a time, with `waiting` fragments of all of them together.
+    /// An empty table.
     #[must_use]
-    pub fn new(datagrams: usize, waiting: usize, hash: KeyedHash) -> Self {
-        let datagrams = datagrams.min(1 << 20);
+    pub fn new(room: Room, hash: KeyedHash) -> Self {
+        let datagrams = room.datagrams.min(1 << 20);
         Self {
             index: Index::new(2 * datagrams),
             records: Vec::with_capacity(datagrams),
             free: Vec::with_capacity(datagrams),
-            waiting: (0..waiting).map(|_| Waiting { held: None, next: NONE }).collect(),
-            free_waiting: (0..waiting as u32).rev().collect(),
+            waiting: (0..room.waiting).map(|_| Waiting { held: None, next: NONE }).collect(),
+            free_waiting: (0..room.waiting as u32).rev().collect(),
             oldest: NONE,
             youngest: NONE,
-            datagrams,
+            senders: Senders::new(datagrams, hash.derived()),
+            room: Room { datagrams, ..room },
             hash,
         }
     }
@@ -118,8 +62,9 @@ impl<A: Address, H> FragmentTable<A, H> {
     /// Notes a fragment and says what it is to do.
     ///
     /// # Errors
-    /// Why it is to be dropped. An overlap ends its datagram: what comes of it later is an overlap
-    /// too, what waits of it goes when its time is over.
+    /// Why it is to be dropped. An overlap, and a fragment that would overwrite the transport header,
+    /// end their datagram: what comes of it later is an overlap too, what waits of it goes when its time
+    /// is over. So does it if there is no memory of it yet: then the other fragments are harmless.
     pub fn arrive(
         &mut self,
         datagram: &Datagram<A>,
@@ -129,14 +74,26 @@ impl<A: Address, H> FragmentTable<A, H> {
         if !piece.is_possible() {
             return Err(FragmentRefusal::Malformed);
         }
-        let at = match self.find(datagram, ARRIVING) {
+        let known = self.find(datagram, ARRIVING);
+        if piece.is_within_header_of(datagram.protocol) {
+            if let Some(at) = known {
+                self.records[at as usize].overlaps = true;
+            }
+            return Err(FragmentRefusal::Tiny);
+        }
+        let at = match known {
             Some(at) => at,
             None => self.begin(datagram, now).ok_or(FragmentRefusal::Full)?,
         };
         let record = &mut self.records[at as usize];
-        if record.overlaps || !record.cover(piece) {
-            record.overlaps = true;
-            return Err(FragmentRefusal::Overlap);
+        match record.cover(piece) {
+            _ if record.overlaps => return Err(FragmentRefusal::Overlap),
+            Covered::Anew => {}
+            Covered::Again => return Err(FragmentRefusal::Duplicate),
+            Covered::Overlapping => {
+                record.overlaps = true;
+                return Err(FragmentRefusal::Overlap);
+            }
         }
         let (is_first, fate, complete) = (piece.start == 0, record.fate, record.is_complete());
         match fate {
@@ -154,11 +111,16 @@ impl<A: Address, H> FragmentTable<A, H> {
     /// Lets a fragment wait for the first one of its datagram.
     ///
     /// # Errors
-    /// Gives it back when there is no room.
+    /// Gives it back when there is no room, or none for this sender.
     pub fn hold(&mut self, datagram: DatagramIndex, fragment: H) -> Result<(), H> {
-        let Some(slot) = self.free_waiting.pop() else { return Err(fragment) };
-        self.waiting[slot as usize] = Waiting { held: Some(fragment), next: NONE };
         let record = &mut self.records[datagram.0 as usize];
+        let of_sender = self.senders.waiting(record.sender);
+        if *of_sender >= self.room.waiting_per_source {
+            return Err(fragment);
+        }
+        let Some(slot) = self.free_waiting.pop() else { return Err(fragment) };
+        *of_sender += 1;
+        self.waiting[slot as usize] = Waiting { held: Some(fragment), next: NONE };
         match record.last_waiting {
             NONE => record.first_waiting = slot,
             last => self.waiting[last as usize].next = slot,
@@ -225,6 +187,7 @@ impl<A: Address, H> FragmentTable<A, H> {
         if record.first_waiting == NONE {
             record.last_waiting = NONE;
         }
+        *self.senders.waiting(record.sender) -= 1;
         self.free_waiting.push(slot);
         waiting.held.take()
     }
@@ -262,10 +225,11 @@ impl<A: Address, H> FragmentTable<A, H> {
     }
 
     fn begin(&mut self, datagram: &Datagram<A>, now: Tick) -> Option<u32> {
-        if self.len().0 == self.datagrams {
+        if self.len().0 == self.room.datagrams {
             return None;
         }
-        let record = Record::new(*datagram, now, self.youngest);
+        let sender = self.senders.enter(datagram.source, self.room.datagrams_per_source)?;
+        let record = Record::new((*datagram, sender), now, self.youngest);
         let at = match self.free.pop() {
             Some(at) => {
                 self.records[at as usize] = record;
@@ -301,7 +265,7 @@ impl<A: Address, H> FragmentTable<A, H> {
         let record = &mut self.records[at as usize];
         record.live = false;
         let (older, younger) = (record.older, record.younger);
-        let (arriving, leaving) = (record.arriving, record.leaving);
+        let (arriving, leaving, sender) = (record.arriving, record.leaving, record.sender);
         match older {
             NONE => self.oldest = younger,
             older => self.records[older as usize].younger = younger,
@@ -314,6 +278,7 @@ impl<A: Address, H> FragmentTable<A, H> {
         if let Some(leaving) = leaving {
             self.index.remove(self.hash_of(&leaving), at << 1 | LEAVING);
         }
+        self.senders.leave(sender);
         self.free.push(at);
     }
 
@@ -339,90 +304,6 @@ impl<A: Address, H> FragmentTable<A, H> {
     }
 }
 
-impl Piece {
-    /// RFC 791 §3.2, RFC 8200 §4.5: all but the last fragment carry a multiple of 8 bytes, and the
-    /// datagram has no more than 65,535.
-    const fn is_possible(self) -> bool {
-        self.len > 0
-            && self.start.is_multiple_of(UNIT)
-            && (self.last || self.len.is_multiple_of(UNIT))
-            && self.start + self.len <= MAX_LEN
-    }
-}
-
-struct Record<A> {
-    arriving: Datagram<A>,
-    leaving: Option<Datagram<A>>,
-    begun: Tick,
-    fate: Option<Fate<A>>,
-    older: u32,
-    younger: u32,
-    first_waiting: u32,
-    last_waiting: u32,
-    /// Bytes of the whole payload; known from the last fragment on.
-    whole: Option<u32>,
-    overlaps: bool,
-    live: bool,
-    /// How many units have come, and which.
-    units: u32,
-    covered: [u64; (MAX_LEN.div_ceil(UNIT) as usize).div_ceil(64)],
-}
-
-impl<A> Record<A> {
-    fn new(arriving: Datagram<A>, begun: Tick, older: u32) -> Self {
-        Self {
-            arriving,
-            leaving: None,
-            begun,
-            fate: None,
-            older,
-            younger: NONE,
-            first_waiting: NONE,
-            last_waiting: NONE,
-            whole: None,
-            overlaps: false,
-            live: true,
-            units: 0,
-            covered: [0; _],
-        }
-    }
-
-    /// Marks the units of `piece`. False when one has come before, or the lengths disagree.
-    fn cover(&mut self, piece: Piece) -> bool {
-        let end = piece.start + piece.len;
-        let (first, last) = (piece.start / UNIT, end.div_ceil(UNIT));
-        let fits = match self.whole {
-            Some(whole) => !piece.last && end <= whole,
-            None => !piece.last || self.highest() <= last,
-        };
-        if !fits || (first..last).any(|unit| self.has(unit)) {
-            return false;
-        }
-        for unit in first..last {
-            self.covered[(unit / 64) as usize] |= 1 << (unit % 64);
-        }
-        self.units += last - first;
-        if piece.last {
-            self.whole = Some(end);
-        }
-        true
-    }
-
-    fn has(&self, unit: u32) -> bool {
-        self.covered[(unit / 64) as usize] >> (unit % 64) & 1 == 1
-    }
-
-    /// One more than the highest unit that has come.
-    fn highest(&self) -> u32 {
-        let word = self.covered.iter().rposition(|&word| word != 0);
-        word.map_or(0, |at| at as u32 * 64 + 64 - self.covered[at].leading_zeros())
-    }
-
-    fn is_complete(&self) -> bool {
-        self.whole.is_some_and(|whole| whole.div_ceil(UNIT) == self.units)
-    }
-}
-
 struct Waiting<H> {
     held: Option<H>,
     next: u32,
@@ -434,12 +315,6 @@ const LIFETIME_MILLIS: u64 = 2_000;
 
 /// Identifications tried before a datagram is refused.
 const IDENTIFICATIONS: u32 = 64;
-
-/// Fragments are cut at multiples of so many bytes.
-const UNIT: u32 = 8;
-
-/// The longest payload of a datagram, in bytes.
-const MAX_LEN: u32 = 65_535;
 
 const NONE: u32 = u32::MAX;
 

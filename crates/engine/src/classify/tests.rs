@@ -136,9 +136,9 @@ fn errors_are_told_from_queries_and_from_what_is_neither() {
     for kind in 0..=u8::MAX {
         let frame = inside(HOST, SERVER).icmp(kind, 0, [[0, 7], [0, 1]], &error()[42..]);
         match (kind, class(&frame)) {
-            (0 | 8, Class::Flow(flow)) => assert_eq!(flow.icmp_kind, kind),
+            (0 | 8 | 13 | 14, Class::Flow(flow)) => assert_eq!(flow.icmp_kind, kind),
             (3 | 11 | 12, Class::QuotedError(flow)) => assert_eq!(flow.place.l4, 34),
-            (1 | 2 | 4..=7 | 9 | 10 | 13.., Class::Drop(DropReason::UnsupportedProtocol)) => {}
+            (1 | 2 | 4..=7 | 9 | 10 | 15.., Class::Drop(DropReason::UnsupportedProtocol)) => {}
             (_, other) => panic!("type {kind} is {other:?}"),
         }
     }

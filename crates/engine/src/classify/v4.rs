@@ -33,6 +33,10 @@ pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, Dr
 /// The flow of the first piece of a packet, which has passed [`classify_v4`].
 pub(crate) fn first_piece_v4(packet: &Packet<'_>) -> Result<Flow<Ipv4Addr>, DropReason> {
     let ip = Ipv4::parse(&packet.bytes()[HEADER_LEN..]).map_err(reason)?;
+    // RFC 1858 §3: the first piece holds the whole transport header.
+    if ip.payload().len() < min_l4_len(ip.protocol()) {
+        return Err(DropReason::FragmentTiny);
+    }
     match read(packet, &ip, Ports::of_first_piece)? {
         (flow, false) => Ok(flow),
         (_, true) => Err(DropReason::FragmentUntranslated),
@@ -82,9 +86,13 @@ fn read(
 fn icmp(l4: &[u8]) -> Result<Ports, DropReason> {
     let icmp = Icmpv4::parse(l4).map_err(reason)?;
     match icmp.kind() {
-        kind @ (icmpv4::ECHO_REQUEST | icmpv4::ECHO_REPLY) => {
-            let is_reply = kind == icmpv4::ECHO_REPLY;
-            Ok(Ports::echo(Protocol::ICMP, kind, icmp.identifier(), is_reply))
+        // RFC 5508 REQ-1: queries and their answers. Information and address mask, the other two, are
+        // deprecated (RFC 6918 §2).
+        kind @ (icmpv4::ECHO_REQUEST | icmpv4::TIMESTAMP_REQUEST) => {
+            Ok(Ports::query(Protocol::ICMP, kind, icmp.identifier(), false))
+        }
+        kind @ (icmpv4::ECHO_REPLY | icmpv4::TIMESTAMP_REPLY) => {
+            Ok(Ports::query(Protocol::ICMP, kind, icmp.identifier(), true))
         }
         // A redirect names a router of the other side (RFC 5508 REQ-11 leaves it out), a source
         // quench has no meaning any more (RFC 6633).
@@ -104,9 +112,10 @@ fn options_show_or_choose_the_way(mut options: &[u8]) -> bool {
             END_OF_OPTIONS => return false,
             NO_OPERATION => options = rest,
             BASIC_SECURITY | EXTENDED_SECURITY | COMMERCIAL_SECURITY | ROUTER_ALERT => {
-                match rest.first().and_then(|&len| options.get(usize::from(len.max(2))..)) {
-                    Some(next) => options = next,
-                    None => return true,
+                // RFC 791 §3.1: the length counts kind and length.
+                match rest.first().map(|&len| (len, options.get(usize::from(len)..))) {
+                    Some((2.., Some(next))) => options = next,
+                    _ => return true,
                 }
             }
             _ => return true,

@@ -12,7 +12,7 @@ use mooring_wire::icmpv6::{self, Icmpv6};
 use mooring_wire::ipv6::fragment::{self, Fragment};
 use mooring_wire::ipv6::{self, Ipv6};
 
-use super::{Class, Flow, Ports, check_offload, reason};
+use super::{Class, Flow, Ports, check_offload, reason, reason_of_piece};
 use crate::DropReason;
 use crate::neighbours::is_neighbour_message;
 
@@ -49,7 +49,10 @@ pub(crate) fn first_piece_v6(packet: &Packet<'_>, at: usize) -> Result<Flow<Ipv6
     let next = Fragment::parse(bytes).map_err(reason)?.next_header();
     let behind = &bytes[fragment::HEADER_LEN..];
     // RFC 7112 §5: all headers are in the first piece, or a firewall could not judge the packet.
-    let (protocol, l4_at) = ipv6::upper_layer_of(next, behind).map_err(reason)?;
+    let (protocol, l4_at) = ipv6::upper_layer_of(next, behind).map_err(reason_of_piece)?;
+    if behind.len() - l4_at < min_l4_len(protocol) {
+        return Err(DropReason::FragmentTiny);
+    }
     if next == Protocol::HOP_BY_HOP || protocol == Protocol::FRAGMENT {
         return Err(DropReason::Malformed);
     }
@@ -131,7 +134,7 @@ fn icmp(l4: &[u8]) -> Result<Ports, DropReason> {
     match icmp.kind() {
         kind @ (icmpv6::ECHO_REQUEST | icmpv6::ECHO_REPLY) => {
             let is_reply = kind == icmpv6::ECHO_REPLY;
-            Ok(Ports::echo(Protocol::ICMPV6, kind, icmp.identifier(), is_reply))
+            Ok(Ports::query(Protocol::ICMPV6, kind, icmp.identifier(), is_reply))
         }
         kind @ icmpv6::DEST_UNREACHABLE..=icmpv6::PARAMETER_PROBLEM => {
             Ok(Ports::error(Protocol::ICMPV6, kind))

@@ -55,6 +55,7 @@ impl Fragmented for Ipv4Addr {
     fn read(frame: &[u8], ingress: u8) -> Result<Part<Self>, DropReason> {
         let ip = frame.get(HEADER_LEN..).and_then(|bytes| Ipv4::parse(bytes).ok());
         let ip = ip.ok_or(DropReason::Malformed)?;
+        fits_a_packet(ip.header_len(), ip.fragment_offset().into(), ip.payload().len())?;
         Ok(Part {
             datagram: Datagram {
                 source: ip.source(),
@@ -106,6 +107,8 @@ impl Fragmented for Ipv6Addr {
         };
         let bytes = &ip.payload()[at - ipv6::HEADER_LEN..];
         let header = Fragment::parse(bytes).map_err(|_| DropReason::Malformed)?;
+        let len = bytes.len() - fragment::HEADER_LEN;
+        fits_a_packet(at - ipv6::HEADER_LEN, header.offset().into(), len)?;
         Ok(Part {
             datagram: Datagram {
                 source: ip.source(),
@@ -116,11 +119,7 @@ impl Fragmented for Ipv6Addr {
                 protocol: Protocol::FRAGMENT,
                 ingress,
             },
-            piece: Piece {
-                start: header.offset().into(),
-                len: (bytes.len() - fragment::HEADER_LEN) as u32,
-                last: !header.more(),
-            },
+            piece: Piece { start: header.offset().into(), len: len as u32, last: !header.more() },
             place: Place { l3: L3, l4: L3 + at as u16 },
             ttl: ip.hop_limit(),
             dont_fragment: true,
@@ -155,6 +154,16 @@ impl<A: Family> Part<A> {
             protocol: self.datagram.protocol,
             tag: 0,
         }
+    }
+}
+
+/// RFC 791 §3.2, RFC 8200 §4.5: no packet is longer than its length field can tell, which in IPv4 counts
+/// the header too, in IPv6 the extension headers in front of the fragment header. A piece that ends
+/// beyond that has crashed receivers (the "ping of death").
+fn fits_a_packet(headers: usize, start: usize, len: usize) -> Result<(), DropReason> {
+    match headers + start + len {
+        ..=0xffff => Ok(()),
+        _ => Err(DropReason::Malformed),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::test_bench::{
     SERVER, config_with,
 };
 use crate::{DropReason, Share, Verdict, WorkerId};
+use mooring_policy::InterfaceId;
 
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
@@ -215,20 +216,151 @@ fn pieces_find_their_worker_wherever_they_arrive() {
     assert!(handed_twice, "otherwise the case was not met");
 }
 
-/// RFC 1858 §3, RFC 7112 §5.
+/// Those that came before the first one go where it goes, behind it.
+#[test]
+fn pieces_that_wait_are_handed_over_behind_the_first_one() {
+    let share = |worker| Share::new(worker, 2).expect("one of two");
+    let mut workers = [0, 1].map(|worker| Bench::ready_as(share(worker), CONFIG));
+    let mut handed_behind = 0;
+    for identification in 0..16 {
+        let arrives = usize::from(identification) % 2;
+        let mut outward = question(inside(HOST, SERVER), identification, &[1; 40], 16);
+        outward.reverse();
+        let give = |workers: &mut [Bench; 2], link, pieces: &[Vec<u8>]| {
+            let sent = pieces.iter().map(|piece| follow(workers, (link, arrives, false), piece));
+            let (sent, behind): (Vec<_>, Vec<usize>) = sent.unzip();
+            (joined(&sent.concat()).0, behind.iter().sum::<usize>())
+        };
+        let seen = Seen::read(&give(&mut workers, INSIDE, &outward).0);
+        let Transport::Udp(port, 53) = seen.transport else { panic!("{seen:?}") };
+        let ip = outside(SERVER, POOL);
+        let answer = ip.clone().udp(53, port, &[2; 40]);
+        let mut inward = ip.pieces(identification, UDP, &answer[34..], 16);
+        inward.reverse();
+        let (whole, behind) = give(&mut workers, OUTSIDE, &inward);
+        assert_eq!(Seen::read(&whole).transport, Transport::Udp(53, 5000));
+        handed_behind += behind;
+    }
+    assert!(handed_behind > 0, "otherwise the case was not met");
+    for worker in &workers {
+        assert_eq!(memory(worker), (0, 0));
+        assert_eq!(worker.outbox.free(), (BUFFERS, BUFFERS));
+    }
+}
+
+/// Follows a piece from worker to worker; what left because of it, and how many were handed over that
+/// had waited.
+fn follow(
+    workers: &mut [Bench; 2],
+    (link, at, handed): (InterfaceId, usize, bool),
+    piece: &[u8],
+) -> (Vec<Vec<u8>>, usize) {
+    let worker = &mut workers[at];
+    let (verdict, after) = match handed {
+        true => worker.send_handed(link, false, piece),
+        false => worker.send(link, piece),
+    };
+    let waited: Vec<_> =
+        worker.outbox.handed().map(|(to, packet)| (to, packet.bytes().to_vec())).collect();
+    let left = worker.sent().into_iter().map(|(_, frame)| frame);
+    let left: Vec<_> = left.collect();
+    let (mut sent, mut behind) = match verdict {
+        Verdict::Tx(_) => (vec![after], 0),
+        Verdict::Hold => (Vec::new(), 0),
+        Verdict::HandOver(WorkerId(to)) => follow(workers, (link, to.into(), true), &after),
+        other => panic!("{other:?}"),
+    };
+    sent.extend(left);
+    for (to, bytes) in waited {
+        assert_eq!((to.ingress, to.half), (link, false));
+        let (more, further) = follow(workers, (link, to.to.0.into(), true), &bytes);
+        sent.extend(more);
+        behind += 1 + further;
+    }
+    (sent, behind)
+}
+
+/// RFC 1858 §3, RFC 7112 §5: whatever the protocol, also where options make the header longer.
 #[test]
 fn a_first_piece_has_its_whole_l4_header() {
     let mut bench = Bench::ready();
     let ip = inside(HOST, SERVER);
     let whole = ip.clone().tcp(5000, 80, "S", &[1; 40]);
-    let pieces = ip.pieces(7, 6, &whole[34..], 8);
-    bench.ignore(INSIDE, &pieces[0], DropReason::Malformed);
-    bench.ignore(INSIDE, &pieces[1], DropReason::FragmentUntranslated);
-    let odd = inside(HOST, SERVER).piece(0, true).other(UDP, &[0; 13]);
-    bench.ignore(INSIDE, &odd, DropReason::Malformed);
+    let pieces = ip.clone().pieces(7, 6, &whole[34..], 8);
+    bench.ignore(INSIDE, &pieces[0], DropReason::FragmentTiny);
+    bench.ignore(INSIDE, &pieces[1], DropReason::FragmentTiny);
+    bench.ignore(INSIDE, &pieces[3], DropReason::FragmentOverlap);
+    let mut with_options = whole[34..].to_vec();
+    with_options[12] = 0xf0;
+    let first = ip.clone().pieces(8, 6, &with_options, 56).remove(0);
+    bench.ignore(INSIDE, &first, DropReason::FragmentTiny);
+    let sctp = ip.pieces(9, 132, &[0; 40], 8).remove(0);
+    bench.ignore(INSIDE, &sctp, DropReason::FragmentTiny);
+    assert_eq!(bench.sessions(), 0);
 }
 
-/// RFC 3128: the second piece would write over the flags of the header.
+/// RFC 8200 §4.5, and RFC 791 §3.2 for IPv4. No Parameter Problem is sent: we put nothing together.
+#[test]
+fn a_piece_with_others_behind_it_is_a_multiple_of_8_bytes() {
+    let mut bench = Bench::ready();
+    for len in [9, 13, 15] {
+        let odd = inside(HOST, SERVER).piece(0, true).other(UDP, &[0; 16][..len]);
+        bench.ignore(INSIDE, &odd, DropReason::Malformed);
+    }
+    assert_eq!(memory(&bench), (0, 0));
+}
+
+/// The "ping of death": a datagram would be longer than its length field can tell, with its header.
+#[test]
+fn a_piece_that_ends_beyond_65535_bytes_is_malformed() {
+    let mut bench = Bench::ready();
+    let last = |offset: u16, len: usize| {
+        inside(HOST, SERVER).piece(offset, false).other(ICMP, &vec![0; len])
+    };
+    bench.ignore(INSIDE, &last(0x1fff, 600), DropReason::Malformed);
+    // 20 bytes of header and 65,515 others are the most.
+    bench.ignore(INSIDE, &last(65_512 / 8, 4), DropReason::Malformed);
+    assert_eq!(bench.send(INSIDE, &last(65_512 / 8, 3)).0, Verdict::Hold);
+}
+
+/// RFC 3128: what would write over the flags of a TCP header that has passed ends its datagram.
+#[test]
+fn a_piece_that_would_overwrite_a_tcp_header_is_dropped_and_so_is_all_behind_it() {
+    let mut bench = Bench::ready();
+    let ip = inside(HOST, SERVER);
+    let whole = ip.clone().tcp(5000, 80, "S", &[1; 40]);
+    let pieces = ip.pieces(7, 6, &whole[34..], 32);
+    let flags =
+        |offset| inside(HOST, SERVER).identified(7).piece(offset, true).other(6, &[0xff; 16]);
+    bench.ignore(INSIDE, &flags(1), DropReason::FragmentTiny);
+    bench.forward(INSIDE, &pieces[0]);
+    for offset in [1, 2] {
+        bench.ignore(INSIDE, &flags(offset), DropReason::FragmentTiny);
+    }
+    bench.ignore(INSIDE, &pieces[1], DropReason::FragmentOverlap);
+}
+
+/// RFC 8200 §4.5: a piece that the network has doubled does not end its datagram.
+#[test]
+fn a_piece_that_comes_twice_is_dropped_alone() {
+    let mut bench = Bench::ready();
+    let pieces = question(inside(HOST, SERVER), 7, &[1; 40], 16);
+    let sent: Vec<_> = pieces
+        .iter()
+        .enumerate()
+        .map(|(at, piece)| {
+            let sent = bench.forward(INSIDE, piece);
+            if at + 1 < pieces.len() {
+                bench.ignore(INSIDE, piece, DropReason::FragmentDuplicate);
+                bench.ignore(INSIDE, &pieces[0], DropReason::FragmentDuplicate);
+            }
+            sent
+        })
+        .collect();
+    assert_eq!(Seen::read(&joined(&sent).0).payload, [1; 40]);
+}
+
+/// RFC 5722 §4.
 #[test]
 fn overlapping_pieces_are_dropped() {
     let mut bench = Bench::ready();
@@ -241,7 +373,8 @@ fn overlapping_pieces_are_dropped() {
 
 #[test]
 fn no_more_packets_are_remembered_than_the_limit_says() {
-    let mut bench = Bench::ready_with(&config_with("[limits]\nfragments = 2"));
+    let mut bench =
+        Bench::ready_with(&config_with("[limits]\nfragments = 2\nfragments_per_source = 2"));
     let first = |id| question(inside(HOST, SERVER), id, &[1; 40], 16).remove(0);
     bench.forward(INSIDE, &first(1));
     bench.forward(INSIDE, &first(2));
@@ -252,6 +385,32 @@ fn no_more_packets_are_remembered_than_the_limit_says() {
     bench.rest(2_000);
     assert_eq!(memory(&bench), (0, 0));
     bench.forward(INSIDE, &first(3));
+}
+
+/// One sender does not take the memory from the others.
+#[test]
+fn a_sender_has_its_share_of_what_is_remembered() {
+    let mut bench = Bench::ready_with(&config_with("[limits]\nfragments = 8"));
+    let first = |host, id| question(inside(host, SERVER), id, &[1; 40], 16).remove(0);
+    for host in [HOST, OTHER_HOST] {
+        // A quarter, if nothing is said.
+        bench.forward(INSIDE, &first(host, 1));
+        bench.forward(INSIDE, &first(host, 2));
+        bench.ignore(INSIDE, &first(host, 3), DropReason::FragmentLimit);
+    }
+    bench.rest(2_000);
+    bench.forward(INSIDE, &first(HOST, 3));
+}
+
+/// Nor the room for what waits.
+#[test]
+fn a_sender_has_its_share_of_what_waits() {
+    let mut bench = Bench::ready();
+    let mut held = |host| {
+        let early = |id| question(inside(host, SERVER), id, &[1; 40], 16).remove(1);
+        (0..290).filter(|&id| bench.send(INSIDE, &early(id)).0 == Verdict::Hold).count()
+    };
+    assert_eq!((held(HOST), held(OTHER_HOST)), (256, BUFFERS / 2 - 256));
 }
 
 /// RFC 792: Time Exceeded is for first pieces alone.

@@ -87,7 +87,8 @@ fn some_packets_get_no_answer() {
 fn queries_get_an_answer() {
     let query = inside(HOST, SERVER).echo_request(1, 1);
     let reply = inside(HOST, SERVER).echo_reply(1, 1);
-    for frame in [query, reply] {
+    let timestamp = inside(HOST, SERVER).icmp(13, 0, [[0, 1], [0, 1]], &[0; 12]);
+    for frame in [query, reply, timestamp] {
         assert!(answer(&frame, Complaint::TimeExceeded).is_some(), "{frame:02x?}");
     }
 }

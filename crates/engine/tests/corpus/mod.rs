@@ -51,7 +51,7 @@ fn seeds() -> Vec<Seed> {
                 .poll(),
             reached: &|counters| {
                 counters.translated == 5
-                    && counters.dropped(DropReason::FragmentOverlap) == 1
+                    && counters.dropped(DropReason::FragmentDuplicate) == 1
                     && counters.dropped(DropReason::FragmentUntranslated) == 1
             },
         },
@@ -226,7 +226,7 @@ fn kinds() -> [Seed; 8] {
             ),
             reached: &|counters| {
                 counters.translated == 9
-                    && counters.dropped(DropReason::FragmentOverlap) == 1
+                    && counters.dropped(DropReason::FragmentDuplicate) == 1
                     && counters.dropped(DropReason::FragmentUntranslated) == 1
             },
         },

@@ -146,7 +146,9 @@ fn build(link: InterfaceId, template: Template, with: Arguments, memory: &Memory
         }
         Template::Piece => {
             let (place, l4) = piece(link, with);
-            let mut frame = ip(link, with, Protocol::UDP, &l4);
+            // Of TCP such pieces are too short for the header, or lie in it.
+            let protocol = if with.d >= 0xc0 { Protocol::TCP } else { Protocol::UDP };
+            let mut frame = ip(link, with, protocol, &l4);
             let more = if with.c & 0x10 == 0 { 0x20 } else { 0 };
             frame[18..22].copy_from_slice(&[0x4d, with.c >> 5, more, 2 * place]);
             frame

@@ -35,7 +35,7 @@ use self::frames::{Given, Memory};
 use self::input::Input;
 use self::policies::POLICIES;
 use self::program::{TWO_WORKERS, Template};
-use self::worker::{Arriving, Travelling, Worker};
+use self::worker::{Arriving, Travelling, WAITED, Worker};
 
 /// What a program did.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl World {
         self.batches += 1;
         let mut walked = 0;
         while let Some(leg) = legs.pop_front() {
-            walked += leg.packets.len();
+            walked += leg.packets.iter().filter(|packet| packet.number != WAITED).count();
             assert!(walked <= LEGS * given.len(), "a packet is handed over a few times at most");
             self.walk_leg(leg, &given, &mut legs);
         }
@@ -173,7 +173,7 @@ impl World {
             self.outcome.log.extend(format!("{verdict:?} ").bytes());
             match *verdict {
                 Verdict::Tx(egress) => {
-                    if egress != self.link {
+                    if egress != self.link && packet.number != WAITED {
                         let link = &LINKS[usize::from(egress.0)];
                         checks::translated(&given[packet.number], &packet.bytes, link);
                     }
@@ -187,6 +187,9 @@ impl World {
                 Verdict::Service(_) => self.serve(at, packet),
                 Verdict::Local | Verdict::Hold | Verdict::Cut | Verdict::Drop(_) => {}
             }
+        }
+        for (to, arriving, packet) in self.workers[at].handed() {
+            legs.push_back(Leg { to, arriving, packets: vec![packet] });
         }
         self.empty_outbox(at, forged);
     }

@@ -136,6 +136,7 @@ const LIMITED: &str = r#"
     sessions = 32
     sessions_per_source = 6
     fragments = 4
+    fragments_per_source = 3
 "#;
 
 const FIRST: &str = r#"

@@ -33,7 +33,7 @@ pub(crate) enum Template {
     /// A protocol without ports, or when bit 2 of `c` is set a datagram with an option, chosen by `d`.
     Other,
     /// A piece of a datagram, of 16 bytes: its place by bits 2 and 3 of `c`, the last one if bit 4 is set;
-    /// bits 5 to 7 are of its identification.
+    /// bits 5 to 7 are of its identification. A tiny one of TCP if both highest bits of `d` are set.
     Piece,
     /// A long segment: 16 times `d` bytes and more.
     Long,

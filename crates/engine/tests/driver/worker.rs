@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mooring_engine::{Engine, Outbox, Share, Verdict, Verdicts};
+use mooring_engine::{Engine, HandOver, Outbox, Share, Verdict, Verdicts};
 use mooring_packet::{Batch, BufferPool, Offload, Packet};
 use mooring_policy::{Generation, InterfaceId, Policy};
 use mooring_session::Tick;
@@ -14,7 +14,7 @@ use super::{LARGE, LINKS, SMALL, checks};
 pub(crate) struct Travelling {
     pub(crate) bytes: Vec<u8>,
     pub(crate) offload: Offload,
-    /// Its number among the frames that were given.
+    /// Its number among the frames that were given, or [`WAITED`].
     pub(crate) number: usize,
 }
 
@@ -100,6 +100,16 @@ impl Worker {
         self.waited_in_vain += self.dropped() - before;
     }
 
+    /// The packets that have waited here and are another worker's: whose, and how they come to it.
+    pub(crate) fn handed(&mut self) -> Vec<(usize, Arriving, Travelling)> {
+        let handed = self.outbox.handed().map(|(HandOver { to, ingress, half }, packet)| {
+            let (bytes, offload) = (packet.bytes().to_vec(), packet.offload);
+            let arriving = Arriving { ingress, handed: Some(half) };
+            (to.0.into(), arriving, Travelling { bytes, offload, number: WAITED })
+        });
+        handed.collect()
+    }
+
     /// The frames that are ready to leave by a link.
     pub(crate) fn ready(&mut self, link: InterfaceId) -> Vec<(Vec<u8>, Offload)> {
         let ready = self.outbox.ready_for(link);
@@ -123,3 +133,6 @@ impl Worker {
         self.engine.counters.drops.iter().sum()
     }
 }
+
+/// The number of a packet that was given in an earlier batch.
+pub(crate) const WAITED: usize = usize::MAX;

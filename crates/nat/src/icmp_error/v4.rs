@@ -49,8 +49,8 @@ pub fn key_of_quote(quote: &[u8]) -> Result<Quoted<Ipv4Addr>, QuoteRefusal> {
 /// What an ICMPv4 message is, by its type.
 const fn quoted_icmp(kind: u8) -> QuotedIcmp {
     match kind {
-        icmpv4::ECHO_REQUEST => QuotedIcmp::Query,
-        icmpv4::ECHO_REPLY => QuotedIcmp::Reply,
+        icmpv4::ECHO_REQUEST | icmpv4::TIMESTAMP_REQUEST => QuotedIcmp::Query,
+        icmpv4::ECHO_REPLY | icmpv4::TIMESTAMP_REPLY => QuotedIcmp::Reply,
         icmpv4::DEST_UNREACHABLE
         | icmpv4::SOURCE_QUENCH
         | icmpv4::REDIRECT
@@ -129,8 +129,8 @@ pub fn rewrite_error_v4(
 }
 
 /// Edits the quoted packet, which travelled against `direction`, and says what the sum over the
-/// quote changed by. A quote that [`key_of_quote`] would refuse may stay as it is; of a later fragment the header is all that
-/// there is.
+/// quote changed by. A quote that [`key_of_quote`] would refuse may stay as it is; of a later
+/// fragment the header is all that there is.
 fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv4Addr>, direction: Direction) -> Delta {
     let Ok(mut quote) = QuotedIpv4::parse(bytes) else { return Delta::ZERO };
     let address_delta = match direction {

@@ -106,8 +106,8 @@ pub fn rewrite_error_v6(
 }
 
 /// Edits the quoted packet, which travelled against `direction`, and says what the sum over the
-/// quote changed by. A quote that [`key_of_quote_v6`] would refuse may stay as it is; of a later fragment the header is all
-/// that there is.
+/// quote changed by. A quote that [`key_of_quote_v6`] would refuse may stay as it is; of a later
+/// fragment the header is all that there is.
 fn rewrite_quote(bytes: &mut [u8], session: &Session<Ipv6Addr>, direction: Direction) -> Delta {
     let Ok(mut quote) = QuotedIpv6::parse(bytes) else { return Delta::ZERO };
     let of_address = match direction {

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::{any, prop_assert, prop_assert_eq};
 use proptest::proptest;
 
-use super::{Arrived, Datagram, Fate, FragmentRefusal, FragmentTable, Piece};
+use super::{Arrived, Datagram, Fate, FragmentRefusal, FragmentTable, Piece, Room};
 use crate::{FlowKey, KeyedHash, Tick};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -15,7 +15,9 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const START: Tick = Tick::ZERO;
 
 fn table(datagrams: usize, waiting: usize) -> FragmentTable<Ipv4Addr, u32> {
-    FragmentTable::new(datagrams, waiting, KeyedHash::new([1, 2, 3, 4]))
+    let (datagrams_per_source, waiting_per_source) = (datagrams as u32, waiting as u32);
+    let room = Room { datagrams, datagrams_per_source, waiting, waiting_per_source };
+    FragmentTable::new(room, KeyedHash::new([1, 2, 3, 4]))
 }
 
 fn datagram(host: u8, identification: u32) -> Datagram<Ipv4Addr> {
@@ -85,7 +87,6 @@ fn an_overlap_ends_the_datagram() {
     let first = table.arrive(&datagram(2, 7), piece(0, 24, false), START);
     let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
     table.decide(at, fate(7));
-    // RFC 3128: a fragment at offset 8 would write over the flags of the TCP header.
     let overlap = table.arrive(&datagram(2, 7), piece(8, 8, false), START);
     assert_eq!(overlap, Err(FragmentRefusal::Overlap));
     let later = table.arrive(&datagram(2, 7), piece(24, 8, true), START);
@@ -160,6 +161,99 @@ fn two_hosts_with_one_identification_leave_with_two() {
     let first = table.arrive(&datagram(5, 7), piece(0, 8, false), START);
     let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
     assert_eq!(table.identify(at, OUTSIDE, SERVER, 0xffff, 100), Some(7), "it is free again");
+}
+
+/// RFC 8200 §4.5: "an implementation may choose to detect this case and drop exact duplicate fragments
+/// while keeping the other fragments belonging to the same packet".
+#[test]
+fn a_fragment_that_comes_twice_is_dropped_alone() {
+    let mut table = table(4, 4);
+    let pieces = [piece(8, 16, false), piece(24, 3, true), piece(0, 8, false)];
+    for (n, part) in pieces.into_iter().enumerate() {
+        let arrived = table.arrive(&datagram(2, 7), part, START);
+        assert!(arrived.is_ok(), "{part:?}");
+        if let Ok(Arrived::Early(at)) = arrived {
+            table.hold(at, n as u32).expect("there is room");
+        }
+        for known in &pieces[..=n] {
+            let again = table.arrive(&datagram(2, 7), *known, START);
+            assert_eq!(again, Err(FragmentRefusal::Duplicate), "{known:?}");
+        }
+    }
+    assert_eq!(table.len(), (1, 2));
+}
+
+/// Other boundaries are other fragments, though the bytes have all come.
+#[test]
+fn the_same_bytes_in_other_fragments_are_an_overlap() {
+    for other in [
+        piece(0, 16, false),
+        piece(8, 8, false),
+        piece(8, 24, false),
+        piece(16, 8, false),
+        piece(16, 16, false),
+        piece(24, 8, false),
+        piece(24, 2, true),
+        piece(24, 8, true),
+    ] {
+        let mut table = table(4, 4);
+        for known in [piece(0, 8, false), piece(8, 16, false), piece(24, 3, true)] {
+            let arrived = table.arrive(&datagram(2, 7), known, START).expect("it fits");
+            if let Arrived::First(at) = arrived {
+                table.decide(at, Fate::Refused);
+                table.hold(at, 1).expect("so that the datagram stays");
+            }
+        }
+        let overlap = table.arrive(&datagram(2, 7), other, START);
+        assert_eq!(overlap, Err(FragmentRefusal::Overlap), "{other:?}");
+    }
+}
+
+/// RFC 3128: "IF FO=1 and PROTOCOL=TCP then DROP PACKET"; RFC 1858 §3.
+#[test]
+fn nothing_begins_within_a_tcp_header() {
+    let of_tcp = Datagram { protocol: Protocol::TCP, ..datagram(2, 7) };
+    for start in [8, 16] {
+        let mut table = table(4, 4);
+        let tiny = table.arrive(&of_tcp, piece(start, 8, false), START);
+        assert_eq!(tiny, Err(FragmentRefusal::Tiny));
+        assert!(table.is_empty(), "nothing is remembered of it");
+        let Ok(Arrived::First(at)) = table.arrive(&of_tcp, piece(0, 24, false), START) else {
+            panic!("the first fragment is recognised")
+        };
+        table.decide(at, fate(7));
+        let tiny = table.arrive(&of_tcp, piece(start, 8, false), START);
+        assert_eq!(tiny, Err(FragmentRefusal::Tiny));
+        let rest = table.arrive(&of_tcp, piece(24, 8, true), START);
+        assert_eq!(rest, Err(FragmentRefusal::Overlap), "it ends the datagram");
+        let of_udp = table.arrive(&datagram(3, 7), piece(start, 8, false), START);
+        assert!(matches!(of_udp, Ok(Arrived::Early(_))), "a header of UDP ends before");
+    }
+}
+
+/// One sender does not take the memory from the others.
+#[test]
+fn each_sender_has_its_share() {
+    let room = Room { datagrams: 8, datagrams_per_source: 2, waiting: 8, waiting_per_source: 3 };
+    let mut table: FragmentTable<Ipv4Addr, u32> =
+        FragmentTable::new(room, KeyedHash::new([1, 2, 3, 4]));
+    let early = piece(8, 8, false);
+    for sender in [2, 3, 4] {
+        let arrived = [1, 2, 3].map(|id| table.arrive(&datagram(sender, id), early, START));
+        let [Ok(Arrived::Early(one)), Ok(Arrived::Early(two)), third] = arrived else {
+            panic!("{arrived:?}")
+        };
+        assert_eq!(third, Err(FragmentRefusal::Full));
+        let held = [one, two, one, two].map(|at| table.hold(at, 9).is_ok());
+        let fits = sender < 4;
+        assert_eq!(held, [true, true, fits, false], "the third sender finds two places left");
+    }
+    let mut back = 0;
+    table.expire(Tick::from_millis(2_000), 64, |_| back += 1);
+    assert_eq!((back, table.len()), (8, (0, 0)));
+    for id in [1, 2] {
+        assert!(table.arrive(&datagram(2, id), early, Tick::from_millis(2_000)).is_ok());
+    }
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use proptest::{proptest, test_runner::Config};
 use super::{joined, memory, question};
 use crate::test_bench::frames::inside;
 use crate::test_bench::seen::Seen;
-use crate::test_bench::{BUFFERS, Bench, HOST, INSIDE, OUTSIDE, POOL, SERVER};
+use crate::test_bench::{BUFFERS, Bench, HOST, INSIDE, OTHER_HOST, OUTSIDE, POOL, SERVER};
 use crate::{DropReason, Verdict};
 
 /// Gives the pieces in this order; returns what left.
@@ -64,7 +64,8 @@ fn pieces_that_wait_leave_half_of_the_buffers() {
     let mut bench = Bench::ready();
     let mut held = 0;
     for id in 0..400 {
-        let piece = question(inside(HOST, SERVER), id, &[1; 40], 16).remove(1);
+        let host = if id % 2 == 0 { HOST } else { OTHER_HOST };
+        let piece = question(inside(host, SERVER), id, &[1; 40], 16).remove(1);
         held += usize::from(bench.send(INSIDE, &piece).0 == Verdict::Hold);
     }
     assert_eq!(held, BUFFERS / 2);

@@ -2,6 +2,8 @@
 
 use mooring_packet::Offload;
 use mooring_packet::offload::GsoKind;
+use mooring_wire::ipv4::Ipv4;
+use mooring_wire::{Protocol, checksum};
 
 use crate::test_bench::frames::{arp_reply, inside, outside};
 use crate::test_bench::seen::{Seen, Transport};
@@ -18,14 +20,14 @@ fn with_partial_checksum(mut frame: Vec<u8>, at: usize) -> Vec<u8> {
     let mut pseudo = frame[26..34].to_vec();
     pseudo.extend([0, frame[23]]);
     pseudo.extend(l4_len.to_be_bytes());
-    let sum = mooring_wire::checksum::rfc1071(&pseudo);
+    let sum = checksum::rfc1071(&pseudo);
     frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     frame
 }
 
 /// The frame as the device then puts it on the wire.
 fn completed(mut frame: Vec<u8>, at: usize) -> Vec<u8> {
-    let checksum = !mooring_wire::checksum::rfc1071(&frame[34..]);
+    let checksum = !checksum::rfc1071(&frame[34..]);
     frame[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
     frame
 }
@@ -74,6 +76,61 @@ fn a_super_packet_is_as_long_as_one_of_its_segments() {
     let error = Seen::read(&told[0]);
     assert_eq!(error.transport, Transport::Icmp(3, 4, 0, 1400));
     assert_eq!(error.payload, partial[14..14 + 548]);
+}
+
+/// Routers may cut them: each datagram of the super-packet keeps its length and leaves in pieces. All
+/// have an identification of their own (RFC 6864 §4.3).
+#[test]
+fn the_datagrams_of_a_super_packet_that_may_be_cut_leave_in_pieces() {
+    let mut bench = Bench::ready();
+    let payload: Vec<u8> = (0..5_000_u32).map(|n| (n / 7) as u8).collect();
+    let frame = inside(HOST, SERVER).fragmentable().udp(5000, 53, &payload);
+    let partial = with_partial_checksum(frame, 40);
+    let offload = Offload::partial_checksum(34, 6).with_gso(GsoKind::UdpL4, 1_400, 42);
+    assert_eq!(bench.send_offloaded(INSIDE, &partial, offload).0, Verdict::Cut);
+    let sent = bench.sent_by(OUTSIDE);
+    let mut datagrams: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for piece in &sent {
+        let ip = Ipv4::parse(&piece[14..]).expect("a packet");
+        assert!(ip.checksum_is_valid() && ip.total_len() <= 1_400 && ip.ttl() == 63);
+        match datagrams.last_mut() {
+            Some((id, l4)) if id[..] == piece[18..20] => {
+                assert_eq!(usize::from(ip.fragment_offset()), l4.len());
+                l4.extend(ip.payload());
+            }
+            _ => {
+                assert_eq!(ip.fragment_offset(), 0);
+                datagrams.push((piece[18..20].to_vec(), ip.payload().to_vec()));
+            }
+        }
+    }
+    let lens: Vec<usize> = datagrams.iter().map(|(_, l4)| l4.len()).collect();
+    assert_eq!((sent.len(), &lens[..]), (7, &[1_408, 1_408, 1_408, 808][..]));
+    let mut whole: Vec<u8> = Vec::new();
+    for (_, l4) in &datagrams {
+        let pseudo = checksum::pseudo_v4(POOL, SERVER, Protocol::UDP, l4.len() as u16);
+        assert_eq!(checksum::add(checksum::sum(l4), pseudo), 0xffff, "the checksum of each");
+        assert_eq!(usize::from(u16::from_be_bytes([l4[4], l4[5]])), l4.len());
+        whole.extend(&l4[8..]);
+    }
+    assert_eq!(whole, payload);
+    assert_eq!(bench.engine.counters.cut, 1);
+}
+
+/// Those that may not be cut are told of, by the length of one of them.
+#[test]
+fn the_datagrams_of_a_super_packet_that_may_not_be_cut_are_told_of() {
+    let mut bench = Bench::ready();
+    let partial = with_partial_checksum(inside(HOST, SERVER).udp(5000, 53, &[7; 5_000]), 40);
+    let offload = |size| Offload::partial_checksum(34, 6).with_gso(GsoKind::UdpL4, size, 42);
+    let (verdict, _) = bench.send_offloaded(INSIDE, &partial, offload(1_373));
+    assert_eq!(verdict, Verdict::Drop(DropReason::TooBig));
+    assert_eq!(Seen::read(&bench.sent_by(INSIDE)[0]).transport, Transport::Icmp(3, 4, 0, 1_400));
+    assert_eq!(bench.send_offloaded(INSIDE, &partial, offload(1_372)).0, Verdict::Tx(OUTSIDE));
+    let may_be_cut = inside(HOST, SERVER).fragmentable().udp(5000, 53, &[7; 5_000]);
+    let nothing = with_partial_checksum(may_be_cut, 40);
+    let (verdict, _) = bench.send_offloaded(INSIDE, &nothing, offload(0));
+    assert_eq!(verdict, Verdict::Drop(DropReason::UnsupportedOffload));
 }
 
 #[test]

@@ -69,7 +69,8 @@ impl<T: Transmit> Core<T> {
         self.flush();
     }
 
-    /// Transmits what the engine has to say and what has waited for its neighbour.
+    /// Transmits what the engine has to say and what has waited for its neighbour, and hands over what
+    /// has waited for another worker.
     pub(super) fn flush(&mut self) {
         if self.outbox.is_empty() {
             return;
@@ -86,6 +87,9 @@ impl<T: Transmit> Core<T> {
             }
             sent += tx.transmit(batch.packets().iter());
             self.engine.counters.transmitted(egress, sent);
+        }
+        if let Some(giving) = &mut self.giving {
+            giving.give_waited(&mut self.outbox, &mut self.engine.counters);
         }
         self.outbox.clear();
     }

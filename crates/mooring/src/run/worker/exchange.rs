@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use arrayvec::ArrayVec;
 use crossbeam::utils::CachePadded;
 use mio::Waker;
-use mooring_engine::{Counters, DropReason, Verdict, Verdicts, WorkerId};
+use mooring_engine::{Counters, DropReason, HandOver, Outbox, Verdict, Verdicts, WorkerId};
 use mooring_packet::{BATCH_CAPACITY, Batch, BufferPool, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -124,6 +124,17 @@ impl Giving {
             full += u64::from(!given);
         }
         counters.drops[DropReason::HandOverFull as usize] += full;
+        self.wake();
+    }
+
+    /// Gives the packets that have waited here and are other workers', and wakes those of them that
+    /// sleep.
+    pub fn give_waited(&mut self, outbox: &mut Outbox, counters: &mut Counters) {
+        for (HandOver { to, ingress, half }, waited) in outbox.handed() {
+            if !self.hand(to, Batched { ingress, half }, &waited.as_packet()) {
+                counters.drops[DropReason::HandOverFull as usize] += 1;
+            }
+        }
         self.wake();
     }
 
