@@ -121,9 +121,9 @@ impl Engine {
             history: History::new(&policy),
             random,
             unsolicited: Unsolicited::new(&policy),
-            error_limit: Limiter::new(ERRORS_PER_SECOND),
-            too_big_limit: Limiter::new(ERRORS_PER_SECOND),
-            echo_limit: Limiter::new(ECHOES_PER_SECOND),
+            error_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),
+            too_big_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),
+            echo_limit: Limiter::new(share.part(policy.limits.echo_reply_rate) as u32),
             classes: Box::new([Class::Drop(DropReason::Malformed); BATCH_CAPACITY]),
             flows_v6: Box::new([Flow::NONE; BATCH_CAPACITY]),
             counters: Counters::new(links.len()),
@@ -297,9 +297,3 @@ const NEIGHBOURS: usize = 65_535;
 
 /// Session records looked at per [`Engine::poll`].
 const RECORDS_PER_POLL: u32 = 64;
-
-/// ICMP errors of our own, and a burst of as many; Fragmentation Needed has its own.
-const ERRORS_PER_SECOND: u32 = 1_000;
-
-/// Echo replies, and a burst of as many.
-const ECHOES_PER_SECOND: u32 = 1_000;

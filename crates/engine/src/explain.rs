@@ -52,7 +52,7 @@ pub struct Explanation {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What is looked at: "session", "destination", "route", "rule", "mapping", "next hop".
+    /// What is looked at: "session", "destination", "route", "rule", "access", "mapping", "next hop".
     pub about: &'static str,
     /// What is found there.
     pub found: String,
@@ -131,17 +131,22 @@ impl Engine {
         let is_echo = key.protocol == A::ICMP && key.destination_port == 0;
         match self.ours(ingress, &key, is_echo) {
             Ok(None) => {}
-            Ok(Some(Ours::Echo)) => return Ok(Outcome::Local("ping is answered".to_owned())),
+            Ok(Some(Ours::Echo)) => {
+                self.explain_ping(&key, trail);
+                return Ok(Outcome::Local("ping is answered".to_owned()));
+            }
             Ok(Some(Ours::Service(id))) => {
                 let name = &self.policy.services[usize::from(id.0)].name;
                 return Ok(Outcome::Local(format!("service `{name}`")));
             }
             Err(reason) => {
                 trail.step("address", refusal_text(reason).to_owned());
+                self.explain_ping(&key, trail);
                 return Err(reason);
             }
         }
         self.explain_rules(ingress, &key, trail);
+        self.explain_list(ingress, &key, trail);
         let foreseen = self.foresee(ingress, key).inspect_err(|reason| {
             trail.step("verdict", format!("dropped: {}", reason.name()));
         })?;
@@ -195,6 +200,15 @@ impl Engine {
             source: (source.0.into(), source.1),
             destination: (destination.0.into(), destination.1),
         })
+    }
+
+    /// What the list of a pinged address says of who asks.
+    fn explain_ping<A: Family>(&self, key: &FlowKey<A>, trail: &mut Trail) {
+        let destination = key.destination.into();
+        let owner = self.policy.ownership(destination).filter(|_| key.protocol == A::ICMP);
+        if let Some(list) = owner.and_then(|owner| self.list_of(owner)) {
+            trail.list(&destination.to_string(), list, key.source.into());
+        }
     }
 
     /// Whose an address is.
@@ -267,6 +281,7 @@ fn refusal_text(reason: DropReason) -> &'static str {
         DropReason::NoService => "nothing of ours answers here",
         DropReason::NoRoute => "no route leads back to the source",
         DropReason::SpoofedSource => "the way back to the source is another one",
+        DropReason::Denied => "not everybody may ping it",
         _ => reason.name(),
     }
 }

@@ -308,13 +308,15 @@ impl Engine {
         found: SessionRef,
         packet: &mut Packet<'_>,
     ) -> NextHopIndex {
-        let sessions = &mut A::nat_mut(&mut self.nats).sessions;
-        let session = sessions.session(found.index);
+        let nat = A::nat_mut(&mut self.nats);
+        let session = nat.sessions.session(found.index);
         let hop = session.next_hop(found.direction);
         // What does not show the flags of its segment neither opens nor ends a connection.
         let flags = (session.protocol == Protocol::TCP).then_some(Flags::ACK);
         A::rewrite_piece(packet.bytes_mut(), session, found.direction);
-        sessions.touch(found, scene.now, packet.len(), flags);
+        if nat.sessions.touch(found, scene.now, packet.len(), flags) {
+            nat.state_changed(found.index);
+        }
         self.counters.translated += 1;
         hop
     }

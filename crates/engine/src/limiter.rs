@@ -18,6 +18,11 @@ impl Limiter {
         Self { per_second, tokens: per_second as u64 * EVENT, filled: Tick::ZERO }
     }
 
+    /// Another rate from now on; what is in the bucket stays, up to the new burst.
+    pub(crate) const fn set_rate(&mut self, per_second: u32) {
+        self.per_second = per_second;
+    }
+
     /// Takes one event out of the bucket; false when it is empty.
     pub(crate) fn allow(&mut self, now: Tick) -> bool {
         let full = u64::from(self.per_second) * EVENT;
@@ -52,5 +57,11 @@ mod tests {
         assert_eq!(allowed(100, 20), 1);
         assert_eq!(allowed(600, 20), 5);
         assert_eq!(allowed(1_000_000, 20), 10);
+        limiter.set_rate(3);
+        let mut allowed = |millis, tries: u32| {
+            (0..tries).filter(|_| limiter.allow(Tick::from_millis(millis))).count()
+        };
+        assert_eq!(allowed(1_000_999, 20), 2, "the burst is the new one's, once it is earned");
+        assert_eq!(allowed(2_000_000, 20), 3);
     }
 }

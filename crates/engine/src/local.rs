@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use mooring_nat::HAIRPIN_INTERFACE;
 use mooring_packet::Packet;
-use mooring_policy::{Action, InterfaceId, Ownership, ServiceId};
+use mooring_policy::{Access, Action, InterfaceId, Ownership, ServiceId};
 use mooring_session::FlowKey;
 
 use crate::classify::{Class, Flow};
@@ -88,12 +88,25 @@ impl Engine {
             Ownership::Pool(pool) => self.policy.pool(pool).ping,
         };
         if is_echo && pings && answers() {
-            return Ok(Some(Ours::Echo));
+            let list = self.list_of(owner);
+            return match list.is_none_or(|list| list.of(source).allowed) {
+                true => Ok(Some(Ours::Echo)),
+                false => Err(DropReason::Denied),
+            };
         }
         // Not even a rule has a use for the address.
         match self.policy.outside_of(destination).is_empty() {
             true => Err(DropReason::NoService),
             false => Ok(None),
+        }
+    }
+
+    /// The list of who may ping an address of this owner.
+    pub(crate) fn list_of(&self, owner: Ownership) -> Option<&Access> {
+        match owner {
+            Ownership::Pool(pool) => Some(&self.policy.pool(pool).access),
+            Ownership::Rule(rule) => Some(&self.policy.rule(rule).access),
+            Ownership::Interface(_) | Ownership::Gateway(_) => None,
         }
     }
 

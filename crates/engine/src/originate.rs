@@ -66,7 +66,12 @@ impl Engine {
         // Who is outside of that address does not hear how full we are.
         let outside = || self.policy.outside_of(flow.key.destination.into());
         let complaint = match reason {
-            DropReason::TableFull | DropReason::PortsExhausted | DropReason::SourceLimit
+            DropReason::TableFull
+            | DropReason::PortsExhausted
+            | DropReason::SourceLimit
+            | DropReason::PoolLimit
+            | DropReason::HalfOpenLimit
+            | DropReason::SessionRateLimit
                 if !outside().contains(scene.ingress) =>
             {
                 Complaint::HostUnreachable

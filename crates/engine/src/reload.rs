@@ -45,6 +45,10 @@ impl Engine {
         v6.adopt(&policy, generation);
         self.owners = Owners::new(&policy, self.share.of());
         self.unsolicited.follow(&policy);
+        let errors = self.share.part(policy.limits.icmp_error_rate) as u32;
+        self.error_limit.set_rate(errors);
+        self.too_big_limit.set_rate(errors);
+        self.echo_limit.set_rate(self.share.part(policy.limits.echo_reply_rate) as u32);
         (self.policy, self.generation) = (policy, generation);
     }
 

@@ -229,11 +229,13 @@ impl Engine {
         // What follows the IP packet is padding of this link, or nobody's business on the next.
         packet.truncate(HEADER_LEN + flow.ip_len as usize);
         let partial = packet.offload.partial().is_some();
-        let sessions = &mut A::nat_mut(&mut self.nats).sessions;
-        let session = sessions.session(found.index);
+        let nat = A::nat_mut(&mut self.nats);
+        let session = nat.sessions.session(found.index);
         let hop = session.next_hop(found.direction);
         A::rewrite(packet.bytes_mut(), flow.place, session, found.direction, partial);
-        sessions.touch(found, scene.now, packet.len(), flow.flags);
+        if nat.sessions.touch(found, scene.now, packet.len(), flow.flags) {
+            nat.state_changed(found.index);
+        }
         self.counters.translated += 1;
         hop
     }

@@ -88,7 +88,7 @@ impl<A: Address> Nat<A> {
         if arrival.ttl <= 1 && arrival.ingress != HAIRPIN_INTERFACE {
             return Err(Refusal::TtlExpired);
         }
-        let claim = self.claim(&plan);
+        let claim = self.claim(&plan, arrival);
         let begun = self.enter(plan, &claim, arrival, admission);
         if let Ok(found) = begun
             && arrival.flags.is_some_and(|flags| !flags.contains(Flags::SYN))
@@ -107,14 +107,14 @@ impl<A: Address> Nat<A> {
         admission: &mut Admission<'_, R, H>,
     ) -> Result<SessionRef, Refusal> {
         let victims = self.victims(claim, self.first_half(arrival), admission.policy)?;
-        self.within_limits(claim, admission)?;
+        self.within_limits(claim, &plan, admission)?;
         // First of all, so that a source whose last session makes room stays one and the same.
-        let known = self.sources.add(claim.source, claim.began).is_some();
+        let known = self.enter_source(claim);
         if !known && victims[0].is_none() {
             return Err(Refusal::TableFull);
         }
         let evicted = self.evict(victims, admission.hops, admission.now);
-        if !known && self.sources.add(claim.source, claim.began).is_none() {
+        if !known && !self.enter_source(claim) {
             return Err(Refusal::TableFull);
         }
         if evicted {
@@ -126,6 +126,7 @@ impl<A: Address> Nat<A> {
                 .inspect_err(|_| self.let_go(&outside, plan.forward.source, admission.now))
         });
         let index = begun.inspect_err(|_| self.withdraw(claim))?;
+        self.enter_in_tally(index, claim, admission.policy, admission.now);
         Ok(SessionRef { index, direction: plan.began })
     }
 

@@ -6,7 +6,9 @@ pub(crate) mod v6;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use mooring_policy::{Generation, Hop, InterfaceId, Policy, load};
-use mooring_session::{Direction, FlowKey, KeyedHash, NextHopIndex, Session, SessionRef, Tick};
+use mooring_session::{
+    Direction, FlowKey, KeyedHash, NextHopIndex, Session, SessionIndex, SessionRef, Tick,
+};
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 use rand_chacha::ChaCha8Rng;
@@ -115,6 +117,27 @@ impl World {
         self.now = Tick::from_millis(self.now.as_millis() + millis);
         let mut budget = u32::MAX;
         std::iter::from_fn(|| self.nat.expire(self.now, &mut budget, &mut self.hops)).collect()
+    }
+
+    /// A TCP segment of a session passes.
+    pub(crate) fn segment(&mut self, index: SessionIndex, direction: Direction, flags: Flags) {
+        let found = SessionRef { index, direction };
+        if self.nat.sessions.touch(found, self.now, 60, Some(flags)) {
+            self.nat.state_changed(index);
+        }
+    }
+
+    /// Sweeps until it is done; how many sessions ended.
+    pub(crate) fn sweep(&mut self) -> usize {
+        let mut ended = 0;
+        while self.nat.is_sweeping() {
+            let mut budget = 64;
+            let (nat, mut admission) = self.admission();
+            while nat.sweep(&mut admission, &mut budget).is_some() {
+                ended += 1;
+            }
+        }
+        ended
     }
 
     pub(crate) fn holdings(&self) -> Holdings {

@@ -11,6 +11,7 @@
 mod address_choice;
 pub mod admit;
 mod blocks;
+mod bucket;
 pub mod choice;
 pub mod event;
 #[cfg(test)]
@@ -31,13 +32,14 @@ pub mod reload;
 pub mod rewrite;
 pub mod share;
 mod sweeps;
+mod tally;
 pub mod translator;
 mod turn;
 
 pub use admit::{Admission, Arrival, NextHops};
 pub use choice::Choice;
 pub use event::{Event, EventKind, EventLog};
-pub use plan::{HAIRPIN_INTERFACE, question};
+pub use plan::{HAIRPIN_INTERFACE, Listed, question};
 pub use port_owners::{PortOwner, PortOwners};
 pub use ports::PortLedger;
 pub use refusal::Refusal;

@@ -4,18 +4,29 @@
 //! others begin with a host counts apart from what it begins itself, so that a flood from outside
 //! neither keeps it from the world nor takes its sessions' room.
 
-use mooring_policy::{OnFull, Policy};
-use mooring_session::{Address, Direction, SessionIndex, Tick};
+use mooring_policy::{Mapping as Kind, OnFull, Policy, PoolId};
+use mooring_session::{Address, Direction, FlowKey, Mapping, SessionIndex, SourceIndex, Tick};
+use mooring_wire::Protocol;
 
-use crate::plan::Plan;
-use crate::{Admission, Event, EventKind, Nat, NextHops, Refusal};
+use crate::plan::{End, Plan};
+use crate::tally::{Mark, OfSource, Tally};
+use crate::{Admission, Arrival, Event, EventKind, Nat, NextHops, Refusal};
 
-/// Whose session one is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whose session one is to be, and what else it counts for.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<A> {
-    /// The source inside.
+    pub(crate) by: Claimant<A>,
+    /// The pool whose outside end it would have.
+    pub(crate) pool: Option<PoolId>,
+    /// It begins with a SYN.
+    half_open: bool,
+}
+
+/// A source inside, and who begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claimant<A> {
     pub(crate) source: A,
-    /// Forward: it begins the session itself.
+    /// Forward: the source itself.
     pub(crate) began: Direction,
 }
 
@@ -23,25 +34,170 @@ pub(crate) struct Claim<A> {
 pub(crate) type Victims = [Option<SessionIndex>; 2];
 
 impl<A: Address> Nat<A> {
-    /// Whose session a planned one would be.
-    pub(crate) fn claim(&self, plan: &Plan<A>) -> Claim<A> {
-        Claim { source: self.source_of(plan.forward.source), began: plan.began }
+    /// The number of the pool whose outside end a planned session would have.
+    pub(crate) fn pool_number(&self, plan: &Plan<A>) -> Option<u16> {
+        match plan.end {
+            End::Lease(pool) => Some(self.pools.number(pool)),
+            End::Shared(mapping) => Some(self.mappings.mapping(mapping).pool),
+            End::Fixed(..) => None,
+        }
     }
 
-    /// Whether the claimant may have one more.
+    /// Whose session a planned one would be.
+    pub(crate) fn claim(&self, plan: &Plan<A>, arrival: &Arrival<A>) -> Claim<A> {
+        let pool = self.pool_number(plan).and_then(|number| self.pools.pool(number));
+        let source = self.source_of(plan.forward.source);
+        let half_open = arrival.key.protocol == Protocol::TCP;
+        Claim { by: Claimant { source, began: plan.began }, pool, half_open }
+    }
+
+    /// Whether the claimant may have one more (RFC 6888 REQ-4, REQ-5).
     pub(crate) fn within_limits<R, H>(
         &self,
         claim: &Claim<A>,
+        plan: &Plan<A>,
         admission: &Admission<'_, R, H>,
     ) -> Result<(), Refusal> {
         let limits = &admission.policy.limits;
-        let source = self.sources.find(claim.source);
-        // RFC 6888 REQ-4, REQ-5.
-        let has = source.map_or(0, |index| self.sources.source(index).sessions(claim.began));
-        if claim.began == Direction::Forward && has >= limits.sessions_per_source {
+        let source = self.sources.find(claim.by.source);
+        let begins = claim.by.began == Direction::Forward;
+        let has = source.map_or(0, |source| self.sources.source(source).sessions(claim.by.began));
+        if begins && has >= limits.sessions_per_source {
             return Err(Refusal::SourceLimit);
         }
-        Ok(())
+        let Some(tally) = &self.tally else { return Ok(()) };
+        let way = claim.by.began as usize;
+        let of_source = source.map_or_else(OfSource::default, |source| *tally.source(source));
+        if claim.half_open && reached(of_source.half_open[way], limits.half_open_per_source) {
+            return Err(Refusal::HalfOpenLimit);
+        }
+        let rate = limits.session_rate_per_source.filter(|_| begins);
+        if rate.is_some_and(|rate| !of_source.begun.has(rate, admission.now)) {
+            return Err(Refusal::SessionRateLimit);
+        }
+        self.within_pool(tally, claim, admission)?;
+        match plan.end {
+            End::Lease(pool) => self.may_map(tally, &plan.forward, pool, admission.policy),
+            End::Shared(_) | End::Fixed(..) => Ok(()),
+        }
+    }
+
+    /// As [`Self::within_limits`], for this worker's part of what the pool may have. What others begin
+    /// with the pool's hosts has as much of its own.
+    fn within_pool<R, H>(
+        &self,
+        tally: &Tally,
+        claim: &Claim<A>,
+        admission: &Admission<'_, R, H>,
+    ) -> Result<(), Refusal> {
+        let Some(id) = claim.pool else { return Ok(()) };
+        let limits = &admission.policy.pool(id).limits;
+        let pool = tally.pool(self.pools.number(id));
+        let part = |limit: Option<u32>| limit.map(|limit| self.share.part(limit) as u32);
+        let way = claim.by.began as usize;
+        if reached(pool.sessions[way], part(limits.sessions)) {
+            return Err(Refusal::PoolLimit);
+        }
+        if claim.half_open && reached(pool.half_open[way], part(limits.half_open)) {
+            return Err(Refusal::HalfOpenLimit);
+        }
+        match part(limits.session_rate) {
+            Some(rate) if !pool.begun[way].has(rate, admission.now) => {
+                Err(Refusal::SessionRateLimit)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a flow may have a mapping of the pool: the one that it has, or one more.
+    fn may_map(
+        &self,
+        tally: &Tally,
+        key: &FlowKey<A>,
+        id: PoolId,
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
+        let pool = policy.pool(id);
+        if pool.mapping == Kind::EndpointDependent {
+            return Ok(());
+        }
+        let source = self.sources.find(self.source_of(key.source));
+        let of_source = source.map_or(0, |source| tally.source(source).mappings);
+        let of_pool = tally.pool(self.pools.number(id)).mappings;
+        let part = |limit: u32| self.share.part(limit) as u32;
+        let refusal = if reached(of_source, policy.limits.mappings_per_source) {
+            Refusal::SourceLimit
+        } else if reached(of_pool, pool.limits.mappings.map(part)) {
+            Refusal::PoolLimit
+        } else {
+            return Ok(());
+        };
+        let fits = |mapping: &Mapping<A>| self.may_keep_mapping(policy, id, mapping);
+        let known = self.mappings.find_inside(&self.inside_end(key, id), fits);
+        known.map(|_| ()).ok_or(refusal)
+    }
+
+    /// One session more of the claim's source. False when it is new and there is no room for it.
+    pub(crate) fn enter_source(&mut self, claim: &Claim<A>) -> bool {
+        let Some(index) = self.sources.add(claim.by.source, claim.by.began) else { return false };
+        let source = self.sources.source(index);
+        let is_first =
+            source.sessions(Direction::Forward) + source.sessions(Direction::Reverse) == 1;
+        if let Some(tally) = self.tally.as_mut().filter(|_| is_first) {
+            tally.forget_source(index);
+        }
+        true
+    }
+
+    /// A session has begun: it counts.
+    pub(crate) fn enter_in_tally(
+        &mut self,
+        index: SessionIndex,
+        claim: &Claim<A>,
+        policy: &Policy,
+        now: Tick,
+    ) {
+        let number = claim.pool.map(|id| self.pools.number(id));
+        self.recount(index, number);
+        let (Some(tally), Some(source)) = (&mut self.tally, self.sources.find(claim.by.source))
+        else {
+            return;
+        };
+        let part = |limit: u32| self.share.part(limit) as u32;
+        let pool_rate = claim.pool.and_then(|id| policy.pool(id).limits.session_rate).map(part);
+        let rate = policy.limits.session_rate_per_source;
+        tally.take((source, rate), (number, pool_rate), claim.by.began, now);
+    }
+
+    /// What of a live session counts, and of the mapping that it uses, is counted; `pool` is the number
+    /// of its pool.
+    pub(crate) fn recount(&mut self, index: SessionIndex, pool: Option<u16>) {
+        let Some(source) = self.tallied(index) else { return };
+        let held = self.sessions.held(index);
+        let half_open = self.sessions.session(index).state.half_open();
+        let Some(tally) = &mut self.tally else { return };
+        tally.mark(index, source, held.began, Mark::new(pool, half_open));
+        if let Some(mapping) = held.mapping {
+            tally.map(mapping, source, self.mappings.mapping(mapping).pool);
+        }
+    }
+
+    /// The state of a session has changed: whether it is open counts.
+    #[cold]
+    #[inline(never)]
+    pub fn state_changed(&mut self, index: SessionIndex) {
+        let Some(source) = self.tallied(index) else { return };
+        let half_open = self.sessions.session(index).state.half_open();
+        let began = self.sessions.held(index).began;
+        if let Some(tally) = &mut self.tally {
+            tally.mark_half_open(index, source, began, half_open);
+        }
+    }
+
+    /// The source of a live session, if there is a tally.
+    fn tallied(&self, index: SessionIndex) -> Option<SourceIndex> {
+        self.tally.as_ref()?;
+        self.sources.find(self.source_of(self.sessions.session(index).inside))
     }
 
     /// What makes room in a full table. To end a session is a deviation from RFC 6888 REQ-11 D that the
@@ -60,12 +216,12 @@ impl<A: Address> Nat<A> {
         if policy.limits.on_full == OnFull::Refuse {
             return Err(Refusal::TableFull);
         }
-        let has = self.sources.sessions(claim.source, claim.began);
+        let has = self.sources.sessions(claim.by.source, claim.by.began);
         let of_one_with = |least: u32| {
             self.sessions.expendable(|index| {
-                let whose = self.claim_of(index);
+                let whose = self.claimant_of(index);
                 let may =
-                    whose == *claim || self.sources.sessions(whose.source, whose.began) >= least;
+                    whose == claim.by || self.sources.sessions(whose.source, whose.began) >= least;
                 may && Some(index) != spared && self.is_whole(index)
             })
         };
@@ -86,7 +242,7 @@ impl<A: Address> Nat<A> {
 
     /// The source of a claim that came to nothing has a session less.
     pub(crate) fn withdraw(&mut self, claim: &Claim<A>) {
-        self.sources.remove(claim.source, claim.began);
+        self.sources.remove(claim.by.source, claim.by.began);
     }
 
     /// Tells a management system of a limit that was met (RFC 6888 REQ-11 C).
@@ -98,17 +254,21 @@ impl<A: Address> Nat<A> {
     ) {
         let kind = match refusal {
             Refusal::SourceLimit => EventKind::SourceLimit,
+            Refusal::PoolLimit => EventKind::PoolLimit,
+            Refusal::HalfOpenLimit => EventKind::HalfOpenLimit,
+            Refusal::SessionRateLimit => EventKind::SessionRateLimit,
             Refusal::TableFull => EventKind::TableFull,
             _ => return,
         };
-        let inside = Some(claim.source.into());
-        self.events.write(Event { inside, ..Event::new(kind, admission.now) });
+        let inside = Some(claim.by.source.into());
+        let pool = claim.pool.map(|id| id.0);
+        self.events.write(Event { inside, pool, ..Event::new(kind, admission.now) });
     }
 
     /// Whose a live session is.
-    fn claim_of(&self, index: SessionIndex) -> Claim<A> {
+    fn claimant_of(&self, index: SessionIndex) -> Claimant<A> {
         let source = self.source_of(self.sessions.session(index).inside);
-        Claim { source, began: self.sessions.held(index).began }
+        Claimant { source, began: self.sessions.held(index).began }
     }
 
     /// Whether a session can be ended with all that belongs to it: half of a hairpin only with the
@@ -130,6 +290,11 @@ impl<A: Address> Nat<A> {
         let is_half = self.sessions.session(other).is_hairpin(Direction::Forward);
         (is_half && other != index).then_some(other)
     }
+}
+
+/// Whether as many as the limit, if there is one, are there.
+fn reached(count: u32, limit: Option<u32>) -> bool {
+    limit.is_some_and(|limit| count >= limit)
 }
 
 #[cfg(test)]

@@ -123,6 +123,9 @@ impl<A: Address> Nat<A> {
             Action::SourceNat(_) | Action::Bypass => (None, 0),
         };
         let address = address.ok_or(Refusal::NoRule)?;
+        if !policy.rule(rule).access.of(key.source.into()).allowed {
+            return Err(Refusal::Denied);
+        }
         let back = policy.route(address.into()).ok_or(Refusal::NoRoute)?;
         Ok(Plan {
             rule,
@@ -142,7 +145,7 @@ impl<A: Address> Nat<A> {
         let mapping = self.mappings.mapping(index);
         // Most packets from strangers end here, so the rules are not looked through before.
         let pool = self.pool_of(mapping).ok_or(Refusal::Filtered)?;
-        let Pool { filtering, .. } = policy.pool(pool);
+        let Pool { filtering, access, .. } = policy.pool(pool);
         let contact = Contact { mapping: index, remote: key.source };
         let passes = match filtering {
             Filtering::EndpointIndependent => true,
@@ -151,6 +154,9 @@ impl<A: Address> Nat<A> {
         };
         if !passes || !self.may_keep_mapping(policy, pool, mapping) {
             return Err(Refusal::Filtered);
+        }
+        if !access.of(key.source.into()).allowed {
+            return Err(Refusal::Denied);
         }
         let rule = rule_of_pool(policy, pool).ok_or(Refusal::Filtered)?;
         let back = policy.route(mapping.inside.into()).ok_or(Refusal::NoRoute)?;
@@ -172,6 +178,34 @@ impl<A: Address> Nat<A> {
             None => Refusal::NoSession,
         }
     }
+}
+
+impl<A: Address> Nat<A> {
+    /// Whose `allow` and `deny` a packet of the flow `key` to an address of ours meets, come from
+    /// outside of it by `ingress`: for people who ask why.
+    #[must_use]
+    pub fn listed(
+        &self,
+        key: &FlowKey<A>,
+        ingress: InterfaceId,
+        policy: &Policy,
+    ) -> Option<Listed> {
+        if let Some(rule) = policy.inbound(&question(key, ingress, ingress)) {
+            return Some(Listed::Rule(rule));
+        }
+        let (address, port) = (key.destination, key.destination_port);
+        let mapping = self.mappings.find_outside(address, port, key.protocol)?;
+        self.pool_of(self.mappings.mapping(mapping)).map(Listed::Pool)
+    }
+}
+
+/// Who has a list of sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A `static` or `port-forward` rule.
+    Rule(RuleId),
+    /// The pool of a mapping.
+    Pool(PoolId),
 }
 
 /// A packet to somebody else: routed, then asked for.

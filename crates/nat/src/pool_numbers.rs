@@ -27,6 +27,11 @@ impl PoolNumbers {
         }
     }
 
+    /// All numbers lie below this one.
+    pub(crate) fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// The number of a pool of the policy that was followed last.
     pub(crate) fn number(&self, pool: PoolId) -> u16 {
         self.of[usize::from(pool.0)]

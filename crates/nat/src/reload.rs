@@ -77,6 +77,7 @@ impl<A: Address> Nat<A> {
             let flags = session_flags(plan.rule, admission.policy);
             let renewed = Renewed { rule, flags, generation, hops, ingress };
             self.sessions.renew(index, renewed, admission.now);
+            self.recount(index, self.pool_number(&plan));
             old.into_iter().for_each(|hop| release(admission.hops, hop));
             return Rechecked::Kept;
         }
@@ -84,6 +85,10 @@ impl<A: Address> Nat<A> {
         let flags = session.flags;
         let renewed = Renewed { rule: NO_RULE, flags, generation, hops: old, ingress };
         self.sessions.renew(index, renewed, admission.now);
+        match self.sessions.held(index).mapping {
+            Some(mapping) => self.recount(index, Some(self.mappings.mapping(mapping).pool)),
+            None => self.state_changed(index),
+        }
         Rechecked::Kept
     }
 

@@ -1,6 +1,6 @@
 //! The state of translation of one address family in one worker.
 
-use mooring_policy::{Filtering, Limits, Mapping as Kind, Policy, Pool, PoolId};
+use mooring_policy::{Filtering, Limits, Mapping as Kind, Policy, Pool, PoolId, PoolLimits};
 use mooring_session::{
     Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
     SessionIndex, SessionTable, SourceTable, Tick, Timeouts,
@@ -14,6 +14,7 @@ use crate::holdings::Leases;
 use crate::pool_numbers::PoolNumbers;
 use crate::port_owners::PortOwners;
 use crate::sweeps::Sweeps;
+use crate::tally::{Mark, Tally};
 use crate::{EventLog, NextHops, PortLedger, Share};
 
 /// Sessions, mappings, leases, and how many sessions each source has begun.
@@ -38,6 +39,8 @@ pub struct Nat<A> {
     pub(crate) sweeps: Sweeps,
     /// Whose sessions they are.
     pub(crate) sources: SourceTable<A>,
+    /// What options among the limits count; made when a policy first has one.
+    pub(crate) tally: Option<Tally>,
     /// The limits of the start: the lengths of prefix that make a source do not change after it.
     first_limits: Limits,
     /// Which remote addresses each mapping talks to, where filtering asks for it.
@@ -80,6 +83,7 @@ impl<A: Address> Nat<A> {
             sweeps: Sweeps::new(),
             pairing: hash.derived(),
             sources: SourceTable::new(share.part(policy.limits.sources), hash.clone()),
+            tally: None,
             first_limits: policy.limits,
             contacts: CountTable::new(0, hash.clone()),
             contacts_since: 0,
@@ -103,15 +107,15 @@ impl<A: Address> Nat<A> {
         hops: &mut impl NextHops,
     ) -> Option<Session<A>> {
         self.wake_any(now);
-        let (_, session, held) = self.sessions.expire(now, budget)?;
-        self.settle(&session, held, hops, now);
+        let (index, session, held) = self.sessions.expire(now, budget)?;
+        self.settle((index, &session), held, hops, now);
         Some(session)
     }
 
     /// Ends a live session and gives back what it held.
     pub fn end(&mut self, index: SessionIndex, hops: &mut impl NextHops, now: Tick) -> Session<A> {
         let (session, held) = self.sessions.remove(index);
-        self.settle(&session, held, hops, now);
+        self.settle((index, &session), held, hops, now);
         session
     }
 
@@ -133,12 +137,23 @@ impl<A: Address> Nat<A> {
     pub fn allocated(&self) -> usize {
         let tables = [self.sessions.allocated(), self.mappings.allocated()];
         let counts = [self.sources.allocated(), self.contacts.allocated()];
-        tables.into_iter().chain(counts).sum()
+        let tally = self.tally.as_ref().map(Tally::allocated);
+        tables.into_iter().chain(counts).chain(tally).sum()
     }
 
     /// Takes back what a session that is no longer in the table held.
-    fn settle(&mut self, session: &Session<A>, held: Held, hops: &mut impl NextHops, now: Tick) {
+    fn settle(
+        &mut self,
+        (index, session): (SessionIndex, &Session<A>),
+        held: Held,
+        hops: &mut impl NextHops,
+        now: Tick,
+    ) {
         self.strike_session(session, held, now);
+        let source = self.source_of(session.inside);
+        if let (Some(tally), Some(source)) = (&mut self.tally, self.sources.find(source)) {
+            tally.mark(index, source, held.began, Mark::default());
+        }
         release(hops, session.forward_hop);
         release(hops, session.reverse_hop);
         if let Some(mapping) = held.mapping {
@@ -147,7 +162,8 @@ impl<A: Address> Nat<A> {
             }
             self.release_mapping(mapping, now);
         }
-        self.sources.remove(self.source_of(session.inside), held.began);
+        // Last of all: what is counted of it stands by its number.
+        self.sources.remove(source, held.began);
     }
 
     /// The source that an inside host belongs to.
@@ -158,6 +174,10 @@ impl<A: Address> Nat<A> {
     /// A mapping loses a user; without users its lease ends.
     pub(crate) fn release_mapping(&mut self, mapping: MappingIndex, now: Tick) {
         if let Some(unused) = self.mappings.release(mapping) {
+            let source = self.sources.find(self.source_of(unused.inside));
+            if let (Some(tally), Some(source)) = (&mut self.tally, source) {
+                tally.unmap(mapping, source, unused.pool);
+            }
             self.end_lease(unused, now);
         }
     }
@@ -187,6 +207,14 @@ impl<A: Address> Nat<A> {
         let filtered = any(|pool| pool.filtering == Filtering::AddressDependent);
         if filtered && self.contacts.capacity() == 0 {
             self.contacts = CountTable::new(capacity, self.hash.clone());
+        }
+        let counted =
+            policy.limits.count_more() || any(|pool| pool.limits != PoolLimits::default());
+        if counted && self.tally.is_none() {
+            self.tally = Some(Tally::new(capacity, self.sources.capacity()));
+        }
+        if let Some(tally) = &mut self.tally {
+            tally.follow(self.pools.count());
         }
     }
 }

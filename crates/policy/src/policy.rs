@@ -364,6 +364,14 @@ impl Policy {
 }
 
 impl Limits {
+    /// Whether more of a source is limited than its sessions.
+    #[must_use]
+    pub const fn count_more(&self) -> bool {
+        self.mappings_per_source.is_some()
+            || self.half_open_per_source.is_some()
+            || self.session_rate_per_source.is_some()
+    }
+
     /// The source that an inside address belongs to: the first address of its prefix.
     #[must_use]
     pub fn source_of(&self, address: IpAddr) -> IpAddr {

@@ -233,6 +233,12 @@ impl<A: Address> MappingTable<A> {
 }
 
 impl MappingIndex {
+    /// The number of its record, below the table's capacity.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0.get() - 1
+    }
+
     /// 0 for none; at most 29 bits.
     pub(crate) fn bits(index: Option<Self>) -> u32 {
         index.map_or(0, |index| index.0.get())

@@ -256,3 +256,35 @@ fn what_stays_on_the_link_is_told_as_the_walk_does_it() {
         bench.ignore(OUTSIDE, &frame, DropReason::Martian);
     }
 }
+
+/// Of the lists the line is named that decides, whichever way.
+#[test]
+fn the_line_of_a_list_that_decides_is_named() {
+    let config = CONFIG
+        .replace("\"203.0.113.10/32\"] }]", "\"203.0.113.10/32\"], deny = [\"198.51.100.0/28\"] }]")
+        .replace("port = \"8000-8099\"", "allow = [\"198.51.100.0/24\"]\n    port = \"8000-8099\"");
+    let line =
+        |what: &str| 1 + config.lines().position(|line| line.contains(what)).expect("it is there");
+    let (deny, allow) = (line("deny ="), line("allow ="));
+    let policy = load(&config).expect("the configuration is valid").policy;
+    let links = [1, 2].map(|n| Link { mac: Mac([2, 0, 0, 0, 0, n]), mtu: 1500 });
+    let engine = Engine::new(Arc::new(policy), Generation(1), &links, [7; 32]);
+    let explained = |protocol, from: &str, port| {
+        let explanation = engine.explain(&asked(1, protocol, (from, 9), ("203.0.113.10", port)));
+        let access = explanation.steps.into_iter().find(|step| step.about == "access");
+        (access.map(|step| step.found), explanation.outcome)
+    };
+    let (said, outcome) = explained(Protocol::TCP, "198.51.100.1", 8000);
+    let expected = format!("of rule `web`: line {allow}: `allow` 198.51.100.0/24 has 198.51.100.1");
+    assert_eq!(said, Some(expected));
+    assert!(matches!(outcome, Outcome::Forwarded { .. }), "{outcome:?}");
+    let (said, outcome) = explained(Protocol::TCP, "192.0.2.9", 8000);
+    assert_eq!(said.as_deref(), Some("of rule `web`: no `allow` has 192.0.2.9"));
+    assert_eq!(outcome, Outcome::Dropped(DropReason::Denied));
+    let (said, outcome) = explained(Protocol::ICMP, "198.51.100.1", 0);
+    let expected = format!("of 203.0.113.10: line {deny}: `deny` 198.51.100.0/28 has 198.51.100.1");
+    assert_eq!((said, outcome), (Some(expected), Outcome::Dropped(DropReason::Denied)));
+    let (said, outcome) = explained(Protocol::ICMP, "198.51.100.16", 0);
+    assert_eq!(said.as_deref(), Some("of 203.0.113.10: no `deny` has 198.51.100.16"));
+    assert!(matches!(outcome, Outcome::Local(_)), "{outcome:?}");
+}

@@ -4,6 +4,7 @@
 mod counting;
 mod errors;
 mod hairpin;
+mod limits;
 mod local;
 mod offloads;
 mod older;

@@ -20,8 +20,10 @@ pub(crate) static POLICIES: LazyLock<[Arc<Policy>; 8]> = LazyLock::new(|| {
         of_two(PREFERRED, OVERFLOW),
         of_two(OVERFLOW, PREFERRED),
     ];
+    let mut limits = LIMITS.iter();
     parts.map(|[route, rules]| {
-        let config = [LINKS, &route, &rules, LIMITED].concat();
+        let more = limits.next().copied().unwrap_or_default();
+        let config = [LINKS, &route, &rules, LIMITED, more].concat();
         Arc::new(load(&config).expect("the policies of the test are valid").policy)
     })
 });
@@ -139,6 +141,14 @@ const LIMITED: &str = r#"
     fragments_per_source = 3
 "#;
 
+/// What the first policies limit beside that, in their order.
+const LIMITS: [&str; 4] = [
+    "half_open_per_source = 4\necho_reply_rate = 10\n",
+    "mappings_per_source = 4\nhalf_open_per_source = 2\nicmp_error_rate = 50\n",
+    "session_rate_per_source = 3\n",
+    "on_full = \"evict-transitory\"\necho_reply_rate = 2\n",
+];
+
 const FIRST: &str = r#"
     [[pool]]
     name = "egress"
@@ -166,6 +176,8 @@ const EVERY_KIND: &str = r#"
     addresses = ["203.0.113.16/31"]
     ports = "30000-30003"
     filtering = "endpoint-independent"
+    deny = ["198.51.100.8/31"]
+    limits = { sessions = 5, mappings = 4 }
 
     [[pool]]
     name = "egress-v6"
@@ -178,6 +190,8 @@ const EVERY_KIND: &str = r#"
     address = "203.0.113.16"
     port = "8080-8083"
     target = "10.0.0.2:80"
+    allow = ["198.51.100.0/28"]
+    deny = ["198.51.100.9"]
 
     [[rule]]
     name = "names"

@@ -1,4 +1,7 @@
 //! What each limit refuses, whom it leaves alone, and what makes room in a full table.
 
+mod counted;
+mod denied;
 mod eviction;
+mod options;
 mod sources;

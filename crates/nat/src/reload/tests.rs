@@ -28,21 +28,6 @@ fn udp(source: &str, destination: &str) -> FlowKey<Ipv4Addr> {
     flow(Protocol::UDP, source, destination)
 }
 
-impl World {
-    /// Sweeps until it is done; how many sessions ended.
-    fn sweep(&mut self) -> usize {
-        let mut ended = 0;
-        while self.nat.is_sweeping() {
-            let mut budget = 64;
-            let (nat, mut admission) = self.admission();
-            while nat.sweep(&mut admission, &mut budget).is_some() {
-                ended += 1;
-            }
-        }
-        ended
-    }
-}
-
 /// RFC 4787 REQ-8, address-dependent filtering: a remote that the host talks to since before the policy
 /// that asks for it may come by another port, for as long as a session of theirs lives.
 /// RFC 4787 REQ-1: an inside end keeps its outside end, also for what it begins after the reload.

@@ -1,0 +1,239 @@
+//! The limits that are options, of a source and of a pool, one by one.
+
+use std::net::Ipv4Addr;
+
+use mooring_session::Direction::{Forward, Reverse};
+use mooring_session::{FlowKey, KeyedHash, SessionRef};
+use mooring_wire::Protocol;
+use mooring_wire::tcp::Flags;
+
+use crate::fixture::{OUTSIDE, World, flow};
+use crate::{EventKind, Nat, Refusal, Share};
+
+const OPEN: &str = "filtering = \"endpoint-independent\"";
+
+/// A world with these keys in `[limits]` and in the pool.
+fn world(limits: &str, pool: &str) -> World {
+    World::new(&config(limits, pool))
+}
+
+fn config(limits: &str, pool: &str) -> String {
+    format!(
+        r#"
+        limits = {{ sessions = 64, {limits} }}
+        pool = [{{ name = "egress", addresses = ["203.0.113.10"], {pool} }}]
+        rule = [
+            {{ name = "web", kind = "port-forward", address = "203.0.113.10", port = 80, target = "10.0.0.2:80" }},
+            {{ name = "egress", kind = "source-nat", from = "inside", to = "outside", pool = "egress" }},
+        ]"#
+    )
+}
+
+fn udp(source: &str, destination: &str) -> FlowKey<Ipv4Addr> {
+    flow(Protocol::UDP, source, destination)
+}
+
+/// A connection of this host begins.
+fn syn(world: &mut World, source: &str) -> Result<SessionRef, Refusal> {
+    world.send(flow(Protocol::TCP, source, "198.51.100.1:80"))
+}
+
+/// One to the forwarded port, by a remote with this port.
+fn syn_from_outside(world: &mut World, port: u16) -> Result<SessionRef, Refusal> {
+    let key = flow(Protocol::TCP, &format!("198.51.100.7:{port}"), "203.0.113.10:80");
+    world.arrive(OUTSIDE, key, Some(Flags::SYN))
+}
+
+fn told(world: &mut World) -> Vec<(EventKind, Option<u16>)> {
+    std::iter::from_fn(|| world.nat.events.read()).map(|event| (event.kind, event.pool)).collect()
+}
+
+/// RFC 6888 REQ-4: "A CGN MUST support limiting the number of external ports [...] per subscriber".
+#[test]
+fn a_source_has_so_many_mappings_and_as_many_sessions_of_them_as_it_likes() {
+    let mut world = world("mappings_per_source = 2", "");
+    for port in ["10.0.0.2:1", "10.0.0.2:2"] {
+        assert!(world.send(udp(port, "198.51.100.1:53")).is_ok());
+    }
+    assert_eq!(world.send(udp("10.0.0.2:3", "198.51.100.1:53")), Err(Refusal::SourceLimit));
+    assert!(world.send(udp("10.0.0.2:1", "198.51.100.2:53")).is_ok(), "of a mapping it has");
+    assert!(world.send(udp("10.0.0.3:1", "198.51.100.1:53")).is_ok(), "another source");
+    assert_eq!(told(&mut world), [(EventKind::SourceLimit, Some(0))]);
+    world.pass(302_000);
+    assert!(world.send(udp("10.0.0.2:3", "198.51.100.1:53")).is_ok());
+}
+
+#[test]
+fn a_source_has_so_many_connections_that_are_not_open() {
+    let mut world = world("half_open_per_source = 2", "");
+    let first = syn(&mut world, "10.0.0.2:1").expect("room");
+    assert!(syn(&mut world, "10.0.0.2:2").is_ok());
+    assert_eq!(syn(&mut world, "10.0.0.2:3"), Err(Refusal::HalfOpenLimit));
+    assert!(syn(&mut world, "10.0.0.3:1").is_ok(), "a flood of one hurts no other");
+    assert!(world.send(udp("10.0.0.2:3", "198.51.100.1:53")).is_ok(), "nor what is no connection");
+    assert_eq!(told(&mut world), [(EventKind::HalfOpenLimit, Some(0))]);
+    // An answer opens the first one. It closes and begins anew: not open again.
+    world.segment(first.index, Reverse, Flags::SYN | Flags::ACK);
+    assert!(syn(&mut world, "10.0.0.2:3").is_ok());
+    world.segment(first.index, Forward, Flags::FIN);
+    world.segment(first.index, Reverse, Flags::FIN);
+    world.segment(first.index, Forward, Flags::SYN);
+    assert_eq!(syn(&mut world, "10.0.0.2:4"), Err(Refusal::HalfOpenLimit));
+    world.pass(242_000);
+    assert!(syn(&mut world, "10.0.0.2:4").is_ok(), "they have ended");
+}
+
+/// A forged remote can be anybody, so it is the host inside that is counted; what it begins itself is
+/// counted apart, or a flood would keep it from the world.
+#[test]
+fn a_syn_flood_of_a_forwarded_port_is_capped_and_keeps_nobody_from_the_world() {
+    let mut world = world("half_open_per_source = 3", "");
+    for port in 1..=3 {
+        assert!(syn_from_outside(&mut world, port).is_ok());
+    }
+    for port in 4..50 {
+        assert_eq!(syn_from_outside(&mut world, port), Err(Refusal::HalfOpenLimit));
+    }
+    for source in ["10.0.0.2:1", "10.0.0.2:2", "10.0.0.2:3"] {
+        assert!(syn(&mut world, source).is_ok());
+    }
+    assert_eq!(syn(&mut world, "10.0.0.2:4"), Err(Refusal::HalfOpenLimit));
+    // The host answers one: there is room for another.
+    let found =
+        world.nat.sessions.find_key(&flow(Protocol::TCP, "198.51.100.7:1", "203.0.113.10:80"));
+    world.segment(found.expect("it is there").index, Forward, Flags::SYN | Flags::ACK);
+    assert!(syn_from_outside(&mut world, 4).is_ok());
+}
+
+#[test]
+fn a_source_begins_so_many_sessions_in_a_second() {
+    let mut world = world("session_rate_per_source = 2", "");
+    let mut next = 0;
+    let mut begin = |world: &mut World, host: &str| {
+        next += 1;
+        world.send(udp(&format!("{host}:{next}"), "198.51.100.1:53")).map(|_| ())
+    };
+    assert_eq!([(); 2].map(|()| begin(&mut world, "10.0.0.2")), [Ok(()); 2]);
+    assert_eq!(begin(&mut world, "10.0.0.2"), Err(Refusal::SessionRateLimit));
+    assert_eq!(begin(&mut world, "10.0.0.3"), Ok(()));
+    world.pass(500);
+    assert_eq!(begin(&mut world, "10.0.0.2"), Ok(()));
+    assert_eq!(begin(&mut world, "10.0.0.2"), Err(Refusal::SessionRateLimit));
+    assert!(syn_from_outside(&mut world, 1).is_ok(), "what others begin is not its own");
+    world.pass(10_000);
+    assert_eq!([(); 2].map(|()| begin(&mut world, "10.0.0.2")), [Ok(()); 2]);
+    assert_eq!(
+        begin(&mut world, "10.0.0.2"),
+        Err(Refusal::SessionRateLimit),
+        "a burst of one second"
+    );
+    assert_eq!(told(&mut world), [(EventKind::SessionRateLimit, Some(0)); 2]);
+}
+
+/// The last session of a source may be the one that makes room for its next: its rate is not forgotten.
+#[test]
+fn the_rate_of_a_source_outlives_its_sessions_that_make_room() {
+    let limits = "sessions = 1, on_full = \"evict-transitory\", session_rate_per_source = 3";
+    let mut world = World::new(&config("", "").replace("sessions = 64,", limits));
+    let begun = (1..10).filter(|port| syn(&mut world, &format!("10.0.0.2:{port}")).is_ok());
+    assert_eq!(begun.count(), 3);
+}
+
+#[test]
+fn all_hosts_of_a_pool_have_so_many_sessions() {
+    let pool = format!("limits = {{ sessions = 2 }}, {OPEN}");
+    let mut world = world("", &pool);
+    let first = world.session(udp("10.0.0.2:1", "198.51.100.1:53"));
+    assert!(world.send(udp("10.0.0.3:1", "198.51.100.1:53")).is_ok());
+    assert_eq!(world.send(udp("10.0.0.4:1", "198.51.100.1:53")), Err(Refusal::PoolLimit));
+    assert_eq!(told(&mut world), [(EventKind::PoolLimit, Some(0))]);
+    assert!(syn_from_outside(&mut world, 1).is_ok(), "a forwarded port is of no pool");
+    // What others begin with a mapping of the pool has as much of its own.
+    let outside = format!("203.0.113.10:{}", first.outside_port);
+    let mut knock = |port: u16| {
+        world.arrive(OUTSIDE, udp(&format!("198.51.100.9:{port}"), &outside), None).map(|_| ())
+    };
+    assert_eq!([1, 2, 3].map(&mut knock), [Ok(()), Ok(()), Err(Refusal::PoolLimit)]);
+    world.pass(302_000);
+    assert!(world.send(udp("10.0.0.4:1", "198.51.100.1:53")).is_ok());
+}
+
+#[test]
+fn all_hosts_of_a_pool_have_so_many_mappings() {
+    let mut world = world("", "limits = { mappings = 2 }");
+    for host in [2, 3] {
+        assert!(world.send(udp(&format!("10.0.0.{host}:1"), "198.51.100.1:53")).is_ok());
+    }
+    assert_eq!(world.send(udp("10.0.0.4:1", "198.51.100.1:53")), Err(Refusal::PoolLimit));
+    assert!(world.send(udp("10.0.0.3:1", "198.51.100.2:53")).is_ok());
+    assert_eq!(world.nat.leased_ports(), 2);
+}
+
+#[test]
+fn all_hosts_of_a_pool_have_so_many_connections_that_are_not_open() {
+    let mut world = world("", "limits = { half_open = 2 }");
+    let first = syn(&mut world, "10.0.0.2:1").expect("room");
+    assert!(syn(&mut world, "10.0.0.3:1").is_ok());
+    assert_eq!(syn(&mut world, "10.0.0.4:1"), Err(Refusal::HalfOpenLimit));
+    world.segment(first.index, Reverse, Flags::SYN | Flags::ACK);
+    assert!(syn(&mut world, "10.0.0.4:1").is_ok());
+}
+
+#[test]
+fn all_hosts_of_a_pool_begin_so_many_sessions_in_a_second() {
+    for mapping in ["endpoint-independent", "endpoint-dependent"] {
+        let mut world =
+            world("", &format!("limits = {{ session_rate = 2 }}, mapping = \"{mapping}\""));
+        let mut begin =
+            |host: u8| world.send(udp(&format!("10.0.0.{host}:1"), "198.51.100.1:53")).map(|_| ());
+        assert_eq!([2, 3, 4].map(&mut begin), [Ok(()), Ok(()), Err(Refusal::SessionRateLimit)]);
+        world.pass(500);
+        assert!(world.send(udp("10.0.0.4:1", "198.51.100.1:53")).is_ok());
+    }
+}
+
+/// Of several workers each has its part, rounded up, of what a pool may have; a source has one worker.
+#[test]
+fn a_worker_has_its_part_of_what_a_pool_may_have() {
+    let mut world = world("half_open_per_source = 3", "limits = { sessions = 5 }");
+    let share = Share::new(0, 2).expect("one of two");
+    world.nat = Nat::new(&world.policy, share, KeyedHash::new([1, 2, 3, 4]));
+    for port in 1..=3 {
+        assert!(syn(&mut world, &format!("10.0.0.2:{port}")).is_ok());
+    }
+    assert_eq!(syn(&mut world, "10.0.0.2:4"), Err(Refusal::HalfOpenLimit), "not divided");
+    assert_eq!(world.send(udp("10.0.0.3:1", "198.51.100.1:53")), Err(Refusal::PoolLimit));
+}
+
+/// A reload turns limits on: what lives is counted as the sweep comes by, and a lower limit ends nothing.
+#[test]
+fn a_reload_counts_what_lives() {
+    for mapping in ["endpoint-independent", "endpoint-dependent"] {
+        let mapping = format!("mapping = \"{mapping}\"");
+        let mut world = world("", &mapping);
+        let open = syn(&mut world, "10.0.0.2:9").expect("room");
+        world.segment(open.index, Reverse, Flags::SYN | Flags::ACK);
+        for port in 1..=3 {
+            assert!(syn(&mut world, &format!("10.0.0.2:{port}")).is_ok());
+        }
+        let pool = format!("{mapping}, limits = {{ sessions = 6 }}");
+        world.reload(&config("half_open_per_source = 4", &pool));
+        assert_eq!(world.sweep(), 0);
+        assert!(syn(&mut world, "10.0.0.2:4").is_ok());
+        assert_eq!(syn(&mut world, "10.0.0.2:5"), Err(Refusal::HalfOpenLimit));
+        assert!(syn(&mut world, "10.0.0.3:1").is_ok());
+        assert_eq!(syn(&mut world, "10.0.0.4:1"), Err(Refusal::PoolLimit));
+        // And back to none; later again to one.
+        world.reload(&config("", &mapping));
+        assert!(syn(&mut world, "10.0.0.2:5").is_ok());
+        assert_eq!(world.sweep(), 0);
+        world.reload(&config("half_open_per_source = 5", &mapping));
+        assert_eq!(world.sweep(), 0);
+        assert_eq!(syn(&mut world, "10.0.0.2:6"), Err(Refusal::HalfOpenLimit));
+        world.pass(242_000);
+        for port in 11..=15 {
+            assert!(syn(&mut world, &format!("10.0.0.2:{port}")).is_ok());
+        }
+        assert_eq!(syn(&mut world, "10.0.0.2:16"), Err(Refusal::HalfOpenLimit));
+    }
+}

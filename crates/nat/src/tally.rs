@@ -1,0 +1,185 @@
+//! What the options among the limits count: mappings, connections that are not open yet, sessions in a
+//! second; by source, and by pool.
+//!
+//! It stands beside the tables, by the numbers of their records, and is made when a policy first has
+//! such a limit; from then on it is kept. A session's *mark* says what of it is counted, so nothing is
+//! counted twice or taken back twice, whenever its counting began: sessions that are older than the
+//! tally get their mark when the reload rechecks them.
+
+use mooring_session::{Direction, MappingIndex, SessionIndex, SourceIndex, Tick};
+
+use crate::bucket::Bucket;
+
+/// The counts of one worker and family.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// By number of session.
+    marks: Box<[Mark]>,
+    /// By number of mapping: whether it is counted.
+    mapped: Box<[bool]>,
+    /// By number of source.
+    sources: Box<[OfSource]>,
+    /// By number of pool.
+    pools: Vec<OfPool>,
+}
+
+/// What of a session is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// One more than the number of its pool; 0 without one.
+    pool: u16,
+    /// Whose SYN has no answer.
+    half_open: Option<Direction>,
+}
+
+/// Of a source. Two numbers are: by its own SYN, and by those of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OfSource {
+    pub(crate) mappings: u32,
+    pub(crate) half_open: [u32; 2],
+    pub(crate) begun: Bucket,
+}
+
+/// Of a pool. Two numbers are: begun by its hosts, and by others with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OfPool {
+    pub(crate) sessions: [u32; 2],
+    pub(crate) mappings: u32,
+    pub(crate) half_open: [u32; 2],
+    pub(crate) begun: [Bucket; 2],
+}
+
+impl Mark {
+    /// Of a session of the pool with this number.
+    pub(crate) fn new(pool: Option<u16>, half_open: Option<Direction>) -> Self {
+        Self { pool: pool.map_or(0, |pool| pool + 1), half_open }
+    }
+
+    fn pool(self) -> Option<usize> {
+        usize::from(self.pool).checked_sub(1)
+    }
+}
+
+impl Tally {
+    /// For tables of these sizes.
+    pub(crate) fn new(sessions: usize, sources: usize) -> Self {
+        Self {
+            marks: vec![Mark::default(); sessions].into(),
+            mapped: vec![false; sessions].into(),
+            sources: vec![OfSource::default(); sources].into(),
+            pools: Vec::new(),
+        }
+    }
+
+    /// Room for pools with numbers below `pools`.
+    pub(crate) fn follow(&mut self, pools: usize) {
+        if self.pools.len() < pools {
+            self.pools.resize(pools, OfPool::default());
+        }
+    }
+
+    pub(crate) fn source(&self, index: SourceIndex) -> &OfSource {
+        &self.sources[index.number() as usize]
+    }
+
+    /// Of the pool with this number.
+    pub(crate) fn pool(&self, number: u16) -> OfPool {
+        self.pools.get(usize::from(number)).copied().unwrap_or_default()
+    }
+
+    /// A source of this number comes into being: what the one before had is gone.
+    pub(crate) fn forget_source(&mut self, index: SourceIndex) {
+        self.sources[index.number() as usize] = OfSource::default();
+    }
+
+    /// A session of this source, which went `began` first, begins under the rates that are given.
+    pub(crate) fn take(
+        &mut self,
+        (source, rate): (SourceIndex, Option<u32>),
+        (pool, pool_rate): (Option<u16>, Option<u32>),
+        began: Direction,
+        now: Tick,
+    ) {
+        if let (Some(rate), Direction::Forward) = (rate, began) {
+            self.sources[source.number() as usize].begun.take(rate, now);
+        }
+        let pool = pool.and_then(|pool| self.pools.get_mut(usize::from(pool)));
+        if let (Some(rate), Some(pool)) = (pool_rate, pool) {
+            pool.begun[began as usize].take(rate, now);
+        }
+    }
+
+    /// From now on `mark` says what of a session is counted.
+    pub(crate) fn mark(
+        &mut self,
+        session: SessionIndex,
+        source: SourceIndex,
+        began: Direction,
+        mark: Mark,
+    ) {
+        let before = std::mem::replace(&mut self.marks[session.number() as usize], mark);
+        self.count(before, source, began, |count| *count = count.saturating_sub(1));
+        self.count(mark, source, began, |count| *count += 1);
+    }
+
+    /// As [`Self::mark`], when the state of the session has changed and its pool has not.
+    pub(crate) fn mark_half_open(
+        &mut self,
+        session: SessionIndex,
+        source: SourceIndex,
+        began: Direction,
+        half_open: Option<Direction>,
+    ) {
+        let pool = self.marks[session.number() as usize].pool;
+        self.mark(session, source, began, Mark { pool, half_open });
+    }
+
+    /// A mapping of this source and pool is there; it is counted once.
+    pub(crate) fn map(&mut self, mapping: MappingIndex, source: SourceIndex, pool: u16) {
+        if !std::mem::replace(&mut self.mapped[mapping.number() as usize], true) {
+            self.count_mapping(source, pool, |count| *count += 1);
+        }
+    }
+
+    /// It has ended.
+    pub(crate) fn unmap(&mut self, mapping: MappingIndex, source: SourceIndex, pool: u16) {
+        if std::mem::take(&mut self.mapped[mapping.number() as usize]) {
+            self.count_mapping(source, pool, |count| *count = count.saturating_sub(1));
+        }
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn allocated(&self) -> usize {
+        size_of_val::<[Mark]>(&self.marks)
+            + size_of_val::<[bool]>(&self.mapped)
+            + size_of_val::<[OfSource]>(&self.sources)
+    }
+
+    fn count(
+        &mut self,
+        mark: Mark,
+        source: SourceIndex,
+        began: Direction,
+        step: impl Fn(&mut u32),
+    ) {
+        let mut pool = mark.pool().and_then(|pool| self.pools.get_mut(pool));
+        if let Some(pool) = &mut pool {
+            step(&mut pool.sessions[began as usize]);
+        }
+        if let Some(way) = mark.half_open {
+            step(&mut self.sources[source.number() as usize].half_open[way as usize]);
+            if let Some(pool) = pool {
+                step(&mut pool.half_open[way as usize]);
+            }
+        }
+    }
+
+    fn count_mapping(&mut self, source: SourceIndex, pool: u16, step: impl Fn(&mut u32)) {
+        step(&mut self.sources[source.number() as usize].mappings);
+        if let Some(pool) = self.pools.get_mut(usize::from(pool)) {
+            step(&mut pool.mappings);
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Mark>() == 4);
