@@ -275,3 +275,69 @@ fn a_flow_that_fails_late_leaves_no_block() {
     let kinds: Vec<EventKind> = told(&mut world).iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [EventKind::BlockAllocated, EventKind::BlockReleased]);
 }
+
+/// Sessions of a rule that is gone go on, and have their block: nobody else gets a port of it.
+#[test]
+fn what_drains_has_its_block_to_itself() {
+    let draining =
+        |config: String| config.replace("pool = \"egress\"", "pool = \"egress\"\ndrain = true");
+    let blocks = ten(MAPPINGS[1]);
+    let random: Vec<&str> = blocks.lines().filter(|line| !line.contains("allocation")).collect();
+    let mut world = World::new(&draining(random.join("\n")));
+    for host in 1..=30 {
+        world.session(udp(host, 1));
+    }
+    let mut hosts: HashMap<u16, HashSet<Ipv4Addr>> = HashMap::new();
+    for index in world.all() {
+        let session = world.nat.sessions.session(index);
+        hosts.entry(block_of(session.outside_port)).or_default().insert(session.inside);
+    }
+    let only_new = "source = [\"10.1.9.0/24\"]\npool = \"egress\"";
+    world.reload(&ten(MAPPINGS[1]).replace("pool = \"egress\"", only_new));
+    world.check_all();
+    assert_eq!(world.nat.sessions.len(), hosts.len(), "one of each block goes on");
+    assert_eq!(world.nat.blocks_of(mooring_policy::PoolId(0)).0 as usize, hosts.len());
+    let others = 10 - hosts.len();
+    let begun = (0..12).filter(|n| world.send(udp(0x0900 + n, 1)).is_ok()).count();
+    assert_eq!(begun, others, "blocks that nothing drains in are given out");
+    world.pass(1_000_000);
+    assert_eq!(world.nat.blocks_of(mooring_policy::PoolId(0)).0, 0);
+}
+
+/// Nor does it go on where its port is another worker's now.
+#[test]
+fn what_drains_ends_when_its_port_is_another_workers() {
+    let draining = ten(MAPPINGS[0]).replace("pool = \"egress\"", "pool = \"egress\"\ndrain = true");
+    let mut world = World::new(&draining);
+    let share = Share::new(1, 2).expect("one of two");
+    world.nat = Nat::new(&world.policy, share, KeyedHash::new([9, 2, 3, 4]));
+    for host in 1..=5 {
+        for n in 1..=10 {
+            world.session(udp(host, n));
+        }
+    }
+    let only_new = "source = [\"10.1.9.0/24\"]\npool = \"egress\"";
+    let sizes = ten(MAPPINGS[0]).replace("size = 10, max_blocks = 2", "size = 5, max_blocks = 4");
+    world.reload(&sizes.replace("pool = \"egress\"", only_new));
+    world.check_all();
+    assert_eq!(world.nat.sessions.len(), 25, "every second block of five");
+    for index in world.all() {
+        assert_eq!((world.nat.sessions.session(index).outside_port - 2000) / 5 % 2, 1);
+    }
+}
+
+/// Who has a block is known by any of its ports, and of a resting one who had it.
+#[test]
+fn a_block_names_its_source() {
+    let mut world = World::new(&ten(MAPPINGS[1]));
+    let session = world.session(udp(5, 1));
+    let first = 2000 + block_of(session.outside_port) * 10;
+    let at = |world: &World, port| world.nat.block_at(session.outside, port);
+    for port in first..first + 10 {
+        assert_eq!(at(&world, port), Some((host_address(5), first..=first + 9, true)));
+    }
+    let other = if first == 2000 { 2010 } else { 2000 };
+    assert_eq!(at(&world, other), None, "nobody had it");
+    world.finish(udp(5, 1));
+    assert_eq!(at(&world, first), Some((host_address(5), first..=first + 9, false)));
+}

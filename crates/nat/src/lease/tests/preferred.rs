@@ -137,3 +137,16 @@ fn a_host_that_finds_no_port_is_told_of() {
         assert_eq!(world.nat.sessions.len(), 2);
     }
 }
+
+/// RFC 6888 REQ-13 in kind: as long as there is a port for a remote it is found, also the last one.
+#[test]
+fn all_ports_are_found_where_remotes_share_them() {
+    let config = pool(MAPPINGS[1], "").replace("2000-2999", "3000-5999");
+    let mut world = World::new(&config);
+    let mut found = std::collections::HashSet::new();
+    for n in 0..3000u16 {
+        let key = from((n % 200) as u8 + 2, 1 + n / 200, Protocol::TCP);
+        assert!(found.insert(world.session(key).outside_port));
+    }
+    assert_eq!(world.send(from(2, 99, Protocol::TCP)).err(), Some(Refusal::PortsExhausted));
+}
