@@ -26,6 +26,25 @@ fn endpoint_dependent() -> Family {
     Family { specs: vec![spec], universe: universe(), workers: 1 }
 }
 
+/// Long conversations of few, whose every packet may be one that keeps nothing.
+fn tracking() -> Family {
+    let spec = |outbound, filtering| {
+        let mut pool = Pool::new("egress", &["203.0.113.16"], (30000, 30007));
+        (pool.outbound, pool.filtering) = (outbound, filtering);
+        Spec::new(vec![pool], vec![source_nat("egress", "egress", "10.0.0.0/24")])
+    };
+    let specs = vec![spec(false, Filtering::Endpoint), spec(true, Filtering::Endpoint)];
+    let universe = universe();
+    let universe = Universe {
+        hosts: universe.hosts[..2].to_vec(),
+        remotes: universe.remotes[..2].to_vec(),
+        specs: 2,
+        reloads: 2,
+        ..universe
+    };
+    Family { specs, universe, workers: 1 }
+}
+
 /// Static addresses, forwarded ports, bypass.
 fn fixed() -> Family {
     let pool = Pool::new("egress", &["203.0.113.16"], (30000, 30003));
@@ -172,6 +191,7 @@ fn all() -> Vec<(&'static str, Family)> {
     vec![
         ("endpoint-independent", endpoint_independent()),
         ("endpoint-dependent", endpoint_dependent()),
+        ("tracking", tracking()),
         ("fixed", fixed()),
         ("filtering", filtering()),
         ("reloads", reloads()),
@@ -196,6 +216,11 @@ fn agrees_about_endpoint_independent_pools() {
 #[test]
 fn agrees_about_endpoint_dependent_pools() {
     run("endpoint-dependent", STEPS);
+}
+
+#[test]
+fn agrees_about_states_and_what_keeps_them() {
+    run("tracking", STEPS);
 }
 
 #[test]

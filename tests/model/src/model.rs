@@ -66,6 +66,8 @@ pub(crate) struct Session {
     renewed: u64,
     generation: u32,
     drains: bool,
+    /// Only what comes from inside keeps it alive.
+    outbound: bool,
 }
 
 /// An inside end and what stands for it outside.
@@ -140,7 +142,7 @@ impl Session {
 
     /// No conversation goes on in it.
     fn is_expendable(&self) -> bool {
-        matches!(self.state, State::Begun(_)) || self.state.is_transitory(self.protocol)
+        self.state.is_expendable()
     }
 
     pub(crate) fn side(&self, way: Way) -> Side {
@@ -305,6 +307,7 @@ impl Model {
             renewed: self.now,
             generation: self.generation,
             drains: plan.drains,
+            outbound: self.refreshes_outbound(plan),
         };
         let keys = [session.key(Way::Forward), session.key(Way::Reverse)];
         if keys.iter().any(|key| self.find(key).is_some()) {
@@ -402,14 +405,13 @@ impl Model {
         self.sessions[at].packets == [0; 2]
     }
 
-    /// Accounts for a packet. One that comes from outside does not keep alive what is not open.
+    /// Accounts for a packet.
     fn touch(&mut self, at: usize, way: Way, flags: Option<u8>) {
         let session = &mut self.sessions[at];
-        let before = session.state;
-        session.state = before.after(way, flags);
         session.packets[way as usize] += 1;
-        let kept = session.state.is_kept(before, way, flags, session.protocol);
-        if kept {
+        let (after, anew) = session.state.after(way, flags, session.outbound);
+        session.state = after;
+        if anew {
             session.last = self.now;
         }
     }

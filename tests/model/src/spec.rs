@@ -31,6 +31,8 @@ pub(crate) struct Pool {
     pub(crate) arbitrary: bool,
     pub(crate) allow: Vec<Net>,
     pub(crate) deny: Vec<Net>,
+    /// Only packets from inside keep a session alive.
+    pub(crate) outbound: bool,
     /// Seconds that a port rests, and whether without exceptions.
     pub(crate) hold_down: (u64, bool),
     /// All of its addresses have been taken away; they stay the appliance's.
@@ -102,6 +104,7 @@ impl Pool {
             arbitrary: false,
             allow: Vec::new(),
             deny: Vec::new(),
+            outbound: false,
             hold_down: (120, false),
             empty: false,
             more: "",
@@ -138,6 +141,8 @@ impl Pool {
             if self.arbitrary { "arbitrary" } else { "paired" },
         );
         let (seconds, strict) = self.hold_down;
+        let refresh = if self.outbound { "outbound" } else { "both" };
+        let _ = writeln!(text, "refresh = \"{refresh}\"");
         let _ = writeln!(text, "hold_down = {{ seconds = {seconds}, strict = {strict} }}");
         lists(text, &self.allow, &self.deny);
         let _ = writeln!(text, "{}", self.more);
@@ -256,7 +261,7 @@ impl Spec {
             rules,
             sessions: 24,
             per_source: 10,
-            timeouts: [30, 90, 20, 20, 10],
+            timeouts: [30, 90, 20, 12, 10],
             evict: false,
             tcp: Tcp { pick_up: false },
             more: "",

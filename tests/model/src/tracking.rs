@@ -1,4 +1,4 @@
-//! How far a session has come: the chart of RFC 6146 §3.5.2 with RFC 7857 §2, written out.
+//! How far a session has come, written out from `docs/tcp-tracking.md` (RFC 7857 §2, RFC 6146 §3.5.2).
 
 use crate::packet::{ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP};
 
@@ -34,45 +34,53 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// After a packet that travels `way`; `flags` are those of a TCP segment.
-    pub(crate) fn after(self, way: Way, flags: Option<u8>) -> Self {
+    /// After a packet that travels `way`, and whether its timeout begins anew; `flags` are those of a TCP
+    /// segment, `outbound`: what comes from outside keeps nothing alive.
+    pub(crate) fn after(self, way: Way, flags: Option<u8>, outbound: bool) -> (Self, bool) {
+        let from_inside = way == Way::Forward;
         let Some(flags) = flags else {
-            return match self {
+            let after = match self {
                 Self::Begun(first) if first == way => self,
                 _ => Self::Established,
             };
+            return (after, from_inside || !outbound);
         };
-        let has = |flag| flags & flag != 0;
-        if has(SYN) && has(RST) {
-            return self;
-        }
-        let (ends, opens) = (has(FIN) && !has(SYN), has(SYN) && !has(ACK));
-        match self {
-            Self::Begun(first) if has(SYN) && first != way => Self::Established,
-            Self::Reopening if way == Way::Forward && !has(RST) => Self::Established,
-            Self::Begun(_) | Self::Reopening => self,
-            Self::Closing if opens => Self::Begun(way),
-            Self::Closing => self,
-            Self::Reset(_) if opens && way == Way::Reverse => Self::Reopening,
-            Self::Reset(_) if opens => Self::Begun(way),
-            // The inside host knows best.
-            Self::Reset(Way::Forward) if way == Way::Reverse => self,
-            _ if has(RST) => Self::Reset(way),
-            Self::Fin(first) if ends && first != way => Self::Closing,
-            Self::Fin(_) => self,
-            _ if ends => Self::Fin(way),
-            _ => Self::Established,
-        }
+        let after = match self.after_segment(way, flags) {
+            // Then only the inside host can bring it back.
+            Self::Reset(Way::Reverse) if outbound => Self::Reset(Way::Forward),
+            after => after,
+        };
+        let rst = flags & RST != 0;
+        let half_open = matches!(self, Self::Begun(_) | Self::Reopening);
+        let anew = match (self.is_short(), after.is_short()) {
+            _ if self == after => {
+                !half_open && !rst && (from_inside || !outbound && !self.is_short())
+            }
+            (false, true) => true,
+            (true, true) => !rst,
+            (_, false) => from_inside || !outbound,
+        };
+        (after, anew)
     }
 
-    /// Whether a packet that leads to this state, from `before`, starts the timeout anew.
-    pub(crate) fn is_kept(self, before: Self, way: Way, flags: Option<u8>, protocol: u8) -> bool {
-        let is_reset = flags.is_some_and(|flags| flags & RST != 0);
-        let (was_short, is_short) = (before.is_transitory(protocol), self.is_transitory(protocol));
-        let half_open = matches!(self, Self::Begun(_) | Self::Reopening) && protocol == TCP;
-        match before == self {
-            true => !is_reset && !half_open && (way == Way::Forward || !is_short),
-            false => !(is_reset && was_short && is_short),
+    fn after_segment(self, way: Way, flags: u8) -> Self {
+        let has = |flag| flags & flag != 0;
+        let opens = has(SYN) && !has(ACK);
+        match (self, way) {
+            _ if has(SYN) && has(RST) => self,
+            (Self::Begun(first), _) if has(SYN) && first != way => Self::Established,
+            (Self::Reopening, Way::Forward) if !has(RST) => Self::Established,
+            (Self::Begun(_) | Self::Reopening, _) => self,
+            (Self::Closing | Self::Reset(_), Way::Forward) if opens => Self::Begun(way),
+            (Self::Closing, Way::Reverse) if opens => Self::Begun(way),
+            (Self::Reset(_), Way::Reverse) if opens => Self::Reopening,
+            (Self::Closing, _) => self,
+            (Self::Reset(Way::Forward), Way::Reverse) => self,
+            _ if has(RST) => Self::Reset(way),
+            (Self::Fin(first), _) if has(FIN) && first != way => Self::Closing,
+            (Self::Fin(_), _) => self,
+            _ if has(FIN) && !has(SYN) => Self::Fin(way),
+            _ => Self::Established,
         }
     }
 
@@ -88,17 +96,21 @@ impl State {
         }
     }
 
-    /// A TCP connection that is not open yet or no longer.
-    pub(crate) const fn is_transitory(self, protocol: u8) -> bool {
-        protocol == TCP
-            && matches!(self, Self::Begun(_) | Self::Reopening | Self::Closing | Self::Reset(_))
+    /// Of TCP: not open yet or no longer.
+    const fn is_short(self) -> bool {
+        matches!(self, Self::Begun(_) | Self::Closing | Self::Reset(_) | Self::Reopening)
+    }
+
+    /// No conversation goes on in it.
+    pub(crate) const fn is_expendable(self) -> bool {
+        self.is_short()
     }
 
     /// The name in `show sessions`.
     pub(crate) const fn name(self, protocol: u8) -> &'static str {
         match self {
-            Self::Begun(_) if protocol != TCP => "new",
-            Self::Begun(_) | Self::Reopening => "half_open",
+            Self::Begun(_) | Self::Reopening if protocol == TCP => "half_open",
+            Self::Begun(_) | Self::Reopening => "new",
             Self::Established => "established",
             Self::Fin(_) | Self::Closing => "closing",
             Self::Reset(_) => "transitory",

@@ -103,7 +103,7 @@ impl Model {
             Stands::Pool(_) if plan.key.protocol == GRE => Ok(Err("unsupported_protocol")),
             Stands::Pool(name) => {
                 let pool = self.spec.pool(name).ok_or("no such pool")?.clone();
-                match self.known_mapping(plan, &pool) {
+                match self.known_mapping(plan, &pool, seen) {
                     Some(known) if !pool.endpoint_dependent => Ok(Ok(known)),
                     _ => self.lease(plan, &pool, worker, seen),
                 }
@@ -111,13 +111,16 @@ impl Model {
         }
     }
 
-    /// RFC 4787 REQ-1: the mapping that the inside end has.
-    fn known_mapping(&self, plan: &Plan, pool: &Pool) -> Option<(End, Option<u64>)> {
+    /// RFC 4787 REQ-1: the mapping that the inside end has. After a reload and one back to the policy
+    /// before, it may have two.
+    fn known_mapping(&self, plan: &Plan, pool: &Pool, seen: &Seen) -> Option<(End, Option<u64>)> {
         let is = |m: &&Mapping| {
             (m.pool, m.protocol, m.inside) == (pool.name, plan.key.protocol, plan.inside)
                 && self.spec.has_end(pool.name, m.protocol, m.outside)
         };
-        self.mappings.iter().find(is).map(|mapping| (mapping.outside, Some(mapping.id)))
+        let all = || self.mappings.iter().filter(is);
+        let chosen = all().find(|mapping| Some(mapping.outside) == chosen(seen));
+        chosen.or(all().next()).map(|mapping| (mapping.outside, Some(mapping.id)))
     }
 
     /// A new end: whatever the engine has taken, if it was to be had.

@@ -124,6 +124,18 @@ impl Model {
         Ok((mapping.inside, Stands::Mapping(mapping.id), rule.name, rule.drain))
     }
 
+    /// Whether the pool of a session says that only packets from inside keep it (RFC 4787 REQ-6).
+    pub(super) fn refreshes_outbound(&self, plan: &Plan) -> bool {
+        let name = match plan.stands {
+            Stands::Pool(name) => Some(name),
+            Stands::Mapping(id) => {
+                self.mappings.iter().find(|mapping| mapping.id == id).map(|mapping| mapping.pool)
+            }
+            Stands::Fixed(_) => None,
+        };
+        name.and_then(|name| self.spec.pool(name)).is_some_and(|pool| pool.outbound)
+    }
+
     /// The way back must lead to where a packet came from, and its source must not be ours (RFC 3704).
     fn way_back(&self, key: &Key, from: Side) -> Result<(), Reason> {
         let source = key.source.0;

@@ -25,8 +25,8 @@ impl Model {
         let session = &mut self.sessions[at];
         session.renewed = self.now;
         match again {
-            Some((rule, _)) => {
-                session.rule = rule;
+            Some((rule, outbound)) => {
+                (session.rule, session.outbound) = (rule, outbound);
                 true
             }
             None if session.drains => {
@@ -71,7 +71,7 @@ impl Model {
         };
         let ends = (plan.began, plan.inside, plan.remote);
         (same && ends == (session.began, session.inside, session.remote))
-            .then_some((plan.rule, plan.drains))
+            .then(|| (plan.rule, self.refreshes_outbound(&plan)))
     }
 
     /// Asserts that a session which is not there any more had to go: its time was over.
