@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod memory;
 mod traffic;
 
 use clap::Parser;
@@ -24,6 +25,9 @@ struct Arguments {
     /// Timed passes over the sessions for each figure; at least a million packets are timed
     #[arg(long, default_value_t = 3)]
     passes: u32,
+    /// Print what a session takes of memory, for the first number of sessions, and time nothing
+    #[arg(long)]
+    memory: bool,
     /// Time only this: new, forward or reverse
     #[arg(long)]
     only: Option<Way>,
@@ -31,6 +35,10 @@ struct Arguments {
 
 fn main() {
     let arguments = Arguments::parse();
+    if arguments.memory {
+        arguments.sessions.iter().take(1).for_each(|sessions| memory::print(*sessions));
+        return;
+    }
     let ghz = Ghz::read();
     println!("engine, 64-byte UDP NAT44, batches of 256, {ghz}");
     println!(

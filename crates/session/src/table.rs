@@ -447,9 +447,14 @@ impl<A: Address> SessionTable<A> {
     /// Bytes allocated for this table, divided among its sessions the budget of one.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        let window = if self.follows_windows() { size_of::<Connection>() } else { 0 };
-        let record = size_of::<Session<A>>() + size_of::<Cold>() + window;
-        self.index.allocated() + self.capacity * record
+        let record = size_of::<Session<A>>() + size_of::<Cold>();
+        self.index.allocated() + self.capacity * record + self.allocated_for_windows()
+    }
+
+    /// Those of them that only following windows takes.
+    #[must_use]
+    pub fn allocated_for_windows(&self) -> usize {
+        if self.follows_windows() { self.capacity * size_of::<Connection>() } else { 0 }
     }
 
     /// Whether a session whose time is over is asked before it ends: it has its transitory timeout for

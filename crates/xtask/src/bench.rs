@@ -23,6 +23,8 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Bytes that a session takes, of a million, table by table
+    Memory,
     /// The appliance against kernel nftables, between the same real hosts
     Lab {
         /// Handed on to the benchmark, e.g. `--json` or `--pairs 3 --case tcp_bulk`
@@ -39,6 +41,7 @@ impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         match &self.what {
             What::Engine { arguments } => run(measure("mooring-bench-engine").args(arguments)),
+            What::Memory => run(measure("mooring-bench-engine").args(MEMORY)),
             What::Lab { arguments } => {
                 debian::require(debian::BENCH)?;
                 run(&mut cargo(&["build", "--quiet", "--release", "--package", "mooring"]))?;
@@ -49,6 +52,8 @@ impl Bench {
         }
     }
 }
+
+const MEMORY: [&str; 3] = ["--memory", "--sessions", "1000000"];
 
 /// The command that builds a benchmark in release and runs it.
 fn measure(package: &str) -> Command {
