@@ -57,6 +57,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn try_all(mutations: &[Mutation], keep_results: bool) -> Result<()> {
+    let heading = results::heading()?;
     let scratch = Scratch::sync()?;
     let mut tried = Vec::new();
     for mutation in mutations {
@@ -67,7 +68,7 @@ fn try_all(mutations: &[Mutation], keep_results: bool) -> Result<()> {
         tried.push(Tried { mutation, outcome, seconds });
     }
     if keep_results {
-        fs::write(root().join(FOLDER).join("results.md"), results::page(&tried)?)?;
+        fs::write(root().join(FOLDER).join("results.md"), results::page(&heading, &tried))?;
     }
     let bad = tried.iter().filter(|tried| !matches!(tried.outcome, Outcome::Killed)).count();
     ensure!(bad == 0, "{bad} of {} mutations were not killed by their tests", tried.len());

@@ -38,8 +38,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The page.
-pub(super) fn page(tried: &[Tried]) -> Result<String> {
+/// Which code is tried, and when.
+pub(super) fn heading() -> Result<String> {
     let git = |arguments: &[&str]| {
         let said = output(Command::new("git").current_dir(root()).args(arguments))?;
         Ok::<_, anyhow::Error>(said.trim().to_owned())
@@ -48,11 +48,11 @@ pub(super) fn page(tried: &[Tried]) -> Result<String> {
     let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
     let changes = if changed.is_empty() { "" } else { " with changes" };
     let date = output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
-    let head = format!("commit {commit}{changes}, {}", date.trim());
-    Ok(render(&head, tried))
+    Ok(format!("commit {commit}{changes}, {}", date.trim()))
 }
 
-fn render(head: &str, tried: &[Tried]) -> String {
+/// The page, under its heading.
+pub(super) fn page(head: &str, tried: &[Tried]) -> String {
     let killed = tried.iter().filter(|tried| matches!(tried.outcome, Outcome::Killed)).count();
     let seconds: f64 = tried.iter().map(|tried| tried.seconds).sum();
     let mut page = format!(
@@ -73,7 +73,7 @@ fn render(head: &str, tried: &[Tried]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mutation, Outcome, Tried, render};
+    use super::{Mutation, Outcome, Tried, page};
 
     #[test]
     fn the_page_says_what_became_of_each() {
@@ -87,7 +87,7 @@ mod tests {
         };
         let tried = |outcome| Tried { mutation: &mutation, outcome, seconds: 2.25 };
         let survived = Outcome::Survived(vec!["udp_zero_rule".to_owned()]);
-        let page = render("commit 1", &[tried(Outcome::Killed), tried(survived)]);
+        let page = page("commit 1", &[tried(Outcome::Killed), tried(survived)]);
         assert!(page.contains("commit 1. 1 of 2 killed, 4 s."), "{page}");
         let row = "| [zero](zero.patch) | RFC 768: zero | `udp_zero_rule` | 2 | killed |";
         assert!(page.contains(row), "{page}");

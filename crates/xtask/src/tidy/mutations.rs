@@ -25,7 +25,7 @@ pub(super) fn read(files: &[SourceFile]) -> (Vec<Patch>, Vec<Finding>) {
         match Mutation::parse(name, text) {
             Ok(mutation) => {
                 let problems = problems(&mutation, files).into_iter();
-                findings.extend(problems.map(|what| Finding::note(path, 0, what)));
+                findings.extend(problems.map(|what| Finding::error(path, 0, what)));
                 let (name, tests) = (mutation.name, mutation.tests);
                 patches.push(Patch { name, path: path.clone(), tests });
             }
@@ -79,6 +79,6 @@ mod tests {
         let gone = findings("b\nx\n", "zero_rule");
         assert!(gone[0].contains("does not apply to crates/wire/src/a.rs"), "{gone:?}");
         let renamed = findings("b\nd\n", "zero_rules");
-        assert_eq!(renamed, ["tests/mutants/zero.patch: note: there is no test `zero_rule`"]);
+        assert_eq!(renamed, ["tests/mutants/zero.patch: error: there is no test `zero_rule`"]);
     }
 }
