@@ -6,7 +6,7 @@ use crate::duel::Family;
 use crate::faults::{Fault, Wrong};
 use crate::packet::{TCP, UDP};
 use crate::rig::Tally;
-use crate::spec::{Action, Filtering, Net, Pool, Rule, Spec, ip};
+use crate::spec::{Action, Filtering, Limits, Net, Pool, Rule, Spec, ip};
 use crate::step::Universe;
 
 /// Source NAT, endpoint-independent, two addresses, few ports.
@@ -120,6 +120,35 @@ fn full() -> Family {
     Family { specs: vec![spec, evicting], universe, workers: 1 }
 }
 
+/// Limits of sources and pools, lists of who may begin, and a pool that has lost its addresses.
+fn limits() -> Family {
+    let mut pool = Pool::new("egress", &["203.0.113.16"], (30000, 30031));
+    pool.filtering = Filtering::Endpoint;
+    pool.hold_down = (0, false);
+    pool.deny = vec![Net::of("198.51.100.2/32")];
+    let forward = Action::PortForward(ip("203.0.113.17"), TCP, (8080, 8081), (ip("10.0.0.2"), 80));
+    let mut web = Rule::new("web", forward);
+    web.allow = vec![Net::of("198.51.100.0/24")];
+    web.deny = vec![Net::of("198.51.100.2/32")];
+    let mut lost = Pool::new("lost", &["203.0.113.18"], (30000, 30003));
+    lost.empty = true;
+    let rules = vec![
+        web,
+        source_nat("lost", "lost", "10.0.0.5/32"),
+        source_nat("egress", "egress", "10.0.0.0/24"),
+    ];
+    let base = Spec::new(vec![pool, lost], rules);
+    let mut of_source = base.clone();
+    of_source.of_source =
+        Limits { sessions: None, mappings: Some(4), half_open: Some(2), rate: Some(1) };
+    let mut of_pool = base;
+    of_pool.pools[0].limits =
+        Limits { sessions: Some(9), mappings: Some(7), half_open: Some(3), rate: Some(2) };
+    let universe = Universe { target_ports: vec![8080, 8081, 30000, 30001], ..universe() };
+    let universe = Universe { wait: 600, specs: 1, ..universe };
+    Family { specs: vec![of_source, of_pool], universe, workers: 1 }
+}
+
 /// Of IPv6: all kinds.
 fn of_v6() -> Family {
     let pool = Pool::new("egress", &["2001:db8:ff::10", "2001:db8:ff::11"], (30000, 30003));
@@ -147,6 +176,12 @@ fn of_v6() -> Family {
         ..universe()
     };
     Family { specs: vec![spec(pool), spec(dependent)], universe, workers: 1 }
+}
+
+/// The same from its second configuration on.
+fn of_second(mut family: Family) -> Family {
+    family.specs.remove(0);
+    family
 }
 
 /// The same with several workers.
@@ -196,6 +231,8 @@ fn all() -> Vec<(&'static str, Family)> {
         ("filtering", filtering()),
         ("reloads", reloads()),
         ("full", full()),
+        ("limits of sources", limits()),
+        ("limits of pools", of_second(limits())),
         ("of v6", of_v6()),
         ("of two workers", of_workers(filtering(), 2)),
         ("of three workers", of_workers(fixed(), 3)),
@@ -241,6 +278,16 @@ fn agrees_about_reloads() {
 #[test]
 fn agrees_about_full_tables() {
     run("full", STEPS);
+}
+
+#[test]
+fn agrees_about_limits_of_sources() {
+    run("limits of sources", STEPS);
+}
+
+#[test]
+fn agrees_about_limits_of_pools() {
+    run("limits of pools", STEPS);
 }
 
 #[test]
@@ -292,17 +339,13 @@ const STEPS: usize = 160_000;
 
 /// What no family has steps for yet.
 const NOT_YET: &[&str] = &[
-    "denied",
+    "fragment_duplicate",
     "fragment_limit",
     "fragment_overlap",
     "fragment_tiny",
     "fragment_untranslated",
-    "half_open_limit",
     "hand_over_full",
     "neighbor_table_full",
     "neighbor_unresolved",
     "out_of_window",
-    "pool_empty",
-    "pool_limit",
-    "session_rate_limit",
 ];

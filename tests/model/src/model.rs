@@ -7,6 +7,7 @@
 
 mod errors;
 mod leases;
+mod limits;
 mod plan;
 mod reload;
 
@@ -41,6 +42,8 @@ pub(crate) struct Model {
     /// The timeouts of the policies since the last sweep was done.
     pending: Vec<[u64; 5]>,
     buckets: BTreeMap<(usize, Bucket), (f64, u64)>,
+    /// New sessions that count against a rate: thousandths of them, and when.
+    spent: BTreeMap<(usize, limits::Spender), (u64, u64)>,
     next: u64,
 }
 
@@ -55,6 +58,8 @@ pub(crate) struct Session {
     /// Which way its first packet went.
     pub(crate) began: Way,
     pub(crate) rule: &'static str,
+    /// The pool of its outside end.
+    pool: Option<&'static str>,
     /// The mapping that it shares.
     pub(crate) mapping: Option<u64>,
     /// Where forward and reverse packets come in.
@@ -167,6 +172,7 @@ impl Model {
             kernel: Vec::new(),
             pending: Vec::new(),
             buckets: BTreeMap::new(),
+            spent: BTreeMap::new(),
             next: 0,
             spec,
         }
@@ -238,6 +244,9 @@ impl Model {
                 false => own_address(from, destination) == destination,
             };
             if answers && matches!(packet.body, Body::Echo { reply: false, .. }) {
+                if outside && !self.spec.may_ping(destination, source) {
+                    return Some(Expected::dropped("denied"));
+                }
                 return Some(self.echo(packet, from, seen));
             }
         }
@@ -299,6 +308,7 @@ impl Model {
             remote: plan.remote,
             began: plan.began,
             rule: plan.rule,
+            pool: self.pool_of(plan).map(|pool| pool.name),
             mapping,
             sides: plan.sides,
             state: State::Begun(plan.began),
@@ -313,6 +323,7 @@ impl Model {
         if keys.iter().any(|key| self.find(key).is_some()) {
             return Ok(Err("ports_exhausted"));
         }
+        self.spend(plan, worker);
         self.sessions.push(session);
         Ok(Ok(self.sessions.len() - 1))
     }
@@ -434,7 +445,10 @@ impl Model {
         let v4 = packet.source.is_ipv4();
         let strangers = from == Side::Outside && self.spec.is_outside_address(packet.destination);
         let error = match reason {
-            "table_full" | "ports_exhausted" | "source_limit" if !strangers => {
+            "table_full" | "ports_exhausted" | "source_limit" | "pool_limit"
+            | "half_open_limit" | "session_rate_limit"
+                if !strangers =>
+            {
                 if v4 {
                     (3, 1)
                 } else {
@@ -472,12 +486,13 @@ impl Model {
         vec![(from, Packet::new(source, packet.source, body))]
     }
 
-    /// A token bucket of 1,000 a second and as many at once (RFC 1812 §4.3.2.8), of each worker.
+    /// A token bucket of 1,000 a second and as many at once (RFC 1812 §4.3.2.8), divided by the workers.
     fn allow(&mut self, worker: usize, bucket: Bucket) -> bool {
-        let (tokens, filled) = self.buckets.entry((worker, bucket)).or_insert((1000.0, 0));
-        *tokens = (*tokens + (self.now - *filled) as f64).min(1000.0);
+        let rate = 1000_usize.div_ceil(self.workers) as f64;
+        let (tokens, filled) = self.buckets.entry((worker, bucket)).or_insert((rate, 0));
+        *tokens = (*tokens + (self.now - *filled) as f64 * rate / 1000.0).min(rate);
         *filled = self.now;
-        let allowed = *tokens >= 1.0;
+        let allowed = *tokens >= 1.0 - 1e-6;
         *tokens -= if allowed { 1.0 } else { 0.0 };
         allowed
     }

@@ -35,10 +35,22 @@ pub(crate) struct Pool {
     pub(crate) outbound: bool,
     /// Seconds that a port rests, and whether without exceptions.
     pub(crate) hold_down: (u64, bool),
+    pub(crate) limits: Limits,
     /// All of its addresses have been taken away; they stay the appliance's.
     pub(crate) empty: bool,
     /// Further keys, as they stand in the file.
     pub(crate) more: &'static str,
+}
+
+/// How much a source, or all hosts of a pool, may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// Of a pool alone.
+    pub(crate) sessions: Option<usize>,
+    pub(crate) mappings: Option<usize>,
+    pub(crate) half_open: Option<usize>,
+    /// New sessions in a second.
+    pub(crate) rate: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +90,8 @@ pub(crate) struct Spec {
     pub(crate) rules: Vec<Rule>,
     pub(crate) sessions: usize,
     pub(crate) per_source: usize,
+    /// Of each source.
+    pub(crate) of_source: Limits,
     /// Seconds: udp, established, transitory, half-open, icmp.
     pub(crate) timeouts: [u64; 5],
     pub(crate) evict: bool,
@@ -106,6 +120,7 @@ impl Pool {
             deny: Vec::new(),
             outbound: false,
             hold_down: (120, false),
+            limits: Limits::default(),
             empty: false,
             more: "",
         }
@@ -141,6 +156,18 @@ impl Pool {
             if self.arbitrary { "arbitrary" } else { "paired" },
         );
         let (seconds, strict) = self.hold_down;
+        let Limits { sessions, mappings, half_open, rate } = self.limits;
+        let limits = [
+            ("sessions", sessions),
+            ("mappings", mappings),
+            ("half_open", half_open),
+            ("session_rate", rate.map(|rate| rate as usize)),
+        ];
+        for (key, limit) in limits {
+            if let Some(limit) = limit {
+                let _ = writeln!(text, "limits.{key} = {limit}");
+            }
+        }
         let refresh = if self.outbound { "outbound" } else { "both" };
         let _ = writeln!(text, "refresh = \"{refresh}\"");
         let _ = writeln!(text, "hold_down = {{ seconds = {seconds}, strict = {strict} }}");
@@ -261,6 +288,7 @@ impl Spec {
             rules,
             sessions: 24,
             per_source: 10,
+            of_source: Limits { sessions: None, mappings: None, half_open: None, rate: None },
             timeouts: [30, 90, 20, 12, 10],
             evict: false,
             tcp: Tcp { pick_up: false },
@@ -283,6 +311,17 @@ impl Spec {
              [limits]\nsessions = {sessions}\nsessions_per_source = {per_source}\n\
              on_full = \"{full}\"\n{more}"
         );
+        let Limits { mappings, half_open, rate, .. } = self.of_source;
+        let limits = [
+            ("mappings_per_source", mappings),
+            ("half_open_per_source", half_open),
+            ("session_rate_per_source", rate.map(|rate| rate as usize)),
+        ];
+        for (key, limit) in limits {
+            if let Some(limit) = limit {
+                let _ = writeln!(text, "{key} = {limit}");
+            }
+        }
         if self.tcp.pick_up {
             text.push_str("[tcp]\npick_up = true\n");
         }
@@ -346,6 +385,17 @@ impl Spec {
             })
     }
 
+    /// Whether a list keeps a remote from pinging an address.
+    pub(crate) fn may_ping(&self, address: IpAddr, source: IpAddr) -> bool {
+        if let Some(pool) = self.pools.iter().find(|pool| pool.addresses.contains(&address)) {
+            return may_begin(&pool.allow, &pool.deny, source);
+        }
+        let first =
+            |rule: &&Rule| matches!(rule.action, Action::PortForward(to, ..) if to == address);
+        let rule = self.rules.iter().find(first);
+        rule.is_none_or(|rule| may_begin(&rule.allow, &rule.deny, source))
+    }
+
     /// Whether the appliance answers pings to an address for whoever asks from outside.
     pub(crate) fn pings(&self, address: IpAddr) -> bool {
         let pool = self.pools.iter().find(|pool| pool.addresses.contains(&address));
@@ -383,6 +433,15 @@ pub(crate) fn own_address(side: Side, like: IpAddr) -> IpAddr {
 /// Whether an address is the appliance's own on a link.
 pub(crate) fn is_own(address: IpAddr) -> bool {
     [Side::Inside, Side::Outside].iter().any(|side| own_address(*side, address) == address)
+}
+
+/// An access list: the longest prefix decides; without one nobody may where somebody is allowed.
+pub(crate) fn may_begin(allow: &[Net], deny: &[Net], source: IpAddr) -> bool {
+    let longest = |list: &[Net]| list.iter().filter(|net| net.has(source)).map(|net| net.1).max();
+    match (longest(allow), longest(deny)) {
+        (None, None) => allow.is_empty(),
+        (allowed, denied) => allowed > denied,
+    }
 }
 
 pub(crate) fn ip(text: &str) -> IpAddr {

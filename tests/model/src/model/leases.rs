@@ -4,80 +4,11 @@ use std::net::IpAddr;
 
 use super::plan::{Plan, Stands};
 use super::{Judged, Mapping, Model, Reason, Rest, Seen, Session};
-use crate::packet::{End, GRE, Key, Packet};
+use crate::packet::{End, GRE, Packet};
 use crate::spec::{Action, Pool, Side};
 use crate::tracking::Way;
 
 impl Model {
-    /// Which limit keeps a session from beginning; `spared`: the flow of a first half.
-    pub(super) fn limit(
-        &mut self,
-        plan: &Plan,
-        worker: usize,
-        (spared, seen): (Option<Key>, &Seen),
-    ) -> Judged<Option<Reason>> {
-        let (claim, v4) = ((plan.inside.0, plan.began), plan.inside.0.is_ipv4());
-        let of_claim = |(inside, began): (IpAddr, Way)| {
-            let same = |s: &&Session| (s.worker, s.inside.0, s.began) == (worker, inside, began);
-            self.sessions.iter().filter(same).count()
-        };
-        let family = |s: &&Session| s.worker == worker && s.inside.0.is_ipv4() == v4;
-        let full = self.sessions.iter().filter(family).count() >= self.capacity();
-        // Of whom one may be ended: not to take the room of those who have no more than this one.
-        let has = of_claim(claim);
-        let may_go = |s: &Session, least: usize| {
-            let whose = (s.inside.0, s.began);
-            s.worker == worker
-                && s.inside.0.is_ipv4() == v4
-                && s.is_expendable()
-                && Some(s.key(Way::Forward)) != spared
-                && (whose == claim || of_claim(whose) >= least)
-                && self.may_go_whole(s)
-        };
-        let any = |least| self.sessions.iter().any(|session| may_go(session, least));
-        if full && !(self.spec.evict && any(has + 1)) {
-            return Ok(Some("table_full"));
-        }
-        if plan.began == Way::Forward && has >= self.spec.per_source {
-            return Ok(Some("source_limit"));
-        }
-        if full {
-            let least = if any(has + 2) { has + 2 } else { has + 1 };
-            let gone: Vec<Key> = seen.gone.clone();
-            let victim = |s: &&Session| gone.contains(&s.key(Way::Forward)) && may_go(s, least);
-            let Some(victim) = self.sessions.iter().find(victim) else {
-                return Err(format!("the wrong session had to go: {gone:?} for {claim:?}"));
-            };
-            let halves = [Some(victim.key(Way::Forward)), self.other_half(victim)];
-            for key in halves.into_iter().flatten() {
-                let (at, _) = self.find(&key).ok_or("half of a victim")?;
-                self.end(at);
-            }
-        }
-        Ok(None)
-    }
-
-    /// The forward flow of the other half of a hairpin in the same worker.
-    fn other_half(&self, half: &Session) -> Option<Key> {
-        if half.side(Way::Reverse) != Side::Hairpin {
-            return None;
-        }
-        let (at, _) = self.find(&half.key(Way::Reverse).turned())?;
-        let other = &self.sessions[at];
-        let same = other.key(Way::Forward) == half.key(Way::Forward);
-        let is_half = other.side(Way::Reverse) == Side::Hairpin && other.worker == half.worker;
-        (is_half && !same).then(|| other.key(Way::Forward))
-    }
-
-    /// Whether a session can end with all that belongs to it.
-    fn may_go_whole(&self, session: &Session) -> bool {
-        let other = || {
-            let key = self.other_half(session)?;
-            self.find(&key).map(|(at, _)| self.sessions[at].is_expendable())
-        };
-        session.side(Way::Reverse) != Side::Hairpin || other().unwrap_or(false)
-    }
-
     /// Sessions of a family in one worker.
     pub(crate) fn capacity(&self) -> usize {
         self.spec.sessions.div_ceil(self.workers)

@@ -2,7 +2,7 @@
 
 use super::{Model, Reason};
 use crate::packet::{ACK, End, FIN, GRE, ICMP, ICMPV6, Key, RST, SYN, TCP};
-use crate::spec::{Action, Filtering, Side, Spec, is_own, side_of};
+use crate::spec::{Action, Filtering, Side, Spec, is_own, may_begin as may_list, side_of};
 use crate::tracking::Way;
 
 #[derive(Clone, Debug)]
@@ -83,6 +83,9 @@ impl Model {
     /// A packet to an address of ours from outside of it.
     fn inbound(&self, key: &Key, from: Side) -> Result<Plan, Reason> {
         let (inside, stands, rule, drains) = match self.spec.inbound(key) {
+            Some((rule, _)) if !may_list(&rule.allow, &rule.deny, key.source.0) => {
+                return Err("denied");
+            }
             Some((rule, target)) => (target, Stands::Fixed(key.destination), rule.name, rule.drain),
             None => self.to_mapping(key)?,
         };
@@ -104,6 +107,7 @@ impl Model {
             |m: &&super::Mapping| (m.protocol, m.outside) == (key.protocol, key.destination);
         let mapping = self.mappings.iter().find(mapped).ok_or("no_session")?;
         let pool = self.spec.pool(mapping.pool).ok_or("filtered")?;
+        let listed = may_list(&pool.allow, &pool.deny, key.source.0);
         let talks_to = |session: &super::Session| {
             session.mapping == Some(mapping.id)
                 && session.remote.0 == key.source.0
@@ -119,6 +123,9 @@ impl Model {
         if !passes || !leased {
             return Err("filtered");
         }
+        if !listed {
+            return Err("denied");
+        }
         let uses = |rule: &&crate::spec::Rule| rule.action == Action::SourceNat(pool.name);
         let rule = self.spec.rules.iter().find(uses).ok_or("filtered")?;
         Ok((mapping.inside, Stands::Mapping(mapping.id), rule.name, rule.drain))
@@ -126,14 +133,7 @@ impl Model {
 
     /// Whether the pool of a session says that only packets from inside keep it (RFC 4787 REQ-6).
     pub(super) fn refreshes_outbound(&self, plan: &Plan) -> bool {
-        let name = match plan.stands {
-            Stands::Pool(name) => Some(name),
-            Stands::Mapping(id) => {
-                self.mappings.iter().find(|mapping| mapping.id == id).map(|mapping| mapping.pool)
-            }
-            Stands::Fixed(_) => None,
-        };
-        name.and_then(|name| self.spec.pool(name)).is_some_and(|pool| pool.outbound)
+        self.pool_of(plan).is_some_and(|pool| pool.outbound)
     }
 
     /// The way back must lead to where a packet came from, and its source must not be ours (RFC 3704).

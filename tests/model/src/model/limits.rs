@@ -1,0 +1,207 @@
+//! Limits (`docs/limits.md`), and who makes room in a full table.
+
+use std::net::IpAddr;
+
+use super::plan::{Plan, Stands};
+use super::{Judged, Model, Reason, Seen, Session};
+use crate::packet::{Key, TCP};
+use crate::spec::{Pool, Side};
+use crate::tracking::{State, Way};
+
+/// Whose new sessions count against a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spender {
+    Source(IpAddr),
+    Pool(&'static str, bool, Way),
+}
+
+impl Model {
+    /// Which limit keeps a session from beginning; `spared`: the flow of a first half.
+    pub(super) fn limit(
+        &mut self,
+        plan: &Plan,
+        worker: usize,
+        (spared, seen): (Option<Key>, &Seen),
+    ) -> Judged<Option<Reason>> {
+        let (claim, v4) = ((plan.inside.0, plan.began), plan.inside.0.is_ipv4());
+        let of_claim = |(inside, began): (IpAddr, Way)| {
+            let same = |s: &&Session| (s.worker, s.inside.0, s.began) == (worker, inside, began);
+            self.sessions.iter().filter(same).count()
+        };
+        let family = |s: &&Session| s.worker == worker && s.inside.0.is_ipv4() == v4;
+        let full = self.sessions.iter().filter(family).count() >= self.capacity();
+        // Of whom one may be ended: not to take the room of those who have no more than this one.
+        let has = of_claim(claim);
+        let may_go = |s: &Session, least: usize| {
+            let whose = (s.inside.0, s.began);
+            s.worker == worker
+                && s.inside.0.is_ipv4() == v4
+                && s.is_expendable()
+                && Some(s.key(Way::Forward)) != spared
+                && (whose == claim || of_claim(whose) >= least)
+                && self.may_go_whole(s)
+        };
+        let any = |least| self.sessions.iter().any(|session| may_go(session, least));
+        if full && !(self.spec.evict && any(has + 1)) {
+            return Ok(Some("table_full"));
+        }
+        if plan.began == Way::Forward && has >= self.spec.per_source {
+            return Ok(Some("source_limit"));
+        }
+        if let Some(reason) =
+            self.limit_of_source(plan, worker).or(self.limit_of_pool(plan, worker))
+        {
+            return Ok(Some(reason));
+        }
+        if let Some(reason) = self.limit_of_mappings(plan, worker) {
+            return Ok(Some(reason));
+        }
+        if full {
+            let least = if any(has + 2) { has + 2 } else { has + 1 };
+            let gone: Vec<Key> = seen.gone.clone();
+            let victim = |s: &&Session| gone.contains(&s.key(Way::Forward)) && may_go(s, least);
+            let Some(victim) = self.sessions.iter().find(victim) else {
+                return Err(format!("the wrong session had to go: {gone:?} for {claim:?}"));
+            };
+            let halves = [Some(victim.key(Way::Forward)), self.other_half(victim)];
+            for key in halves.into_iter().flatten() {
+                let (at, _) = self.find(&key).ok_or("half of a victim")?;
+                self.end(at);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The forward flow of the other half of a hairpin in the same worker.
+    fn other_half(&self, half: &Session) -> Option<Key> {
+        if half.side(Way::Reverse) != Side::Hairpin {
+            return None;
+        }
+        let (at, _) = self.find(&half.key(Way::Reverse).turned())?;
+        let other = &self.sessions[at];
+        let same = other.key(Way::Forward) == half.key(Way::Forward);
+        let is_half = other.side(Way::Reverse) == Side::Hairpin && other.worker == half.worker;
+        (is_half && !same).then(|| other.key(Way::Forward))
+    }
+
+    /// Whether a session can end with all that belongs to it.
+    fn may_go_whole(&self, session: &Session) -> bool {
+        let other = || {
+            let key = self.other_half(session)?;
+            self.find(&key).map(|(at, _)| self.sessions[at].is_expendable())
+        };
+        session.side(Way::Reverse) != Side::Hairpin || other().unwrap_or(false)
+    }
+
+    /// Half-open connections and new sessions a second of one source.
+    fn limit_of_source(&self, plan: &Plan, worker: usize) -> Option<Reason> {
+        let limits = &self.spec.of_source;
+        let of_host = |s: &&Session| (s.worker, s.inside.0) == (worker, plan.inside.0);
+        let half_open =
+            self.sessions.iter().filter(of_host).filter(|s| is_half_open(s, plan.began));
+        let tcp = plan.key.protocol == TCP;
+        if tcp && limits.half_open.is_some_and(|limit| half_open.count() >= limit) {
+            return Some("half_open_limit");
+        }
+        // Without a session a source is forgotten, and what it has spent.
+        let known = self.sessions.iter().any(|session| of_host(&session));
+        let spender = Spender::Source(plan.inside.0);
+        let spent = if known { self.spent(worker, spender, limits.rate) } else { 0 };
+        let over = limits.rate.is_some_and(|rate| spent + SESSION > rate * SESSION);
+        (plan.began == Way::Forward && over).then_some("session_rate_limit")
+    }
+
+    /// What all hosts of a pool may have.
+    fn limit_of_pool(&self, plan: &Plan, worker: usize) -> Option<Reason> {
+        let pool = self.pool_of(plan)?;
+        let v4 = plan.inside.0.is_ipv4();
+        let of_pool = |s: &&Session| {
+            s.worker == worker && s.inside.0.is_ipv4() == v4 && s.pool == Some(pool.name)
+        };
+        let all = || self.sessions.iter().filter(of_pool);
+        let begun = all().filter(|s| s.began == plan.began).count();
+        let half_open = all().filter(|s| is_half_open(s, plan.began)).count();
+        let limits = &pool.limits;
+        let spent = self.spent(worker, Spender::Pool(pool.name, v4, plan.began), limits.rate);
+        if limits.sessions.is_some_and(|limit| begun >= limit) {
+            Some("pool_limit")
+        } else if plan.key.protocol == TCP && limits.half_open.is_some_and(|n| half_open >= n) {
+            Some("half_open_limit")
+        } else {
+            let over = limits.rate.is_some_and(|rate| spent + SESSION > rate * SESSION);
+            over.then_some("session_rate_limit")
+        }
+    }
+
+    /// Whether a mapping more may be made, if one is needed.
+    fn limit_of_mappings(&self, plan: &Plan, worker: usize) -> Option<Reason> {
+        let Stands::Pool(name) = plan.stands else { return None };
+        let pool = self.spec.pool(name).filter(|pool| !pool.endpoint_dependent)?;
+        let known = self.mappings.iter().any(|m| {
+            (m.pool, m.protocol, m.inside) == (name, plan.key.protocol, plan.inside)
+                && self.spec.has_end(name, m.protocol, m.outside)
+        });
+        let all = self.mappings.iter().filter(|mapping| mapping.worker == worker);
+        let of_source = all.clone().filter(|mapping| mapping.inside.0 == plan.inside.0).count();
+        let of_pool = all.filter(|mapping| mapping.pool == name).count();
+        if known {
+            None
+        } else if self.spec.of_source.mappings.is_some_and(|limit| of_source >= limit) {
+            Some("source_limit")
+        } else {
+            pool.limits.mappings.is_some_and(|limit| of_pool >= limit).then_some("pool_limit")
+        }
+    }
+
+    /// The pool whose end a session has.
+    pub(super) fn pool_of(&self, plan: &Plan) -> Option<&Pool> {
+        let name = match plan.stands {
+            Stands::Pool(name) => Some(name),
+            Stands::Mapping(id) => {
+                self.mappings.iter().find(|mapping| mapping.id == id).map(|mapping| mapping.pool)
+            }
+            Stands::Fixed(_) => None,
+        };
+        self.spec.pool(name?)
+    }
+
+    /// What is left of what was spent: it comes back at the rate.
+    fn spent(&self, worker: usize, spender: Spender, rate: Option<u64>) -> u64 {
+        let (spent, at) = self.spent.get(&(worker, spender)).copied().unwrap_or((0, 0));
+        spent.saturating_sub((self.now - at) * rate.unwrap_or(0))
+    }
+
+    /// A session has begun: it counts.
+    pub(super) fn spend(&mut self, plan: &Plan, worker: usize) {
+        let host = plan.inside.0;
+        let known = self.sessions.iter().any(|s| (s.worker, s.inside.0) == (worker, host));
+        if !known {
+            self.spent.remove(&(worker, Spender::Source(host)));
+        }
+        let mut all = Vec::new();
+        if plan.began == Way::Forward {
+            all.push((Spender::Source(host), self.spec.of_source.rate));
+        }
+        if let Some(pool) = self.pool_of(plan) {
+            let spender = Spender::Pool(pool.name, host.is_ipv4(), plan.began);
+            all.push((spender, pool.limits.rate));
+        }
+        for (spender, rate) in all {
+            let spent = self.spent(worker, spender, rate) + SESSION;
+            self.spent.insert((worker, spender), (spent, self.now));
+        }
+    }
+}
+
+/// Whether a SYN that travelled `way` waits for its answer.
+fn is_half_open(session: &Session, way: Way) -> bool {
+    session.protocol == TCP
+        && match session.state {
+            State::Begun(first) => first == way,
+            State::Reopening => way == Way::Reverse,
+            _ => false,
+        }
+}
+
+/// One session, in the thousandths that come back in a millisecond at one a second.
+const SESSION: u64 = 1000;
