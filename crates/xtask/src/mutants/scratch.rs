@@ -172,7 +172,7 @@ fn remove_all_but(keep: &HashSet<PathBuf>, folder: &Path) -> Result<()> {
 const PROFILE: [(&str, &str); 2] =
     [("CARGO_PROFILE_DEV_OPT_LEVEL", "0"), ("CARGO_PROFILE_DEV_DEBUG", "0")];
 /// A broken loop may never end.
-const SECONDS: &str = "120";
+const SECONDS: &str = "60";
 /// What `timeout` says then.
 const TIMED_OUT: i32 = 124;
 
