@@ -180,8 +180,14 @@ impl<A: Address> Nat<A> {
 
     /// It is one of that pool from now on, and so is the lease of its port.
     fn join(&mut self, pool: PoolId, index: MappingIndex) {
-        let (number, before) = (self.pools.number(pool), self.mappings.mapping(index).pool);
+        let Mapping { pool: before, inside, .. } = *self.mappings.mapping(index);
+        let number = self.pools.number(pool);
         if number != before {
+            // What the session counts in, it counts in anew after this.
+            let source = self.sources.find(self.source_of(inside));
+            if let (Some(tally), Some(source)) = (&mut self.tally, source) {
+                tally.unmap(index, source, before);
+            }
             self.mappings.set_pool(index, number);
             self.leases.count(before, false);
             self.leases.count(number, true);
