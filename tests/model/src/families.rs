@@ -1,12 +1,13 @@
 //! The configurations that are tried, by family, and the tests.
 
 use mooring_engine::DropReason;
+use mooring_nat::EventKind;
 
 use crate::duel::Family;
 use crate::faults::{Fault, Wrong};
 use crate::packet::{TCP, UDP};
 use crate::rig::Tally;
-use crate::spec::{Action, Filtering, Limits, Net, Pool, Rule, Spec, ip};
+use crate::spec::{Action, Filtering, Kind, Limits, Net, Pool, Rule, Spec, ip};
 use crate::step::Universe;
 
 /// Source NAT, endpoint-independent, two addresses, few ports.
@@ -149,6 +150,36 @@ fn limits() -> Family {
     Family { specs: vec![of_source, of_pool], universe, workers: 1 }
 }
 
+/// Blocks of ports.
+fn blocks() -> Family {
+    let spec = |kind, ports| {
+        let mut pool = Pool::new("egress", &["203.0.113.16"], ports);
+        (pool.kind, pool.filtering, pool.hairpin) = (kind, Filtering::Endpoint, false);
+        Spec::new(vec![pool], vec![source_nat("egress", "egress", "10.0.0.0/24")])
+    };
+    let mut spec = spec(Kind::Blocks(4, 2, 20), (30000, 30023));
+    spec.sessions = 40;
+    Family { specs: vec![spec], universe: universe(), workers: 1 }
+}
+
+/// Slices by the hosts' addresses; not all hosts have one.
+fn slices() -> Family {
+    let mut family = blocks();
+    let pool = &mut family.specs[0].pools[0];
+    (pool.kind, pool.ports) = (Kind::Slices(Net::of("10.0.0.0/30"), 6), (30000, 30011));
+    pool.addresses.push(ip("203.0.113.17"));
+    family
+}
+
+/// The host's own port first.
+fn own_ports() -> Family {
+    let mut family = blocks();
+    let pool = &mut family.specs[0].pools[0];
+    (pool.kind, pool.ports) = (Kind::Preserve, (1024, 1031));
+    family.universe.ports = vec![1024, 1025, 1030];
+    family
+}
+
 /// Of IPv6: all kinds.
 fn of_v6() -> Family {
     let pool = Pool::new("egress", &["2001:db8:ff::10", "2001:db8:ff::11"], (30000, 30003));
@@ -233,6 +264,9 @@ fn all() -> Vec<(&'static str, Family)> {
         ("full", full()),
         ("limits of sources", limits()),
         ("limits of pools", of_second(limits())),
+        ("blocks", blocks()),
+        ("slices", slices()),
+        ("own ports", own_ports()),
         ("of v6", of_v6()),
         ("of two workers", of_workers(filtering(), 2)),
         ("of three workers", of_workers(fixed(), 3)),
@@ -291,6 +325,21 @@ fn agrees_about_limits_of_pools() {
 }
 
 #[test]
+fn agrees_about_blocks_of_ports() {
+    run("blocks", STEPS);
+}
+
+#[test]
+fn agrees_about_deterministic_slices() {
+    run("slices", STEPS);
+}
+
+#[test]
+fn agrees_about_the_hosts_own_ports() {
+    run("own ports", STEPS);
+}
+
+#[test]
 fn agrees_about_ipv6() {
     run("of v6", STEPS);
 }
@@ -316,6 +365,12 @@ fn every_reason_and_event_is_met_a_hundred_times() {
         .into_iter()
         .map(|reason| (reason.name(), tally.drops[reason as usize]))
         .filter(|(name, times)| *times < 100 && !NOT_YET.contains(name))
+        .collect();
+    assert!(rare.is_empty(), "{rare:?}");
+    let kinds = EventKind::ALL.into_iter();
+    let rare: Vec<_> = kinds
+        .map(|kind| (kind.name(), tally.events[kind as usize]))
+        .filter(|(_, times)| *times < 100)
         .collect();
     assert!(rare.is_empty(), "{rare:?}");
 }

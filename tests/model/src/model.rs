@@ -29,6 +29,8 @@ pub(crate) struct Model {
     pub(crate) mappings: Vec<Mapping>,
     /// Ports that rest.
     resting: Vec<Rest>,
+    /// Blocks that nobody has any more, who had them last, and until when they rest.
+    blocks: Vec<((IpAddr, u16), IpAddr, u64)>,
     /// The pools that say how long, by name: a pool that is gone is remembered.
     rests: BTreeMap<&'static str, Pool>,
     /// Which address of a pool a host was seen to be paired with.
@@ -166,6 +168,7 @@ impl Model {
             sessions: Vec::new(),
             mappings: Vec::new(),
             resting: Vec::new(),
+            blocks: Vec::new(),
             rests: spec.pools.iter().map(|pool| (pool.name, pool.clone())).collect(),
             paired: BTreeMap::new(),
             owners: BTreeMap::new(),

@@ -240,7 +240,7 @@ impl Rig {
             let counters = &unit.engine.counters;
             tally.add(&Tally {
                 drops: counters.drops,
-                events: [0; EventKind::ALL.len()],
+                events: counters.events,
                 translated: counters.translated,
                 handed_over: counters.handed_over,
                 originated: counters.originated,

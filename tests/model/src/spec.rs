@@ -36,10 +36,23 @@ pub(crate) struct Pool {
     /// Seconds that a port rests, and whether without exceptions.
     pub(crate) hold_down: (u64, bool),
     pub(crate) limits: Limits,
+    pub(crate) kind: Kind,
     /// All of its addresses have been taken away; they stay the appliance's.
     pub(crate) empty: bool,
     /// Further keys, as they stand in the file.
     pub(crate) more: &'static str,
+}
+
+/// How ports are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Random,
+    /// The host's own first.
+    Preserve,
+    /// Of blocks: ports of one, how many a host may have, seconds that one rests.
+    Blocks(u16, usize, u64),
+    /// By the host's place in a prefix: so many ports each (RFC 7422).
+    Slices(Net, u16),
 }
 
 /// How much a source, or all hosts of a pool, may have.
@@ -121,6 +134,7 @@ impl Pool {
             outbound: false,
             hold_down: (120, false),
             limits: Limits::default(),
+            kind: Kind::Random,
             empty: false,
             more: "",
         }
@@ -128,14 +142,27 @@ impl Pool {
 
     /// The ports that a lease of the protocol may have; identifiers are not limited (RFC 5508 §3).
     pub(crate) fn range(&self, protocol: u8) -> (u16, u16) {
-        if matches!(protocol, ICMP | ICMPV6) { (1, u16::MAX) } else { self.ports }
+        let calculated = matches!(self.kind, Kind::Blocks(..) | Kind::Slices(..));
+        if matches!(protocol, ICMP | ICMPV6) && !calculated { (1, u16::MAX) } else { self.ports }
+    }
+
+    /// The address and ports that a host has of a deterministic pool: of slices that are counted through
+    /// the addresses, that of the host's number.
+    pub(crate) fn slice(&self, host: IpAddr) -> Option<(IpAddr, (u16, u16))> {
+        let Kind::Slices(source, size) = self.kind else { return None };
+        let number = source.number_of(host)?;
+        let slices = u128::from((self.ports.1 - self.ports.0 + 1) / size);
+        let address = *self.addresses.get((number / slices) as usize)?;
+        let first = self.ports.0 + (number % slices) as u16 * size;
+        Some((address, (first, first + size - 1)))
     }
 
     /// How long a port rests that a mapping had (RFC 6888 REQ-8), in milliseconds.
     pub(crate) fn rest(&self, protocol: u8) -> u64 {
         let (seconds, strict) = self.hold_down;
         let known = protocol == TCP || self.filtering != Filtering::Endpoint;
-        let none = self.endpoint_dependent || known && !strict;
+        let calculated = matches!(self.kind, Kind::Blocks(..) | Kind::Slices(..));
+        let none = self.endpoint_dependent || calculated || known && !strict;
         if none { 0 } else { seconds * 1000 }
     }
 
@@ -168,9 +195,25 @@ impl Pool {
                 let _ = writeln!(text, "limits.{key} = {limit}");
             }
         }
+        let _ = match self.kind {
+            Kind::Random => writeln!(text, "allocation = {{ kind = \"random\" }}"),
+            Kind::Preserve => writeln!(text, "allocation = {{ kind = \"preserve\" }}"),
+            Kind::Blocks(size, most, rest) => writeln!(
+                text,
+                "allocation = {{ kind = \"port-block\", size = {size}, max_blocks = {most}, \
+                 quarantine = {rest} }}"
+            ),
+            Kind::Slices(Net(source, len), size) => writeln!(
+                text,
+                "allocation = {{ kind = \"deterministic\", source = \"{source}/{len}\", \
+                 ports_per_host = {size} }}"
+            ),
+        };
         let refresh = if self.outbound { "outbound" } else { "both" };
         let _ = writeln!(text, "refresh = \"{refresh}\"");
-        let _ = writeln!(text, "hold_down = {{ seconds = {seconds}, strict = {strict} }}");
+        if !matches!(self.kind, Kind::Blocks(..) | Kind::Slices(..)) {
+            let _ = writeln!(text, "hold_down = {{ seconds = {seconds}, strict = {strict} }}");
+        }
         lists(text, &self.allow, &self.deny);
         let _ = writeln!(text, "{}", self.more);
     }
@@ -269,6 +312,15 @@ impl Net {
     pub(crate) fn of(text: &str) -> Self {
         let (address, len) = text.split_once('/').expect("a prefix");
         Self(ip(address), len.parse().expect("a length"))
+    }
+
+    /// Which address of the prefix one is, from 0.
+    pub(crate) fn number_of(self, address: IpAddr) -> Option<u128> {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        self.has(address).then(|| bits(address) - bits(self.0))
     }
 
     pub(crate) fn has(self, address: IpAddr) -> bool {

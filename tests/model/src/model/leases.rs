@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::plan::{Plan, Stands};
 use super::{Judged, Mapping, Model, Reason, Rest, Seen, Session};
 use crate::packet::{End, GRE, Packet};
-use crate::spec::{Action, Pool, Side};
+use crate::spec::{Action, Kind, Pool, Side};
 use crate::tracking::Way;
 
 impl Model {
@@ -64,7 +64,11 @@ impl Model {
     ) -> Judged<Result<(End, Option<u64>), Reason>> {
         let host = plan.inside.0;
         let paired = self.paired.get(&(pool.name, host)).filter(|_| !pool.arbitrary).copied();
-        let candidates: Vec<IpAddr> = match paired {
+        let slice = pool.slice(host);
+        if matches!(pool.kind, Kind::Slices(..)) && slice.is_none() {
+            return Ok(Err("pool_empty"));
+        }
+        let candidates: Vec<IpAddr> = match paired.or(slice.map(|slice| slice.0)) {
             Some(address) => vec![address],
             None => pool.addresses.clone(),
         };
@@ -99,6 +103,17 @@ impl Model {
         if had.is_some_and(|had| had != end) {
             return Err(format!("{:?} had {had:?} and gets {end:?}", plan.inside));
         }
+        // `preserve` is a wish that is granted if it can be.
+        let own = (end.0, plan.inside.1);
+        let wished = pool.kind == Kind::Preserve && had.is_none() && end != own;
+        let rests = |rest: &Rest| {
+            let had = (rest.was.protocol, rest.was.outside);
+            had == (plan.key.protocol, own) && self.now < rest.until + SLACK
+        };
+        let rests = self.resting.iter().any(rests);
+        if wished && !rests && self.is_free(plan, pool, worker, own, SLACK) {
+            return Err(format!("{:?} gets {end:?} and could have kept its port", plan.inside));
+        }
         self.paired.insert((pool.name, host), end.0);
         Ok(Ok(self.take(plan, pool, worker, end)))
     }
@@ -127,8 +142,42 @@ impl Model {
         Ok(Ok(self.take(plan, pool, worker, end)))
     }
 
+    /// Of a pool with blocks: whether the one that an end is of is the host's, or may become so.
+    fn may_have_block(&self, pool: &Pool, host: IpAddr, end: End, slack: u64) -> bool {
+        let Kind::Blocks(size, most, _) = pool.kind else { return true };
+        let block = |end: End| (end.0, end.1.saturating_sub(pool.ports.0) / size);
+        let of = |m: &&Mapping| m.pool == pool.name;
+        let whose = self.mappings.iter().filter(of).find(|m| block(m.outside) == block(end));
+        let mine = |m: &&Mapping| m.pool == pool.name && m.inside.0 == host;
+        let mut blocks: Vec<_> =
+            self.mappings.iter().filter(mine).map(|m| block(m.outside)).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        let rests = self.blocks.iter().any(|(resting, last, until)| {
+            *resting == block(end) && *last != host && self.now < until + slack
+        });
+        match whose {
+            Some(mapping) => mapping.inside.0 == host,
+            None => blocks.len() < most && !rests,
+        }
+    }
+
     /// The end of a mapping has lost its last session.
     pub(super) fn rest(&mut self, was: Mapping) {
+        if let Some((size, seconds, first)) =
+            self.rests.get(was.pool).and_then(|pool| match pool.kind {
+                Kind::Blocks(size, _, seconds) => Some((size, seconds, pool.ports.0)),
+                _ => None,
+            })
+        {
+            let block = |end: End| (end.0, end.1.saturating_sub(first) / size);
+            let ours = block(was.outside);
+            let used = |m: &Mapping| m.pool == was.pool && block(m.outside) == ours;
+            if !self.mappings.iter().any(used) {
+                self.blocks.retain(|(resting, ..)| *resting != ours);
+                self.blocks.push((ours, was.inside.0, self.now + seconds * 1000));
+            }
+        }
         self.resting.retain(|rest| rest.until + SLACK > self.now);
         let rest = self.rests.get(was.pool).map_or(0, |pool| pool.rest(was.protocol));
         if rest > 0 {
@@ -203,8 +252,14 @@ impl Model {
             };
             self.sessions.iter().any(same)
         };
+        let round = matches!(pool.kind, Kind::Random | Kind::Preserve);
+        let slice = pool.slice(plan.inside.0).is_none_or(|(address, (first, last))| {
+            end.0 == address && (first..=last).contains(&end.1)
+        });
         self.spec.has_end(pool.name, protocol, end)
-            && self.owner_of_port(end.1) == worker
+            && (!round || self.owner_of_port(end.1) == worker)
+            && slice
+            && self.may_have_block(pool, plan.inside.0, end, slack)
             && !mapped()
             && !self.resting.iter().any(|rest| {
                 let same = (rest.was.protocol, rest.was.outside) == (protocol, end);
@@ -218,7 +273,8 @@ impl Model {
     /// All that a host begins, and what rules send to it, is one worker's; what comes to a port of a
     /// pool is that port's worker's.
     pub(super) fn check_owner(&mut self, plan: &Plan, from: Side, worker: usize) -> Judged<()> {
-        let leased = matches!(plan.stands, Stands::Mapping(_));
+        let calculated = self.pool_of(plan).is_some_and(|p| matches!(p.kind, Kind::Slices(..)));
+        let leased = matches!(plan.stands, Stands::Mapping(_)) && !calculated;
         let expected = match (leased, plan.began) {
             (true, _) => Some(self.owner_of_port(plan.key.destination.1)),
             (_, Way::Forward) if self.is_bypass(plan.rule) => None,
