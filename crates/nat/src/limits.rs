@@ -5,7 +5,9 @@
 //! neither keeps it from the world nor takes its sessions' room.
 
 use mooring_policy::{Mapping as Kind, OnFull, Policy, PoolId};
-use mooring_session::{Address, Direction, FlowKey, Mapping, SessionIndex, SourceIndex, Tick};
+use mooring_session::{
+    Address, Direction, FlowKey, Mapping, MappingIndex, SessionIndex, SourceIndex, Tick,
+};
 use mooring_wire::Protocol;
 
 use crate::plan::{End, Plan};
@@ -179,6 +181,16 @@ impl<A: Address> Nat<A> {
         tally.mark(index, source, held.began, Mark::new(pool, half_open));
         if let Some(mapping) = held.mapping {
             tally.map(mapping, source, self.mappings.mapping(mapping).pool);
+        }
+    }
+
+    /// A mapping is of another pool than before: it is counted there, if it is counted.
+    pub(crate) fn recount_mapping(&mut self, index: MappingIndex, before: u16) {
+        let mapping = self.mappings.mapping(index);
+        let (pool, source) = (mapping.pool, self.sources.find(self.source_of(mapping.inside)));
+        if let (Some(tally), Some(source)) = (&mut self.tally, source) {
+            tally.unmap(index, source, before);
+            tally.map(index, source, pool);
         }
     }
 

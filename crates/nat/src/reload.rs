@@ -189,6 +189,7 @@ impl<A: Address> Nat<A> {
                 tally.unmap(index, source, before);
             }
             self.mappings.set_pool(index, number);
+            self.recount_mapping(index, before);
             self.leases.count(before, false);
             self.leases.count(number, true);
         }

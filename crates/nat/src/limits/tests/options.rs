@@ -237,3 +237,23 @@ fn a_reload_counts_what_lives() {
         assert_eq!(syn(&mut world, "10.0.0.2:16"), Err(Refusal::HalfOpenLimit));
     }
 }
+
+/// A reload gives the pool another name: its mappings and sessions count for the new one.
+#[test]
+fn a_pool_that_is_renamed_takes_what_it_has_along() {
+    let pool = "limits = { mappings = 2, sessions = 3 }";
+    let mut world = world("", pool);
+    for host in [2, 3] {
+        assert!(world.send(udp(&format!("10.0.0.{host}:1"), "198.51.100.1:53")).is_ok());
+    }
+    world.reload(&config("", pool).replace("egress", "renamed"));
+    assert_eq!(world.sweep(), 0);
+    assert_eq!(world.send(udp("10.0.0.4:1", "198.51.100.1:53")), Err(Refusal::PoolLimit));
+    assert!(world.send(udp("10.0.0.2:1", "198.51.100.2:53")).is_ok());
+    assert_eq!(world.send(udp("10.0.0.2:1", "198.51.100.3:53")), Err(Refusal::PoolLimit));
+    world.pass(302_000);
+    for host in [4, 5] {
+        assert!(world.send(udp(&format!("10.0.0.{host}:1"), "198.51.100.1:53")).is_ok());
+    }
+    assert_eq!(world.send(udp("10.0.0.6:1", "198.51.100.1:53")), Err(Refusal::PoolLimit));
+}
