@@ -28,23 +28,24 @@ pub(crate) struct Mutants {
 }
 
 impl Mutants {
-    /// Tries the mutations; without `--only` writes `tests/mutants/results.md`.
+    /// Tries the mutations and writes down in `tests/mutants/results.md` what became of them.
     ///
     /// # Errors
     /// When one survives, no longer applies or does not build.
     pub(crate) fn run(&self) -> Result<()> {
-        let mut mutations = read()?;
-        mutations.retain(|mutation| {
+        let all = read()?;
+        let wanted = |mutation: &&Mutation| {
             self.only.is_empty() || self.only.iter().any(|name| mutation.name.starts_with(name))
-        });
+        };
+        let mutations: Vec<_> = all.iter().filter(wanted).collect();
         ensure!(!mutations.is_empty(), "there is no such mutation in {FOLDER}");
         if self.list {
-            for Mutation { name, breaks, .. } in &mutations {
+            for Mutation { name, breaks, .. } in mutations {
                 println!("{name:<WIDTH$} {breaks}");
             }
             return Ok(());
         }
-        try_all(&mutations, self.only.is_empty())
+        attempt_all(&mutations, &all)
     }
 }
 
@@ -53,10 +54,11 @@ impl Mutants {
 /// # Errors
 /// When one survives, no longer applies or does not build.
 pub(crate) fn run() -> Result<()> {
-    try_all(&read()?, true)
+    let all = read()?;
+    attempt_all(&all.iter().collect::<Vec<_>>(), &all)
 }
 
-fn try_all(mutations: &[Mutation], keep_results: bool) -> Result<()> {
+fn attempt_all(mutations: &[&Mutation], all: &[Mutation]) -> Result<()> {
     let heading = results::heading()?;
     let scratch = Scratch::sync()?;
     let mut tried = Vec::new();
@@ -67,9 +69,10 @@ fn try_all(mutations: &[Mutation], keep_results: bool) -> Result<()> {
         println!("{:<WIDTH$} {seconds:>6.1} s  {outcome}", mutation.name);
         tried.push(Tried { mutation, outcome, seconds });
     }
-    if keep_results {
-        fs::write(root().join(FOLDER).join("results.md"), results::page(&heading, &tried))?;
-    }
+    let path = root().join(FOLDER).join("results.md");
+    let names: Vec<_> = all.iter().map(|mutation| mutation.name.as_str()).collect();
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    fs::write(path, results::page(&old, &names, &heading, &tried))?;
     let bad = tried.iter().filter(|tried| !matches!(tried.outcome, Outcome::Killed)).count();
     ensure!(bad == 0, "{bad} of {} mutations were not killed by their tests", tried.len());
     println!("all {} mutations were killed by their tests", tried.len());

@@ -1,6 +1,7 @@
 //! `tests/mutants/results.md`: what became of each mutation.
 
-use std::fmt::{self, Write};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::process::Command;
 
 use anyhow::Result;
@@ -48,27 +49,35 @@ pub(super) fn heading() -> Result<String> {
     let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
     let changes = if changed.is_empty() { "" } else { " with changes" };
     let date = output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
-    Ok(format!("commit {commit}{changes}, {}", date.trim()))
+    Ok(format!("{commit}{changes}, {}", date.trim()))
 }
 
-/// The page, under its heading.
-pub(super) fn page(head: &str, tried: &[Tried]) -> String {
-    let killed = tried.iter().filter(|tried| matches!(tried.outcome, Outcome::Killed)).count();
-    let seconds: f64 = tried.iter().map(|tried| tried.seconds).sum();
-    let mut page = format!(
-        "# Mutations\n\nWritten by `cargo xtask mutants`: {head}. {killed} of {} killed, {seconds:.0} s.\n\n\
-         | mutation | breaks | tests that must fail | seconds | result |\n|---|---|---|---|---|\n",
-        tried.len()
-    );
+/// The page after some mutations were `tried` at `heading`: the rows of others stay as they were in the
+/// `old` page, if they are still among `all`.
+pub(super) fn page(old: &str, all: &[&str], heading: &str, tried: &[Tried]) -> String {
+    let named = |line| {
+        let (name, _) = str::strip_prefix(line, "| [")?.split_once(']')?;
+        all.contains(&name).then(|| (name.to_owned(), format!("{line}\n")))
+    };
+    let mut rows: BTreeMap<String, String> = old.lines().filter_map(named).collect();
     for Tried { mutation, outcome, seconds } in tried {
         let tests: Vec<_> = mutation.tests.iter().map(|test| format!("`{test}`")).collect();
         let outcome = outcome.to_string();
         let result = outcome.lines().next().unwrap_or_default();
         let (name, breaks, tests) = (&mutation.name, &mutation.breaks, tests.join(", "));
-        writeln!(page, "| [{name}]({name}.patch) | {breaks} | {tests} | {seconds:.0} | {result} |")
-            .expect("a string takes everything");
+        let row = format!(
+            "| [{name}]({name}.patch) | {breaks} | {tests} | {seconds:.0} | {result} | {heading} |\n"
+        );
+        rows.insert(name.clone(), row);
     }
-    page
+    let killed = rows.values().filter(|row| row.contains(" | killed | ")).count();
+    let head = format!(
+        "# Mutations\n\nWritten by `cargo xtask mutants`; each row says at which commit and when it was tried.\n\
+         {killed} of {} killed.\n\n\
+         | mutation | breaks | tests that must fail | seconds | result | tried |\n|---|---|---|---|---|---|\n",
+        rows.len()
+    );
+    head + &rows.into_values().collect::<String>()
 }
 
 #[cfg(test)]
@@ -87,10 +96,16 @@ mod tests {
         };
         let tried = |outcome| Tried { mutation: &mutation, outcome, seconds: 2.25 };
         let survived = Outcome::Survived(vec!["udp_zero_rule".to_owned()]);
-        let page = page("commit 1", &[tried(Outcome::Killed), tried(survived)]);
-        assert!(page.contains("commit 1. 1 of 2 killed, 4 s."), "{page}");
-        let row = "| [zero](zero.patch) | RFC 768: zero | `udp_zero_rule` | 2 | killed |";
-        assert!(page.contains(row), "{page}");
-        assert!(page.contains("| SURVIVED udp_zero_rule |"), "{page}");
+        let survived = tried(survived);
+        let first = page("", &["zero"], "1, today", &[survived]);
+        assert!(first.contains("0 of 1 killed."), "{first}");
+        assert!(first.contains("| SURVIVED udp_zero_rule | 1, today |"), "{first}");
+        let second = page(&first, &["zero"], "2, today", &[tried(Outcome::Killed)]);
+        assert!(second.contains("1 of 1 killed."), "{second}");
+        let row =
+            "| [zero](zero.patch) | RFC 768: zero | `udp_zero_rule` | 2 | killed | 2, today |";
+        assert!(second.contains(row), "{second}");
+        assert_eq!(page(&second, &["zero"], "3, today", &[]), second, "what was not tried stays");
+        assert!(page(&second, &[], "3, today", &[]).contains("0 of 0 killed."), "it is gone");
     }
 }

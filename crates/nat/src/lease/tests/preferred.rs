@@ -134,6 +134,7 @@ fn a_host_that_finds_no_port_is_told_of() {
         assert_eq!((event.kind, event.pool), (EventKind::PortsExhausted, Some(0)), "{mapping}");
         assert_eq!(event.inside, Some([10, 0, 0, 3].into()));
         assert_eq!(event.protocol, Some(Protocol::TCP));
+        assert_eq!(event.outside, None, "RFC 6888 REQ-12: where the host wanted to is not told");
         assert_eq!(world.nat.sessions.len(), 2);
     }
 }
