@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![cfg(test)]
 
+mod arranged;
 mod crowd;
 mod duel;
 mod families;
