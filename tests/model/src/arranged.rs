@@ -27,23 +27,23 @@ fn pieces() -> [u64; DropReason::ALL.len()] {
     for round in 0..110_u16 {
         bench.now += 10_000;
         let id = round * 8;
-        bench.expect(udp(id, 0, 24, true), None);
-        bench.expect(udp(id, 24, 16, true), None);
-        bench.expect(udp(id, 24, 16, true), Some("fragment_duplicate"));
-        bench.expect(udp(id, 32, 16, true), Some("fragment_overlap"));
-        bench.expect(udp(id, 48, 8, false), Some("fragment_overlap"));
+        bench.expect(&udp(id, 0, 24, true), None);
+        bench.expect(&udp(id, 24, 16, true), None);
+        bench.expect(&udp(id, 24, 16, true), Some("fragment_duplicate"));
+        bench.expect(&udp(id, 32, 16, true), Some("fragment_overlap"));
+        bench.expect(&udp(id, 48, 8, false), Some("fragment_overlap"));
         // RFC 1858 §3: a first piece without the flags, and one that would overwrite them.
-        bench.expect(piece(TCP, (id + 1, 0, true), &[0; 8]), Some("fragment_tiny"));
-        bench.expect(piece(TCP, (id + 2, 8, false), &[0; 8]), Some("fragment_tiny"));
+        bench.expect(&piece(TCP, (id + 1, 0, true), &[0; 8]), Some("fragment_tiny"));
+        bench.expect(&piece(TCP, (id + 2, 8, false), &[0; 8]), Some("fragment_tiny"));
         // RFC 5508 knows no errors in pieces.
         let error = [&[3, 3, 0, 0, 0, 0, 0, 0][..], &[0x45; 24]].concat();
-        bench.expect(piece(1, (id + 3, 0, true), &error), Some("fragment_untranslated"));
-        bench.expect(piece(1, (id + 3, 32, false), &error), Some("fragment_untranslated"));
+        bench.expect(&piece(1, (id + 3, 0, true), &error), Some("fragment_untranslated"));
+        bench.expect(&piece(1, (id + 3, 32, false), &error), Some("fragment_untranslated"));
         // More datagrams than are remembered.
         bench.now += 10_000;
         for other in 0..6 {
             let expected = if other < 4 { None } else { Some("fragment_limit") };
-            bench.expect(udp(id + other, 0, 24, true), expected);
+            bench.expect(&udp(id + other, 0, 24, true), expected);
         }
     }
     bench.drops()
@@ -176,9 +176,9 @@ impl Bench {
     }
 
     /// A packet from inside passes, or is dropped for this reason.
-    fn expect(&mut self, packet: Vec<u8>, dropped: Option<&'static str>) {
+    fn expect(&mut self, packet: &[u8], dropped: Option<&'static str>) {
         self.poll();
-        let given = self.give(Side::Inside, &packet);
+        let given = self.give(Side::Inside, packet);
         assert_eq!(given.err(), dropped, "{packet:02x?}");
     }
 
@@ -203,7 +203,7 @@ fn piece(protocol: u8, (id, at, more): (u16, u16, bool), payload: &[u8]) -> Vec<
     let body = Body::Other { protocol: GRE, payload: body };
     let mut bytes = Packet::new(ip("10.0.0.2"), ip("198.51.100.1"), body).bytes();
     bytes[4..6].copy_from_slice(&id.to_be_bytes());
-    bytes[6..8].copy_from_slice(&(u16::from(more) << 13 | at / 8).to_be_bytes());
+    bytes[6..8].copy_from_slice(&((u16::from(more) << 13) | (at / 8)).to_be_bytes());
     bytes[9] = protocol;
     bytes[10..12].fill(0);
     let sum = !crate::packet::ones_sum(&[&bytes[..20]]);
