@@ -163,6 +163,14 @@ fn blocks() -> Family {
     Family { specs: vec![spec], universe: universe(), workers: 1 }
 }
 
+/// Another address, and no whole number of rounds of blocks in each.
+fn two_addresses(mut family: Family) -> Family {
+    let pool = &mut family.specs[0].pools[0];
+    pool.addresses.push(ip("203.0.113.17"));
+    pool.ports = (30000, 30029);
+    family
+}
+
 /// Slices by the hosts' addresses; not all hosts have one.
 fn slices() -> Family {
     let mut family = blocks();
@@ -271,6 +279,12 @@ fn all() -> Vec<(&'static str, Family)> {
         ("of v6", of_v6()),
         ("of two workers", of_workers(filtering(), 2)),
         ("of three workers", of_workers(fixed(), 3)),
+        ("blocks of two", of_workers(blocks(), 2)),
+        ("blocks of three", of_workers(two_addresses(blocks()), 3)),
+        ("slices of two", of_workers(slices(), 2)),
+        ("slices of three", of_workers(slices(), 3)),
+        ("limits of sources of two", of_workers(limits(), 2)),
+        ("limits of pools of three", of_workers(of_second(limits()), 3)),
     ]
 }
 
@@ -353,6 +367,36 @@ fn agrees_about_two_workers() {
 #[test]
 fn agrees_about_three_workers() {
     run("of three workers", STEPS);
+}
+
+#[test]
+fn agrees_about_blocks_of_two_workers() {
+    run("blocks of two", STEPS);
+}
+
+#[test]
+fn agrees_about_blocks_of_three_workers() {
+    run("blocks of three", STEPS);
+}
+
+#[test]
+fn agrees_about_slices_of_two_workers() {
+    run("slices of two", STEPS);
+}
+
+#[test]
+fn agrees_about_slices_of_three_workers() {
+    run("slices of three", STEPS);
+}
+
+#[test]
+fn agrees_about_limits_of_sources_of_two_workers() {
+    run("limits of sources of two", STEPS);
+}
+
+#[test]
+fn agrees_about_limits_of_pools_of_three_workers() {
+    run("limits of pools of three", STEPS);
 }
 
 /// Every reason to drop and every kind of event is met often, or the steps prove little.

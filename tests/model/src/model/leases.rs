@@ -252,12 +252,11 @@ impl Model {
             };
             self.sessions.iter().any(same)
         };
-        let round = matches!(pool.kind, Kind::Random | Kind::Preserve);
         let slice = pool.slice(plan.inside.0).is_none_or(|(address, (first, last))| {
             end.0 == address && (first..=last).contains(&end.1)
         });
         self.spec.has_end(pool.name, protocol, end)
-            && (!round || self.owner_of_port(end.1) == worker)
+            && self.owner_of_end(pool, end).is_none_or(|owner| owner == worker)
             && slice
             && self.may_have_block(pool, plan.inside.0, end, slack)
             && !mapped()
@@ -273,10 +272,11 @@ impl Model {
     /// All that a host begins, and what rules send to it, is one worker's; what comes to a port of a
     /// pool is that port's worker's.
     pub(super) fn check_owner(&mut self, plan: &Plan, from: Side, worker: usize) -> Judged<()> {
-        let calculated = self.pool_of(plan).is_some_and(|p| matches!(p.kind, Kind::Slices(..)));
-        let leased = matches!(plan.stands, Stands::Mapping(_)) && !calculated;
-        let expected = match (leased, plan.began) {
-            (true, _) => Some(self.owner_of_port(plan.key.destination.1)),
+        let leased = matches!(plan.stands, Stands::Mapping(_));
+        let pool = self.pool_of(plan).filter(|_| leased);
+        let owner = pool.and_then(|pool| self.owner_of_end(pool, plan.key.destination));
+        let expected = match (owner, plan.began) {
+            (Some(owner), _) => Some(owner),
             (_, Way::Forward) if self.is_bypass(plan.rule) => None,
             _ => Some(*self.owners.entry(plan.inside.0).or_insert(worker)),
         };
@@ -288,9 +288,15 @@ impl Model {
         }
     }
 
-    /// Pairs of an even port and the next one go round the workers.
-    fn owner_of_port(&self, port: u16) -> usize {
-        usize::from(port) / 2 % self.workers
+    /// Pairs of an even port and the next one go round the workers, or blocks do; of a slice, the owner
+    /// is that of its host.
+    fn owner_of_end(&self, pool: &Pool, (_, port): End) -> Option<usize> {
+        let turn = match pool.kind {
+            Kind::Random | Kind::Preserve => port / 2,
+            Kind::Blocks(size, ..) => port.saturating_sub(pool.ports.0) / size,
+            Kind::Slices(..) => return None,
+        };
+        Some(usize::from(turn) % self.workers)
     }
 
     fn is_bypass(&self, rule: &str) -> bool {

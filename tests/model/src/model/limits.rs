@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::plan::{Plan, Stands};
 use super::{Judged, Model, Reason, Seen, Session};
 use crate::packet::{Key, TCP};
-use crate::spec::{Pool, Side};
+use crate::spec::{Limits, Pool, Side};
 use crate::tracking::{State, Way};
 
 /// Whose new sessions count against a rate.
@@ -121,7 +121,7 @@ impl Model {
         let all = || self.sessions.iter().filter(of_pool);
         let begun = all().filter(|s| s.began == plan.began).count();
         let half_open = all().filter(|s| is_half_open(s, plan.began)).count();
-        let limits = &pool.limits;
+        let limits = self.share(&pool.limits);
         let spent = self.spent(worker, Spender::Pool(pool.name, v4, plan.began), limits.rate);
         if limits.sessions.is_some_and(|limit| begun >= limit) {
             Some("pool_limit")
@@ -149,7 +149,10 @@ impl Model {
         } else if self.spec.of_source.mappings.is_some_and(|limit| of_source >= limit) {
             Some("source_limit")
         } else {
-            pool.limits.mappings.is_some_and(|limit| of_pool >= limit).then_some("pool_limit")
+            self.share(&pool.limits)
+                .mappings
+                .is_some_and(|limit| of_pool >= limit)
+                .then_some("pool_limit")
         }
     }
 
@@ -163,6 +166,17 @@ impl Model {
             Stands::Fixed(_) => None,
         };
         self.spec.pool(name?)
+    }
+
+    /// A worker's part of the limits of a pool.
+    fn share(&self, limits: &Limits) -> Limits {
+        let part = |limit: Option<usize>| limit.map(|limit| limit.div_ceil(self.workers));
+        Limits {
+            sessions: part(limits.sessions),
+            mappings: part(limits.mappings),
+            half_open: part(limits.half_open),
+            rate: limits.rate.map(|rate| rate.div_ceil(self.workers as u64)),
+        }
     }
 
     /// What is left of what was spent: it comes back at the rate.
@@ -184,7 +198,7 @@ impl Model {
         }
         if let Some(pool) = self.pool_of(plan) {
             let spender = Spender::Pool(pool.name, host.is_ipv4(), plan.began);
-            all.push((spender, pool.limits.rate));
+            all.push((spender, self.share(&pool.limits).rate));
         }
         for (spender, rate) in all {
             let spent = self.spent(worker, spender, rate) + SESSION;
