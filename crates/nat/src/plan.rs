@@ -5,9 +5,7 @@
 //! comes from its outside), *hairpin* (it is ours, and the packet comes from inside), and the second
 //! half of a hairpin, which is inbound from the first one.
 
-use mooring_policy::{
-    Action, Filtering, Hop, InterfaceId, Policy, Pool, PoolId, Question, Rule, RuleId,
-};
+use mooring_policy::{Action, Filtering, Hop, InterfaceId, Policy, Pool, PoolId, Question, RuleId};
 use mooring_session::{Address, Contact, Direction, FlowKey, HAIRPIN, MappingIndex, NO_RULE};
 
 use crate::{Arrival, Nat, Refusal};
@@ -108,7 +106,7 @@ impl<A: Address> Nat<A> {
     fn inbound(&self, arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
         let key = &arrival.key;
         let Some(rule) = policy.inbound(&question(key, arrival.ingress, arrival.ingress)) else {
-            return self.to_mapping(key, policy);
+            return self.to_mapping(arrival, policy);
         };
         let (address, port) = match &policy.rule(rule).action {
             Action::Static(map) => {
@@ -137,8 +135,10 @@ impl<A: Address> Nat<A> {
         })
     }
 
-    /// A packet to an outside end that may be mapped: the filtering of its pool decides.
-    fn to_mapping(&self, key: &FlowKey<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
+    /// A packet to an outside end that may be mapped: the filtering of its pool decides, for as long
+    /// as a rule would translate what the inside end itself sends there.
+    fn to_mapping(&self, arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
+        let key = &arrival.key;
         let (address, port) = (key.destination, key.destination_port);
         let index = self.mappings.find_outside(address, port, key.protocol);
         let index = index.ok_or(Refusal::NoSession)?;
@@ -158,13 +158,16 @@ impl<A: Address> Nat<A> {
         if !access.of(key.source.into()).allowed {
             return Err(Refusal::Denied);
         }
-        let rule = rule_of_pool(policy, pool).ok_or(Refusal::Filtered)?;
         let back = policy.route(mapping.inside.into()).ok_or(Refusal::NoRoute)?;
         let (source, source_port) = (mapping.inside, mapping.inside_port);
+        let forward = FlowKey { source, source_port, ..key.exchanged() };
+        // Others reach a host no longer than it may reach them: a mapping may outlive its rule.
+        let rule = policy.decide(&question(&forward, back.interface, arrival.ingress));
+        let rule = rule.filter(|rule| policy.rule(*rule).action == Action::SourceNat(pool));
         Ok(Plan {
-            rule,
+            rule: rule.ok_or(Refusal::Filtered)?,
             began: Direction::Reverse,
-            forward: FlowKey { source, source_port, ..key.exchanged() },
+            forward,
             end: End::Shared(index),
             out: None,
             back,
@@ -289,10 +292,4 @@ fn way_back<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Hop, Re
         return Err(Refusal::SpoofedSource);
     }
     Ok(back)
-}
-
-/// The first rule that translates to a pool.
-fn rule_of_pool(policy: &Policy, pool: PoolId) -> Option<RuleId> {
-    let uses = |rule: &Rule| rule.action == Action::SourceNat(pool);
-    policy.rules.iter().position(uses).map(|at| RuleId(at as u16))
 }

@@ -1,6 +1,8 @@
 //! Sessions under another policy: kept, ended, drained, routed anew; and that whatever happens in
 //! whatever order nothing is lost and nothing belongs to two.
 
+mod inbound;
+
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
@@ -298,8 +300,8 @@ fn a_mapping_is_found_again_wherever_its_pool_stands() {
     assert_eq!(world.nat.pool_of(mapping), Some(PoolId(1)));
 }
 
-/// The filtering of the mapping's own pool decides, and its rule is the first of that pool, whichever
-/// pools and rules stand in front. A pool of another name has no say in it.
+/// The filtering of the mapping's own pool decides, whichever pools and rules stand in front. A pool of
+/// another name has no say in it.
 #[test]
 fn a_stranger_is_let_in_by_the_pool_of_the_mapping() {
     let open = |name: &str| {

@@ -126,8 +126,13 @@ impl Model {
         if !listed {
             return Err("denied");
         }
-        let uses = |rule: &&crate::spec::Rule| rule.action == Action::SourceNat(pool.name);
-        let rule = self.spec.rules.iter().find(uses).ok_or("filtered")?;
+        // Only while a rule would translate what the inside end sends there.
+        let Key { protocol, source: remote, .. } = *key;
+        let forward = Key { protocol, source: mapping.inside, destination: remote };
+        let rule = self.spec.through(&forward, Side::Inside, Side::Outside).ok_or("filtered")?;
+        if rule.action != Action::SourceNat(pool.name) {
+            return Err("filtered");
+        }
         Ok((mapping.inside, Stands::Mapping(mapping.id), rule.name, rule.drain))
     }
 
