@@ -5,7 +5,7 @@
 //! whole packet and stands in it alone, so the delta is right. The others have addresses and a TTL,
 //! which change as the first one's session says. Those that come before it wait, as copies in buffers
 //! of the outbox, and go out behind it. They all leave with one identification: their own, unless
-//! another host's pieces carry it to the same destination just then (RFC 6864 §4.3, RFC 7857 §9).
+//! another host's pieces carry it to the same destination just then (RFC 6864 §4.3, RFC 7857 §10).
 //!
 //! A piece that nobody but the receiver could read is dropped: of an ICMP error, whose quote would have
 //! to be translated, and of what is for ourselves.
@@ -17,10 +17,9 @@ use mooring_packet::{OwnedPacket, Packet};
 use mooring_session::fragments::{
     Arrived, Datagram, DatagramIndex, Fate, FragmentRefusal, FragmentTable, Piece, Room,
 };
-use mooring_session::{FlowKey, KeyedHash, NextHopIndex, SessionRef, Tick};
+use mooring_session::{FlowKey, INERT, KeyedHash, NextHopIndex, SessionRef, Tick};
 use mooring_wire::Protocol;
 use mooring_wire::ethernet::HEADER_LEN;
-use mooring_wire::tcp::Flags;
 use rand_chacha::rand_core::Rng;
 
 pub(crate) use self::family::Fragmented;
@@ -311,8 +310,9 @@ impl Engine {
         let nat = A::nat_mut(&mut self.nats);
         let session = nat.sessions.session(found.index);
         let hop = session.next_hop(found.direction);
-        // What does not show the flags of its segment neither opens nor ends a connection.
-        let flags = (session.protocol == Protocol::TCP).then_some(Flags::ACK);
+        // What does not show the flags of its segment, nor its numbers, neither opens, ends nor keeps
+        // a connection: the first piece has done so, if it was believed (RFC 5961 §3 and §4).
+        let flags = (session.protocol == Protocol::TCP).then_some(INERT);
         A::rewrite_piece(packet.bytes_mut(), session, found.direction);
         if nat.sessions.touch(found, scene.now, packet.len(), flags) {
             nat.state_changed(found.index);

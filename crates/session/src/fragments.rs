@@ -131,7 +131,7 @@ impl<A: Address, H> FragmentTable<A, H> {
 
     /// An identification for the fragments of a datagram that leaves translated from `source` to
     /// `destination`: its own, unless another datagram that has not yet passed whole leaves with the
-    /// same one between the same ends (RFC 6864 §4.3; RFC 7857 §9). `mask` is the widest
+    /// same one between the same ends (RFC 6864 §4.3; RFC 7857 §10). `mask` is the widest
     /// identification of the family. `None` when no other is free.
     pub fn identify(
         &mut self,

@@ -89,7 +89,7 @@ fn pings_in_pieces_pass() {
     assert!(matches!(seen.transport, Transport::Icmp(8, 0, _, 1)));
 }
 
-/// RFC 6864 §4.3, RFC 7857 §9.
+/// RFC 6864 §4.3, RFC 7857 §10.
 #[test]
 fn two_hosts_with_one_identification_leave_with_two() {
     let mut bench = Bench::ready();

@@ -20,8 +20,13 @@ const OUT: (Mac, Mac) = (HOST_MAC, OUR_INSIDE);
 const BACK: (Mac, Mac) = (GATEWAY_MAC, OUR_OUTSIDE);
 
 fn ready() -> Bench {
-    let mut bench = Bench::ready_with(&config_with(
+    ready_with("")
+}
+
+fn ready_with(more: &str) -> Bench {
+    let mut bench = Bench::ready_with(&config_with(&format!(
         r#"
+        {more}
         [[route]]
         destination = "::/0"
         via = "2001:db8:1::2"
@@ -35,8 +40,8 @@ fn ready() -> Bench {
         to = "outside"
         source = ["fd00:10::/64"]
         pool = "egress6"
-    "#,
-    ));
+    "#
+    )));
     let ours = [
         Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 1),
         Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1),
@@ -81,6 +86,21 @@ fn udp(ends: (Ipv6Addr, Ipv6Addr), ports: (u16, u16), payload: &[u8]) -> Vec<u8>
     let mut l4 = [&header[..], payload].concat();
     let sum = checksum_of(ends.0, ends.1, Protocol::UDP, &l4);
     l4[6..8].copy_from_slice(&sum);
+    l4
+}
+
+fn tcp(
+    ends: (Ipv6Addr, Ipv6Addr),
+    ports: (u16, u16),
+    flags: u8,
+    numbers: (u32, u32),
+    payload: &[u8],
+) -> Vec<u8> {
+    let ports = [ports.0, ports.1].map(u16::to_be_bytes).concat();
+    let numbers = [numbers.0, numbers.1].map(u32::to_be_bytes).concat();
+    let mut l4 = [&ports[..], &numbers, &[0x50, flags, 0x40, 0, 0, 0, 0, 0], payload].concat();
+    let sum = checksum_of(ends.0, ends.1, Protocol::TCP, &l4);
+    l4[16..18].copy_from_slice(&sum);
     l4
 }
 
@@ -228,4 +248,35 @@ fn a_first_piece_that_is_too_long_is_answered() {
     let said = bench.refuse(INSIDE, &pieces[0], DropReason::TooBig);
     assert_eq!((said.len(), said[0].1[54]), (1, 2), "Packet Too Big");
     bench.ignore(INSIDE, &pieces[1], DropReason::FragmentUntranslated);
+}
+
+/// RFC 5961 §4 in kind: where the first piece is not believed, nor are the others.
+#[test]
+fn a_forged_segment_in_pieces_keeps_nothing_in_ipv6() {
+    let mut bench = ready_with("[tcp]\nwindow_tracking = true");
+    let out = |flags, numbers| {
+        let l4 = tcp((HOST, SERVER), (5000, 80), flags, numbers, b"");
+        frame(OUT, (HOST, SERVER), 64, 6, &l4)
+    };
+    let sent = bench.forward(INSIDE, &out(2, (5_000, 0)));
+    let port = u16::from_be_bytes([sent[54], sent[55]]);
+    let back = |flags, numbers, payload: &[u8]| {
+        let l4 = tcp((SERVER, POOL), (80, port), flags, numbers, payload);
+        pieces(BACK, (SERVER, POOL), 6, &l4, 40)
+    };
+    bench.forward(OUTSIDE, &back(0x12, (900_000, 5_001), b"")[0]);
+    bench.forward(INSIDE, &out(0x10, (5_001, 900_001)));
+    let session = |bench: &Bench| {
+        let behind_ipv4 = bench.engine.sessions(bench.now, 0).1.expect("those of IPv6");
+        bench.engine.sessions(bench.now, behind_ipv4).0.remove(0)
+    };
+    assert_eq!(session(&bench).state, "established");
+    bench.rest(1_000);
+    for piece in back(2, (0x7000_0000, 0), &[1; 60]) {
+        bench.forward(OUTSIDE, &piece);
+    }
+    assert_eq!((session(&bench).state, session(&bench).idle), ("established", 1_000));
+    let [first, later] = &back(0x10, (0x7000_0000, 7), &[1; 52])[..] else { panic!("two") };
+    bench.ignore(OUTSIDE, first, DropReason::OutOfWindow);
+    bench.ignore(OUTSIDE, later, DropReason::FragmentUntranslated);
 }

@@ -7,7 +7,8 @@ use super::reloaded::reload;
 use crate::test_bench::frames::{inside, outside};
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{
-    Bench, CONFIG, HOST, INSIDE, OTHER_HOST, OTHER_HOST_MAC, OUTSIDE, POOL, SERVER, config_with,
+    Bench, CONFIG, HOST, HOST_MAC, INSIDE, OTHER_HOST, OTHER_HOST_MAC, OUTSIDE, POOL, SERVER,
+    config_with,
 };
 use crate::{DropReason, Verdict};
 
@@ -130,4 +131,46 @@ fn a_hairpinned_connection_is_watched_too() {
     bench.ignore(INSIDE, &there("R", (OURS + 0x7000_0000, 0)), DropReason::OutOfWindow);
     bench.ignore(INSIDE, &back("R", (THEIRS + 0x7000_0000, 0)), DropReason::OutOfWindow);
     assert_eq!(bench.send(INSIDE, &back("A", (THEIRS, OURS))).0, Verdict::Tx(INSIDE));
+}
+
+/// Its later pieces show neither flags nor numbers: they are not believed where the first one is not,
+/// and of none that is outside does any pass.
+#[test]
+fn a_forged_segment_in_pieces_keeps_nothing() {
+    let (mut bench, port) = open(&config_with(WATCHED));
+    bench.rest(7_000_000);
+    bench.learn(INSIDE, HOST, HOST_MAC);
+    let pieces = |id, flags, numbers| {
+        let whole = theirs(port, flags, numbers, &[1; 60]);
+        outside(SERVER, POOL).pieces(id, 6, &whole[34..], 40)
+    };
+    for piece in pieces(9, "S", (0x7000_0000, 0)) {
+        bench.forward(OUTSIDE, &piece);
+    }
+    let [first, later] = &pieces(10, "A", (0x7000_0000, 0x1234_5678))[..] else { panic!("two") };
+    bench.ignore(OUTSIDE, first, DropReason::OutOfWindow);
+    bench.ignore(OUTSIDE, later, DropReason::FragmentUntranslated);
+    let session = &bench.engine.sessions(bench.now, 0).0[0];
+    assert_eq!((session.state, session.idle / 1_000), ("established", 7_000));
+    bench.rest(500_000);
+    assert_eq!(bench.sessions(), 0, "its time was over");
+}
+
+/// Of a connection that is taken up only the host's segments count, in pieces as whole.
+#[test]
+fn what_is_forged_in_pieces_does_not_bring_back_what_was_reset() {
+    let (mut bench, port) = open(CONFIG);
+    bench.forward(OUTSIDE, &theirs(port, "R", (THEIRS, 0), b""));
+    reload(&mut bench, &config_with(WATCHED));
+    let whole = theirs(port, "A", (0x7000_0000, 0x1234_5678), &[1; 60]);
+    for piece in outside(SERVER, POOL).pieces(9, 6, &whole[34..], 40) {
+        bench.forward(OUTSIDE, &piece);
+    }
+    assert_eq!(state(&bench), "transitory");
+    // What is real in pieces opens it again, by its first one.
+    let whole = ours("A", (OURS, THEIRS), &[1; 60]);
+    for piece in inside(HOST, SERVER).pieces(7, 6, &whole[34..], 40) {
+        bench.forward(INSIDE, &piece);
+    }
+    assert_eq!(state(&bench), "established");
 }
