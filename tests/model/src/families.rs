@@ -189,6 +189,54 @@ fn own_ports() -> Family {
     family
 }
 
+/// A pool of two addresses that says more about its ports or addresses than others.
+fn of_pool(ports: (u16, u16), change: impl Fn(&mut Pool)) -> Family {
+    let mut family = endpoint_independent();
+    let pool = &mut family.specs[0].pools[0];
+    pool.ports = ports;
+    change(pool);
+    family
+}
+
+/// Even ports for even ones, odd for odd, and neighbours for neighbours.
+fn parity() -> Family {
+    of_pool((30000, 30005), |pool| (pool.parity, pool.contiguity) = (true, true))
+}
+
+/// Neighbours for neighbours, and ports that do not rest.
+fn contiguity() -> Family {
+    of_pool((30000, 30005), |pool| (pool.contiguity, pool.hold_down) = (true, (0, false)))
+}
+
+/// Every mapping of any address.
+fn arbitrary() -> Family {
+    of_pool((30000, 30003), |pool| pool.arbitrary = true)
+}
+
+/// The address that has the fewest sessions.
+fn least_used() -> Family {
+    of_pool((30000, 30007), |pool| {
+        pool.addresses.push(ip("203.0.113.18"));
+        (pool.least_used, pool.hairpin) = (true, false);
+    })
+}
+
+/// Ports that remotes share when no mapping finds one.
+fn overflow() -> Family {
+    of_pool((30000, 30003), |pool| {
+        (pool.overflow, pool.filtering) = (Some((30002, 30003)), Filtering::Endpoint);
+        (pool.parity, pool.hairpin) = (true, false);
+    })
+}
+
+/// The same, and any address.
+fn arbitrary_overflow() -> Family {
+    of_pool((30000, 30003), |pool| {
+        (pool.overflow, pool.arbitrary) = (Some((30002, 30003)), true);
+        (pool.hairpin, pool.hold_down) = (false, (20, true));
+    })
+}
+
 /// Of IPv6: all kinds.
 fn of_v6() -> Family {
     let pool = Pool::new("egress", &["2001:db8:ff::10", "2001:db8:ff::11"], (30000, 30003));
@@ -276,6 +324,12 @@ fn all() -> Vec<(&'static str, Family)> {
         ("blocks", blocks()),
         ("slices", slices()),
         ("own ports", own_ports()),
+        ("parity", parity()),
+        ("contiguity", contiguity()),
+        ("arbitrary", arbitrary()),
+        ("least used", least_used()),
+        ("overflow", overflow()),
+        ("arbitrary overflow", arbitrary_overflow()),
         ("of v6", of_v6()),
         ("of two workers", of_workers(filtering(), 2)),
         ("of three workers", of_workers(fixed(), 3)),
@@ -352,6 +406,36 @@ fn agrees_about_deterministic_slices() {
 #[test]
 fn agrees_about_the_hosts_own_ports() {
     run("own ports", STEPS);
+}
+
+#[test]
+fn agrees_about_parity() {
+    run("parity", STEPS);
+}
+
+#[test]
+fn agrees_about_contiguity() {
+    run("contiguity", STEPS);
+}
+
+#[test]
+fn agrees_about_arbitrary_addresses() {
+    run("arbitrary", STEPS);
+}
+
+#[test]
+fn agrees_about_the_least_used_address() {
+    run("least used", STEPS);
+}
+
+#[test]
+fn agrees_about_overflow_ports() {
+    run("overflow", STEPS);
+}
+
+#[test]
+fn agrees_about_overflow_ports_of_any_address() {
+    run("arbitrary overflow", STEPS);
 }
 
 #[test]
@@ -434,6 +518,36 @@ fn every_fault_that_is_put_in_is_found() {
         let found = family.play(&script, 4, Some(Fault { what, patience: 100 }));
         let (at, why) = found.err().unwrap_or_else(|| panic!("{what:?} is not found"));
         println!("{what:?}: found at step {at}: {}", why.lines().last().unwrap_or_default());
+    }
+}
+
+/// Neither does an option pass that an engine does not keep.
+#[test]
+fn every_option_that_is_not_kept_is_found() {
+    let without = |mut family: Family, change: &dyn Fn(&mut Spec)| {
+        let mut told = family.specs[0].clone();
+        change(&mut told);
+        family.specs[0].told = Some(Box::new(told));
+        family
+    };
+    let families = [
+        ("parity", without(parity(), &|spec| spec.pools[0].parity = false)),
+        ("contiguity", without(contiguity(), &|spec| spec.pools[0].contiguity = false)),
+        ("arbitrary", without(arbitrary(), &|spec| spec.pools[0].arbitrary = false)),
+        ("paired", without(endpoint_independent(), &|spec| spec.pools[0].arbitrary = true)),
+        ("least used", without(least_used(), &|spec| spec.pools[0].least_used = false)),
+        ("overflow", without(overflow(), &|spec| spec.pools[0].overflow = None)),
+        (
+            "no overflow",
+            without(overflow(), &|spec| {
+                spec.pools[0].overflow = Some((30001, 30003));
+            }),
+        ),
+    ];
+    for (what, family) in families {
+        let found = family.play(&family.script(5, 2_000), 5, None);
+        let (at, why) = found.err().unwrap_or_else(|| panic!("{what} is not kept, and not found"));
+        println!("{what}: found at step {at}: {}", why.lines().last().unwrap_or_default());
     }
 }
 

@@ -29,6 +29,12 @@ pub(crate) struct Pool {
     pub(crate) hairpin: bool,
     pub(crate) ping: bool,
     pub(crate) arbitrary: bool,
+    /// A host gets the address that has the fewest sessions, and keeps it while it has one.
+    pub(crate) least_used: bool,
+    pub(crate) parity: bool,
+    pub(crate) contiguity: bool,
+    /// Ports that remotes share when mappings find none.
+    pub(crate) overflow: Option<(u16, u16)>,
     pub(crate) allow: Vec<Net>,
     pub(crate) deny: Vec<Net>,
     /// Only packets from inside keep a session alive.
@@ -111,6 +117,8 @@ pub(crate) struct Spec {
     pub(crate) tcp: Tcp,
     /// Further text for the end of the file.
     pub(crate) more: &'static str,
+    /// What the engines are told in its place: to see that it is noticed.
+    pub(crate) told: Option<Box<Self>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,6 +137,10 @@ impl Pool {
             hairpin: true,
             ping: true,
             arbitrary: false,
+            least_used: false,
+            parity: false,
+            contiguity: false,
+            overflow: None,
             allow: Vec::new(),
             deny: Vec::new(),
             outbound: false,
@@ -155,6 +167,16 @@ impl Pool {
         let address = *self.addresses.get((number / slices) as usize)?;
         let first = self.ports.0 + (number % slices) as u16 * size;
         Some((address, (first, first + size - 1)))
+    }
+
+    /// Whether a port may stand for another by its parity (RFC 4787 REQ-4): of TCP and UDP.
+    pub(crate) fn suits(&self, protocol: u8, inside: u16, outside: u16) -> bool {
+        !self.parity || !matches!(protocol, TCP | UDP) || inside % 2 == outside % 2
+    }
+
+    /// Whether a port is one that remotes share and no mapping gets.
+    pub(crate) fn is_overflow(&self, port: u16) -> bool {
+        self.overflow.is_some_and(|(first, last)| (first..=last).contains(&port))
     }
 
     /// How long a port rests that a mapping had (RFC 6888 REQ-8), in milliseconds.
@@ -209,6 +231,12 @@ impl Pool {
                  ports_per_host = {size} }}"
             ),
         };
+        let choice = if self.least_used { "least-used" } else { "hash" };
+        let _ = writeln!(text, "address_choice = \"{choice}\"");
+        let _ = writeln!(text, "parity = {}\ncontiguity = {}", self.parity, self.contiguity);
+        if let Some((first, last)) = self.overflow {
+            let _ = writeln!(text, "overflow_ports = \"{first}-{last}\"");
+        }
         let refresh = if self.outbound { "outbound" } else { "both" };
         let _ = writeln!(text, "refresh = \"{refresh}\"");
         if !matches!(self.kind, Kind::Blocks(..) | Kind::Slices(..)) {
@@ -345,6 +373,7 @@ impl Spec {
             evict: false,
             tcp: Tcp { pick_up: false },
             more: "",
+            told: None,
         }
     }
 

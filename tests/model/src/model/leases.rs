@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::plan::{Plan, Stands};
 use super::{Judged, Mapping, Model, Reason, Rest, Seen, Session};
-use crate::packet::{End, GRE, Packet};
+use crate::packet::{End, GRE, Packet, TCP, UDP};
 use crate::spec::{Action, Kind, Pool, Side};
 use crate::tracking::Way;
 
@@ -63,29 +63,32 @@ impl Model {
         seen: &Seen,
     ) -> Judged<Result<(End, Option<u64>), Reason>> {
         let host = plan.inside.0;
-        let paired = self.paired.get(&(pool.name, host)).filter(|_| !pool.arbitrary).copied();
-        let slice = pool.slice(host);
-        if matches!(pool.kind, Kind::Slices(..)) && slice.is_none() {
+        if matches!(pool.kind, Kind::Slices(..)) && pool.slice(host).is_none() {
             return Ok(Err("pool_empty"));
         }
-        let candidates: Vec<IpAddr> = match paired.or(slice.map(|slice| slice.0)) {
-            Some(address) => vec![address],
-            None => pool.addresses.clone(),
-        };
+        let candidates = self.addresses(pool, host, worker);
         if pool.empty {
             return Ok(Err("pool_empty"));
         }
         if seen.dropped == Some("ports_exhausted") && seen.first_half() == seen.last() {
-            let full = |address: &&IpAddr| !self.has_room(plan, pool, worker, **address);
+            let full = |address: &IpAddr| {
+                !self.has_room(plan, pool, worker, *address)
+                    && !self.has_overflow(plan, pool, worker, *address)
+            };
             // An end without a lease, of a policy before, is noticed only when it has been drawn.
             let unleased = |s: &Session| {
                 (s.mapping, s.protocol, s.remote) == (None, plan.key.protocol, plan.remote)
+                    && !pool.is_overflow(s.outside.1)
                     && self.spec.has_end(pool.name, s.protocol, s.outside)
             };
             let drawn = self.sessions.iter().any(unleased);
-            return match candidates.iter().find(full) {
-                full if drawn || full.is_some() => Ok(Err("ports_exhausted")),
-                _ => Err(format!("{} has free ports for {:?}", pool.name, plan.key)),
+            let found_none = match pool.arbitrary {
+                true => candidates.iter().all(full),
+                false => candidates.iter().any(full),
+            };
+            return match drawn || found_none {
+                true => Ok(Err("ports_exhausted")),
+                false => Err(format!("{} has free ports for {:?}", pool.name, plan.key)),
             };
         }
         let Some(end) = chosen(seen) else {
@@ -95,6 +98,9 @@ impl Model {
         };
         if !candidates.contains(&end.0) {
             return Err(format!("{host} is not paired with {} but {candidates:?}", end.0));
+        }
+        if pool.is_overflow(end.1) && !pool.endpoint_dependent {
+            return self.overflow(plan, pool, worker, (end, &candidates));
         }
         if !self.is_free(plan, pool, worker, end, 0) {
             return Err(format!("{end:?} of {} is not free for {:?}", pool.name, plan.key));
@@ -114,8 +120,101 @@ impl Model {
         if wished && !rests && self.is_free(plan, pool, worker, own, SLACK) {
             return Err(format!("{:?} gets {end:?} and could have kept its port", plan.inside));
         }
+        self.check_contiguity(plan, pool, worker, end)?;
         self.paired.insert((pool.name, host), end.0);
         Ok(Ok(self.take(plan, pool, worker, end)))
+    }
+
+    /// The addresses of which a host may get a new end: its own (RFC 4787 REQ-2), if it has one.
+    fn addresses(&self, pool: &Pool, host: IpAddr, worker: usize) -> Vec<IpAddr> {
+        let paired = || self.paired.get(&(pool.name, host)).filter(|_| !pool.arbitrary).copied();
+        if !pool.least_used {
+            let slice = pool.slice(host).map(|slice| slice.0);
+            return paired().or(slice).map_or_else(|| pool.addresses.clone(), |one| vec![one]);
+        }
+        let ours = |s: &&Session| s.worker == worker && s.pool == Some(pool.name);
+        if let Some(session) = self.sessions.iter().filter(ours).find(|s| s.inside.0 == host) {
+            return vec![session.outside.0];
+        }
+        let uses = |address: &IpAddr| {
+            self.sessions.iter().filter(ours).filter(|s| s.outside.0 == *address).count()
+        };
+        let least = pool.addresses.iter().map(uses).min();
+        pool.addresses.iter().filter(|address| Some(uses(address)) == least).copied().collect()
+    }
+
+    /// A port that remotes share: only where no mapping finds one, and each remote's once.
+    fn overflow(
+        &mut self,
+        plan: &Plan,
+        pool: &Pool,
+        worker: usize,
+        (end, candidates): (End, &[IpAddr]),
+    ) -> Judged<Result<(End, Option<u64>), Reason>> {
+        let room = |address: &IpAddr| self.has_room(plan, pool, worker, *address);
+        let tried = if pool.arbitrary { candidates } else { &[end.0] };
+        if tried.iter().any(room) {
+            return Err(format!(
+                "{end:?} is of the overflow, and there are others: {:?}",
+                plan.key
+            ));
+        }
+        if !self.is_free_overflow(plan, pool, worker, end) {
+            return Err(format!("{end:?} of the overflow is not free for {:?}", plan.key));
+        }
+        self.paired.insert((pool.name, plan.inside.0), end.0);
+        Ok(Ok((end, None)))
+    }
+
+    fn is_free_overflow(&self, plan: &Plan, pool: &Pool, worker: usize, end: End) -> bool {
+        let protocol = plan.key.protocol;
+        let has = |s: &Session| (s.protocol, s.outside, s.remote) == (protocol, end, plan.remote);
+        pool.is_overflow(end.1)
+            && !self.spec.is_claimed(protocol, end)
+            && pool.suits(protocol, plan.inside.1, end.1)
+            && self.owner_of_end(pool, end).is_none_or(|owner| owner == worker)
+            && !self.sessions.iter().any(has)
+    }
+
+    fn has_overflow(&self, plan: &Plan, pool: &Pool, worker: usize, address: IpAddr) -> bool {
+        pool.overflow.is_some_and(|(first, last)| {
+            let free = |port| self.is_free_overflow(plan, pool, worker, (address, port));
+            (first..=last).any(free)
+        })
+    }
+
+    /// RFC 4787 §4.2.3: the port beside that of the host's port beside this one, if it is to be had.
+    fn check_contiguity(&self, plan: &Plan, pool: &Pool, worker: usize, end: End) -> Judged<()> {
+        let protocol = plan.key.protocol;
+        let rested = |rest: &Rest| {
+            let Mapping { pool: of, protocol: its, inside, outside, .. } = rest.was;
+            let mine = (of, its, inside.0) == (pool.name, protocol, plan.inside.0);
+            mine && (inside == plan.inside || rest.doubtful || outside.1 == UNKNOWN)
+        };
+        // The port that it had itself comes before.
+        let before = self.resting.iter().any(rested);
+        if !pool.contiguity || !matches!(protocol, TCP | UDP) || before {
+            return Ok(());
+        }
+        let beside = |m: &&Mapping| {
+            (m.pool, m.protocol, m.inside.0) == (pool.name, protocol, plan.inside.0)
+                && m.outside.0 == end.0
+                && m.inside.1.abs_diff(plan.inside.1) == 1
+        };
+        let wished = self.mappings.iter().filter(beside).map(|m| {
+            let port = if m.inside.1 > plan.inside.1 { m.outside.1 - 1 } else { m.outside.1 + 1 };
+            (end.0, port)
+        });
+        let rests = |end: End| {
+            let same = |rest: &Rest| (rest.was.protocol, rest.was.outside) == (protocol, end);
+            self.resting.iter().any(|rest| same(rest) && self.now < rest.until + SLACK)
+        };
+        let free = |end: &End| !rests(*end) && self.is_free(plan, pool, worker, *end, SLACK);
+        let wished: Vec<End> = wished.filter(free).collect();
+        match wished.is_empty() || wished.contains(&end) {
+            true => Ok(()),
+            false => Err(format!("{:?} gets {end:?}, and {wished:?} is free", plan.inside)),
+        }
     }
 
     /// A lease that no packet has shown: the first half of a hairpin whose second was refused.
@@ -256,6 +355,8 @@ impl Model {
             end.0 == address && (first..=last).contains(&end.1)
         });
         self.spec.has_end(pool.name, protocol, end)
+            && (pool.endpoint_dependent || !pool.is_overflow(end.1))
+            && pool.suits(protocol, plan.inside.1, end.1)
             && self.owner_of_end(pool, end).is_none_or(|owner| owner == worker)
             && slice
             && self.may_have_block(pool, plan.inside.0, end, slack)
