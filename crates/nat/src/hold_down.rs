@@ -5,7 +5,8 @@
 //! mapping that ended and began again looks the same from outside.
 //!
 //! Of each pool as many ports rest as it says; the one that has rested longest makes room. Memory is
-//! taken when a pool is adopted. The ledger knows a port that rests as one that is not free.
+//! taken when a pool is adopted. The ledger knows a port that rests as one that is not free. However
+//! many ports of a host rest, to find, add and remove one costs the same.
 
 use mooring_policy::{Filtering, HoldDown as Wanted, Mapping as Kind, Pool};
 use mooring_session::index::Index;
@@ -14,11 +15,24 @@ use mooring_wire::Protocol;
 
 use crate::port_owners::goes_round;
 use crate::queue::{Link, Queue};
+use crate::ring::Rings;
 
 /// The ports that rest, by the number of their pool.
 pub(crate) struct HoldDown<A> {
     pools: Vec<Option<Resting<A>>>,
     hash: KeyedHash,
+    round: Round,
+}
+
+/// Looking for a pool with a port that is due: a few pools a call, and none before one can be due.
+#[derive(Clone, Copy)]
+struct Round {
+    /// No port is due before.
+    earliest: Tick,
+    /// The pool that is looked at next.
+    next: usize,
+    /// No port of the pools before that one, or put since the round began, is due before.
+    seen: Tick,
 }
 
 /// Those of one pool.
@@ -28,8 +42,10 @@ struct Resting<A> {
     links: Vec<Link>,
     queue: Queue,
     free: Vec<u32>,
-    /// By the inside host.
-    index: Index,
+    /// By the inside end and the outside address.
+    ends: Index,
+    /// By the inside host and protocol, the outside address, and whether the port is odd.
+    hosts: Rings,
 }
 
 /// What rests how long in a pool.
@@ -51,7 +67,7 @@ struct Rest<A> {
 impl<A: Address> HoldDown<A> {
     /// Nothing rests.
     pub(crate) const fn new(hash: KeyedHash) -> Self {
-        Self { pools: Vec::new(), hash }
+        Self { pools: Vec::new(), hash, round: Round::BEGINS }
     }
 
     /// Follows a policy: `pools` are its pools of this family by number, `part` says how much of a
@@ -64,6 +80,7 @@ impl<A: Address> HoldDown<A> {
         leases: impl Fn(u16) -> usize,
         mut freed: impl FnMut(&Mapping<A>),
     ) {
+        self.round = Round::BEGINS;
         for (number, slot) in (0..).zip(&mut self.pools) {
             let unused = |pool: &Resting<A>| pool.queue.first().is_none() && leases(number) == 0;
             if slot.as_ref().is_some_and(unused) {
@@ -105,6 +122,7 @@ impl<A: Address> HoldDown<A> {
             return Put::Free;
         };
         let until = Tick::from_millis(now.as_millis() + resting.rules.millis);
+        self.round.comes(until);
         Put::Rests { instead_of: resting.put(Rest { was, until }, &self.hash) }
     }
 
@@ -116,30 +134,42 @@ impl<A: Address> HoldDown<A> {
         is_due.then(|| resting.remove(first, &self.hash))
     }
 
-    /// Of all pools, the number of one whose first port has rested long enough.
-    pub(crate) fn any_due(&self, now: Tick) -> Option<u16> {
-        let due = |pool: &Option<Resting<A>>| {
-            let pool = pool.as_ref()?;
-            Some(pool.records[pool.queue.first()? as usize].until <= now)
-        };
-        self.pools.iter().position(|pool| due(pool) == Some(true)).map(|at| at as u16)
+    /// The number of a pool whose first port has rested long enough. A call looks at a few pools; each
+    /// has its turn.
+    pub(crate) fn any_due(&mut self, now: Tick) -> Option<u16> {
+        for _ in 0..LOOKED_AT {
+            if now < self.round.earliest {
+                return None;
+            }
+            let at = self.round.next;
+            let Some(pool) = self.pools.get(at) else {
+                self.round = Round { earliest: self.round.seen, ..Round::BEGINS };
+                continue;
+            };
+            self.round.next += 1;
+            let Some(until) = pool.as_ref().and_then(Resting::first_until) else { continue };
+            self.round.seen = self.round.seen.min(until);
+            if until <= now {
+                return Some(at as u16);
+            }
+        }
+        None
     }
 
-    /// A port that this inside end had, or else one that its host had for the protocol, of those that
-    /// `fits`. It rests no longer.
+    /// A port of `outside` that this inside end had, or else one that its host had for the protocol, of
+    /// those that `fits`. It rests no longer.
     pub(crate) fn take_back(
         &mut self,
         end: &InsideEnd<A>,
+        outside: A,
         same_end: bool,
-        fits: impl Fn(A, u16) -> bool,
+        fits: impl Fn(u16) -> bool,
     ) -> Option<Mapping<A>> {
         let resting = self.pools.get_mut(usize::from(end.pool))?.as_mut()?;
-        let at = resting.index.find(host_hash(&self.hash, end.address), |at| {
-            let was = &resting.records[at as usize].was;
-            (was.inside, was.vrf, was.protocol) == (end.address, end.vrf, end.protocol)
-                && (!same_end || was.inside_port == end.port)
-                && fits(was.outside, was.outside_port)
-        })?;
+        let at = match same_end {
+            true => resting.of_end(end, outside, &self.hash, fits),
+            false => resting.of_host(end, outside, &self.hash, fits),
+        }?;
         Some(resting.remove(at, &self.hash))
     }
 
@@ -157,6 +187,17 @@ pub(crate) enum Put<A> {
     Free,
     /// It rests; another one may rest no longer for it.
     Rests { instead_of: Option<Mapping<A>> },
+}
+
+impl Round {
+    /// Anything may be due.
+    const BEGINS: Self = Self { earliest: Tick::ZERO, next: 0, seen: NEVER };
+
+    /// A port more rests.
+    fn comes(&mut self, until: Tick) {
+        self.earliest = self.earliest.min(until);
+        self.seen = self.seen.min(until);
+    }
 }
 
 impl Rules {
@@ -193,8 +234,50 @@ impl<A: Address> Resting<A> {
             links: Vec::with_capacity(rules.ports),
             queue: Queue::EMPTY,
             free: Vec::with_capacity(rules.ports),
-            index: Index::new(rules.ports),
+            ends: Index::new(rules.ports),
+            hosts: Rings::new(rules.ports),
         }
+    }
+
+    /// When the first of the queue has rested long enough.
+    fn first_until(&self) -> Option<Tick> {
+        Some(self.records[self.queue.first()? as usize].until)
+    }
+
+    /// A port of an address that an inside end had. It hardly ever has more than one there: it gets
+    /// that one back, unless a reload took it out of what fits.
+    fn of_end(
+        &self,
+        end: &InsideEnd<A>,
+        outside: A,
+        hash: &KeyedHash,
+        fits: impl Fn(u16) -> bool,
+    ) -> Option<u32> {
+        self.ends.find(end_hash(hash, end, outside), |at| {
+            let was = &self.records[at as usize].was;
+            was.inside_end() == *end && was.outside == outside && fits(was.outside_port)
+        })
+    }
+
+    /// A port of an address that a host had for a protocol, of the first few: nearly always the first
+    /// one fits, of the parity that the inside port has or of the other.
+    fn of_host(
+        &self,
+        end: &InsideEnd<A>,
+        outside: A,
+        hash: &KeyedHash,
+        fits: impl Fn(u16) -> bool,
+    ) -> Option<u32> {
+        let port = |at: u32| self.records[at as usize].was.outside_port;
+        [end.port, !end.port].into_iter().find_map(|like| {
+            let InsideEnd { address: inside, port: inside_port, vrf, pool, protocol } = *end;
+            let (outside_port, records) = (like, &self.records);
+            let alike = Mapping { inside, outside, inside_port, outside_port, vrf, pool, protocol };
+            let its = self
+                .hosts
+                .of(host_hash(hash, &alike), |at| is_beside(&records[at as usize].was, &alike));
+            its.take(OF_A_HOST).find(|at| fits(port(*at)))
+        })
     }
 
     /// All, the one that has rested longest first.
@@ -219,19 +302,131 @@ impl<A: Address> Resting<A> {
             }
         };
         self.queue.push(at, &mut self.links);
-        self.index.insert(host_hash(hash, rest.was.inside), at);
+        self.ends.insert(end_hash(hash, &rest.was.inside_end(), rest.was.outside), at);
+        let records = &self.records;
+        self.hosts.push(host_hash(hash, &rest.was), at, |other| {
+            is_beside(&records[other as usize].was, &rest.was)
+        });
         made_room
     }
 
     fn remove(&mut self, at: u32, hash: &KeyedHash) -> Mapping<A> {
         let was = self.records[at as usize].was;
         self.queue.remove(at, &mut self.links);
-        self.index.remove(host_hash(hash, was.inside), at);
+        self.ends.remove(end_hash(hash, &was.inside_end(), was.outside), at);
+        self.hosts.remove(host_hash(hash, &was), at);
         self.free.push(at);
         was
     }
 }
 
-fn host_hash<A: Address>(hash: &KeyedHash, host: A) -> u64 {
-    hash.end(host, 0, Protocol(0), 0)
+/// Of what [`Resting::ends`] is by.
+fn end_hash<A: Address>(hash: &KeyedHash, end: &InsideEnd<A>, outside: A) -> u64 {
+    let inside = hash.end(end.address, end.port, end.protocol, end.vrf.into());
+    inside ^ hash.end(outside, 0, Protocol(0), 0).rotate_left(1)
+}
+
+/// Of what [`Resting::hosts`] is by.
+fn host_hash<A: Address>(hash: &KeyedHash, was: &Mapping<A>) -> u64 {
+    let inside = hash.end(was.inside, was.outside_port & 1, was.protocol, was.vrf.into());
+    inside ^ hash.end(was.outside, 0, Protocol(0), 0).rotate_left(1)
+}
+
+/// Whether two mappings are of one list of [`Resting::hosts`].
+fn is_beside<A: Address>(one: &Mapping<A>, other: &Mapping<A>) -> bool {
+    let key = |of: &Mapping<A>| (of.inside, of.vrf, of.protocol, of.outside, of.outside_port & 1);
+    key(one) == key(other)
+}
+
+/// No port rests so long.
+const NEVER: Tick = Tick::from_millis(u64::MAX);
+
+/// Pools that a look at the time looks at.
+const LOOKED_AT: u32 = 16;
+
+/// Ports of a host, of one parity, that are looked at to find one that fits.
+const OF_A_HOST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use mooring_session::{KeyedHash, Mapping, Tick};
+    use mooring_wire::Protocol;
+
+    use super::{HoldDown, LOOKED_AT, NEVER, Resting, Rules, end_hash, host_hash};
+
+    const RULES: Rules = Rules { millis: 1000, tcp: true, others: true, ports: 40_000 };
+
+    fn hold_down(pools: usize) -> HoldDown<Ipv4Addr> {
+        let mut all = HoldDown::new(KeyedHash::new([1, 2, 3, 4]));
+        all.pools.resize_with(pools, || None);
+        all
+    }
+
+    fn of_one_host(port: u16, pool: u16) -> Mapping<Ipv4Addr> {
+        Mapping {
+            inside: Ipv4Addr::new(10, 0, 0, 1),
+            outside: Ipv4Addr::new(203, 0, 113, 10),
+            inside_port: port,
+            outside_port: port,
+            vrf: 0,
+            pool,
+            protocol: Protocol::UDP,
+        }
+    }
+
+    #[test]
+    fn what_a_port_costs_does_not_grow_with_the_ports_of_its_host_that_rest() {
+        let mut all = hold_down(1);
+        all.pools[0] = Some(Resting::new(RULES));
+        for port in 0..40_000 {
+            all.put(of_one_host(port, 0), Tick::ZERO);
+        }
+        let resting = all.pools[0].as_ref().expect("made above");
+        for port in (0..40_000).step_by(1000) {
+            let (was, mut met) = (of_one_host(port, 0), 0);
+            let mut count = |_| {
+                met += 1;
+                false
+            };
+            resting.ends.find(end_hash(&all.hash, &was.inside_end(), was.outside), &mut count);
+            resting.hosts.of(host_hash(&all.hash, &was), &mut count).for_each(drop);
+            assert!(met < 16, "{met} records lie where one does");
+        }
+        for port in 0..40_000 {
+            let end = of_one_host(port, 0).inside_end();
+            let was = all.take_back(&end, Ipv4Addr::new(203, 0, 113, 10), true, |_| true);
+            assert_eq!(was, Some(of_one_host(port, 0)));
+        }
+        assert_eq!(all.len(0), 0);
+    }
+
+    #[test]
+    fn a_look_at_the_time_looks_at_few_pools_and_all_have_their_turn() {
+        let mut all = hold_down(1000);
+        let rules = Rules { ports: 2, ..RULES };
+        all.pools.iter_mut().step_by(10).for_each(|pool| *pool = Some(Resting::new(rules)));
+        for pool in (0..1000).step_by(10) {
+            all.put(of_one_host(1, pool), Tick::ZERO);
+        }
+        let (mut calls, mut woken, mut before) = (0, 0, 0);
+        while woken < 100 {
+            if let Some(pool) = all.any_due(Tick::from_millis(1000)) {
+                woken += usize::from(all.due(pool, Tick::from_millis(1000)).is_some());
+            }
+            let looked_at = (all.round.next + 1001 - before) % 1001;
+            assert!(looked_at <= LOOKED_AT as usize, "{looked_at} pools");
+            (calls, before) = (calls + 1, all.round.next);
+            assert!(calls < 1000, "each pool has its turn");
+        }
+        while all.round.earliest != NEVER {
+            assert_eq!(all.any_due(Tick::from_millis(1000)), None);
+        }
+        all.put(of_one_host(1, 500), Tick::from_millis(2000));
+        assert_eq!(all.any_due(Tick::from_millis(2999)), None);
+        assert_eq!(all.round.next, 0, "nothing can be due: no pool is looked at");
+        let due = (0..100).find_map(|_| all.any_due(Tick::from_millis(3000)));
+        assert_eq!(due, Some(500));
+    }
 }

@@ -307,10 +307,8 @@ impl<A: Address> Nat<A> {
         }
         let end = self.inside_end(ask.key, ask.id);
         let numbers = &self.numbers;
-        let was = self.resting.take_back(&end, same_end, |outside, port| {
-            outside == address
-                && choice.has(port)
-                && ask.taken_until(numbers, address, port).is_none()
+        let was = self.resting.take_back(&end, address, same_end, |port| {
+            choice.has(port) && ask.taken_until(numbers, address, port).is_none()
         })?;
         self.ports.take_back(was.outside, was.protocol, was.outside_port);
         Some(was.outside_port)

@@ -30,6 +30,7 @@ mod queue;
 pub mod refusal;
 pub mod reload;
 pub mod rewrite;
+mod ring;
 pub mod share;
 mod sweeps;
 mod tally;
