@@ -180,7 +180,7 @@ const POOL: &[Key] = &[
     key("hold_down", Table(HOLD_DOWN), Means("`{ seconds = 120, ports = 4096 }`"), "How long a port rests before another host gets it (RFC 6888 REQ-8)."),
     key("refresh", OneOf(&["both", "outbound"]), Is("\"both\""), "Which packets keep a session alive: those of both directions, or those from inside only (RFC 4787 REQ-6)."),
     key("limits", Table(POOL_LIMITS), Means("none"), "How much all hosts of the pool together may have."),
-    key("allow", Texts, Means("all"), "Prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides."),
+    key("allow", Texts, Means("all"), "Prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides; both together have 65536 at most."),
     key("deny", Texts, Means("none"), "Prefixes of remotes that may begin nothing, not even a ping."),
 ];
 
@@ -232,7 +232,7 @@ const RULE: &[Key] = &[
     key("prefix", Text, Means("none"), "`nat64`, `siit`. Not in this version."),
     key("mappings", Tables(MAPPING), Means("none"), "`siit`. Not in this version."),
     key("interface", Text, Means("none"), "`deliver`: the tap interface behind which the processes are."),
-    key("allow", Texts, Means("all"), "`static`, `port-forward`: prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides."),
+    key("allow", Texts, Means("all"), "`static`, `port-forward`: prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides; both together have 65536 at most."),
     key("deny", Texts, Means("none"), "`static`, `port-forward`: prefixes of remotes that may begin nothing."),
 ];
 

@@ -7,12 +7,15 @@ use crate::problem::{Problem, Severity};
 /// The problems found so far in one text.
 pub(crate) struct Report<'t> {
     text: &'t str,
+    /// Where its lines start: places are asked for as often as there are values.
+    lines: Vec<usize>,
     found: Vec<(usize, Problem)>,
 }
 
 impl<'t> Report<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { text, found: Vec::new() }
+        let after_feeds = text.match_indices('\n').map(|(feed, _)| feed + 1);
+        Self { text, lines: [0].into_iter().chain(after_feeds).collect(), found: Vec::new() }
     }
 
     /// Refuses the configuration because of what stands `at` these bytes.
@@ -60,9 +63,9 @@ impl<'t> Report<'t> {
 
     fn position(&self, offset: usize) -> (usize, usize) {
         let end = self.text.floor_char_boundary(offset);
-        let before = &self.text[..end];
-        let line_start = before.rfind('\n').map_or(0, |feed| feed + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let line = self.lines.partition_point(|start| *start <= end);
+        let start = line.checked_sub(1).and_then(|line| self.lines.get(line)).copied();
+        (line, self.text[start.unwrap_or(0)..end].chars().count() + 1)
     }
 }
 

@@ -214,6 +214,7 @@ fn places_count_characters_and_quotes_cannot_break_lines() {
     assert_eq!(problems[2].message, "unknown key `a\\n\\u{1b}b`");
 }
 
+mod access;
 mod claims;
 mod kernel;
 mod reference;

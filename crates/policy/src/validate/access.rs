@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::joint::JointPrefixMap;
 use toml::Spanned;
 
 use super::values;
@@ -27,25 +28,37 @@ pub(super) fn access(
             "remove `allow` to let everybody in, or write what you mean: deny = [\"0.0.0.0/0\"]";
         report.error(list.span(), "`allow` is empty: nobody could begin anything", hint);
     }
+    let lists = || [allow, deny].into_iter().flatten();
+    let all: usize = lists().map(|list| list.get_ref().len()).sum();
+    if let Some(last) = lists().last().filter(|_| all > Access::MAX_ENTRIES) {
+        let most = Access::MAX_ENTRIES;
+        let message =
+            format!("`allow` and `deny` have {all} prefixes, at most {most} are possible");
+        report.error(last.span(), message, "write several of them as one shorter prefix");
+        return Access::default();
+    }
     let mut entries: Vec<Entry> = Vec::new();
+    let mut known = JointPrefixMap::new();
     for (list, allowed) in [(allow, true), (deny, false)] {
         for value in list.iter().flat_map(|list| list.get_ref()) {
             let Some(prefix) = values::prefix(value, report) else { continue };
             let line = report.line(value.span().start) as u32;
             let entry = (AccessEntry { prefix, allowed, line }, value.span());
-            if fits(&entry, &entries, own, report) {
+            if fits(&entry, known.get(&prefix), own, report) {
+                known.insert(prefix, entry.0);
                 entries.push(entry);
             }
         }
     }
-    warn_useless(&entries, report);
-    Access::new(entries.into_iter().map(|(entry, _)| entry).collect())
+    let access = Access::new(known.into_values());
+    warn_useless(&entries, &access, report);
+    access
 }
 
 /// A prefix is listed once, and could be a remote's.
 fn fits(
     (entry, at): &Entry,
-    earlier: &[Entry],
+    earlier: Option<&AccessEntry>,
     own: Option<(&str, bool)>,
     report: &mut Report<'_>,
 ) -> bool {
@@ -57,9 +70,7 @@ fn fits(
         report.error(at.clone(), message, "no packet can have both: remove the prefix");
         return false;
     }
-    let Some((first, _)) = earlier.iter().find(|(other, _)| other.prefix == prefix) else {
-        return true;
-    };
+    let Some(first) = earlier else { return true };
     let (message, hint) = if first.allowed == entry.allowed {
         (format!("{prefix} is listed twice"), format!("the first is on line {}", first.line))
     } else {
@@ -71,20 +82,15 @@ fn fits(
 }
 
 /// An entry changes nothing if its addresses would meet the same without it.
-fn warn_useless(entries: &[Entry], report: &mut Report<'_>) {
-    let some_allowed = entries.iter().any(|(entry, _)| entry.allowed);
+fn warn_useless(entries: &[Entry], access: &Access, report: &mut Report<'_>) {
     for (entry, at) in entries {
-        let around = |other: &&Entry| {
-            other.0.prefix != entry.prefix && other.0.prefix.contains(&entry.prefix)
-        };
-        let parent =
-            entries.iter().filter(around).max_by_key(|(other, _)| other.prefix.prefix_len());
+        let parent = access.around(&entry.prefix);
         let word = if entry.allowed { "allowed" } else { "denied" };
         let hint = match parent {
-            Some((parent, _)) if parent.allowed == entry.allowed => {
+            Some(parent) if parent.allowed == entry.allowed => {
                 format!("{} is {word} on line {}: remove it", parent.prefix, parent.line)
             }
-            None if !entry.allowed && some_allowed => {
+            None if !entry.allowed && access.allows_somebody() => {
                 "who is not in `allow` is denied anyway: remove it".to_owned()
             }
             _ => continue,
@@ -99,19 +105,12 @@ fn warn_useless(entries: &[Entry], report: &mut Report<'_>) {
 
 /// Whether nobody of these prefixes, or of all addresses if there are none, may begin anything.
 pub(super) fn lets_nobody_in(access: &Access, is_v4: bool, sources: &[IpNet]) -> bool {
-    let of_family = |prefix: &IpNet| prefix.addr().is_ipv4() == is_v4;
-    let meets = |entry: &AccessEntry| {
-        let theirs = entry.prefix;
-        sources.is_empty()
-            || sources.iter().any(|own| own.contains(&theirs) || theirs.contains(own))
-    };
-    let mut allowed = access.entries().iter().filter(|entry| entry.allowed);
-    let all_denied = || {
-        let mut denied = access.entries().iter().filter(|entry| !entry.allowed);
-        denied.any(|entry| of_family(&entry.prefix) && entry.prefix.prefix_len() == 0)
-    };
-    match access.entries().iter().any(|entry| entry.allowed) {
-        true => !allowed.any(meets),
-        false => all_denied(),
+    if access.allows_somebody() {
+        return !sources.is_empty() && !sources.iter().any(|own| access.allows_some_of(own));
     }
+    let everybody = match is_v4 {
+        true => IpNet::V4(Ipv4Net::default()),
+        false => IpNet::V6(Ipv6Net::default()),
+    };
+    access.entry(&everybody).is_some()
 }
