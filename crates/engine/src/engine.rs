@@ -111,7 +111,7 @@ impl Engine {
             owners: Owners::new(&policy, share.of()),
             links: links.into(),
             kernel_addresses: Box::default(),
-            fragments: fragments_for(&policy, share, &hash),
+            fragments: Fragments::new(&policy.limits, share, &hash),
             nats: Nats {
                 v6: Nat::new(&policy, share, hash.derived()),
                 v4: Nat::new(&policy, share, hash),
@@ -249,13 +249,6 @@ impl Engine {
         }
         self.probe::<A>(now, outbox);
     }
-}
-
-/// The memory of fragments of a worker: its share, also of what one sender may take.
-fn fragments_for(policy: &Policy, share: Share, hash: &KeyedHash) -> Fragments {
-    let limits = &policy.limits;
-    let per_source = limits.fragments_per_source.unwrap_or(limits.fragments);
-    Fragments::new(share.part(limits.fragments), share.part(per_source) as u32, hash)
 }
 
 /// The first worker speaks for all.

@@ -12,8 +12,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use mooring_nat::{HAIRPIN_INTERFACE, Place};
+use mooring_nat::{HAIRPIN_INTERFACE, Place, Share};
 use mooring_packet::{OwnedPacket, Packet};
+use mooring_policy::Limits;
 use mooring_session::fragments::{
     Arrived, Datagram, DatagramIndex, Fate, FragmentRefusal, FragmentTable, Piece, Room,
 };
@@ -50,11 +51,12 @@ pub(crate) struct Part<A> {
 }
 
 impl Fragments {
-    /// Room for pieces of `datagrams` packets of each family, `per_source` of them of one sender.
-    pub(crate) fn new(datagrams: usize, per_source: u32, hash: &KeyedHash) -> Self {
+    /// Room for pieces of as many packets of each family as the limits say: a worker's share, also of
+    /// what one sender may take.
+    pub(crate) fn new(limits: &Limits, share: Share, hash: &KeyedHash) -> Self {
         let room = Room {
-            datagrams,
-            datagrams_per_source: per_source,
+            datagrams: share.part(limits.fragments),
+            datagrams_per_source: per_source(limits, share),
             waiting: WAITING,
             waiting_per_source: WAITING_PER_SOURCE,
         };
@@ -62,6 +64,13 @@ impl Fragments {
             v4: FragmentTable::new(room, hash.derived()),
             v6: FragmentTable::new(room, hash.derived().derived()),
         }
+    }
+
+    /// Follows other limits: the tables keep their size.
+    pub(crate) fn follow(&mut self, limits: &Limits, share: Share) {
+        let per_source = per_source(limits, share);
+        self.v4.set_datagrams_per_source(per_source);
+        self.v6.set_datagrams_per_source(per_source);
     }
 
     /// When the next packet is forgotten whose pieces do not come.
@@ -331,6 +340,11 @@ impl Engine {
             A::identify(packet.bytes_mut(), part.place, identification);
         }
     }
+}
+
+/// Packets of one sender.
+fn per_source(limits: &Limits, share: Share) -> u32 {
+    share.part(limits.fragments_per_source.unwrap_or(limits.fragments)) as u32
 }
 
 /// Whoever remembers the pieces learns by the first one who its owner is, so they may be handed over

@@ -45,6 +45,7 @@ impl Engine {
         v6.adopt(&policy, generation);
         self.owners = Owners::new(&policy, self.share.of());
         self.unsolicited.follow(&policy);
+        self.fragments.follow(&policy.limits, self.share);
         let errors = self.share.part(policy.limits.icmp_error_rate) as u32;
         self.error_limit.set_rate(errors);
         self.too_big_limit.set_rate(errors);

@@ -372,4 +372,4 @@ pub(crate) fn wire_len<A>(packet: &Packet<'_>, flow: &Flow<A>) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

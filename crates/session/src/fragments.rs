@@ -59,6 +59,11 @@ impl<A: Address, H> FragmentTable<A, H> {
         }
     }
 
+    /// From now on a sender has `datagrams` at most. What it has more of goes on until it has passed.
+    pub fn set_datagrams_per_source(&mut self, datagrams: u32) {
+        self.room.datagrams_per_source = datagrams;
+    }
+
     /// Notes a fragment and says what it is to do.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::test_bench::{
     BUFFERS, Bench, CONFIG, GATEWAY, HOST, INSIDE, OTHER_HOST, OUR_INSIDE_IP, OUTSIDE, POOL,
     SERVER, config_with,
 };
+use crate::walk::tests::reloaded::reload;
 use crate::{DropReason, Share, Verdict, WorkerId};
 use mooring_policy::InterfaceId;
 
@@ -400,6 +401,20 @@ fn a_sender_has_its_share_of_what_is_remembered() {
     }
     bench.rest(2_000);
     bench.forward(INSIDE, &first(HOST, 3));
+}
+
+#[test]
+fn the_share_of_a_sender_follows_a_reload() {
+    let limits = |most: &str| config_with(&format!("[limits]\nfragments = 8\n{most}"));
+    let mut bench = Bench::ready_with(&limits(""));
+    let first = |host, id| question(inside(host, SERVER), id, &[1; 40], 16).remove(0);
+    let mut passed = |config: &str, host| {
+        reload(&mut bench, config);
+        let passes = |&id: &u16| bench.send(INSIDE, &first(host, id)).0 == Verdict::Tx(OUTSIDE);
+        (1..9).filter(passes).count()
+    };
+    assert_eq!(passed(&limits("fragments_per_source = 4"), HOST), 4);
+    assert_eq!(passed(&limits("fragments_per_source = 1"), OTHER_HOST), 1);
 }
 
 /// Nor the room for what waits.

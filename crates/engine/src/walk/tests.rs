@@ -15,7 +15,7 @@ mod quoted;
 mod quoted_hostile;
 mod quoted_kinds;
 mod refused;
-mod reloaded;
+pub(crate) mod reloaded;
 mod services;
 mod tcp;
 mod translated;

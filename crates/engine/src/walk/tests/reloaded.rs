@@ -10,7 +10,7 @@ use crate::test_bench::{Bench, CONFIG, GATEWAY, HOST, INSIDE, OUTSIDE, POOL, SER
 use crate::{DropReason, Verdict};
 
 /// Gives the engine another policy, as its next.
-pub(super) fn reload(bench: &mut Bench, config: &str) {
+pub(crate) fn reload(bench: &mut Bench, config: &str) {
     let policy = Arc::new(load(config).expect("the policy of the test is valid").policy);
     let links = bench.engine.links().to_vec();
     let next = Generation(bench.engine.policy().1.0 + 1);
