@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use mooring_nat::Listed;
 use mooring_packet::Packet;
 use mooring_policy::{InterfaceId, Policy, UnsolicitedSyn};
 use mooring_session::{FlowKey, Tick};
@@ -85,18 +86,14 @@ impl Engine {
         if !self.unsolicited.answers || !opens {
             return;
         }
-        let (source, destination) = (flow.key.source, flow.key.destination);
-        let back = self.policy.route(source.into());
-        let from_outside = self.policy.outside_of(destination.into()).contains(scene.ingress)
-            && back.is_some_and(|hop| hop.interface == scene.ingress);
-        let waiting = &mut A::unsolicited(&mut self.unsolicited).0;
+        let waiting = &A::unsolicited(&mut self.unsolicited).0;
         let is_there = || waiting.iter().any(|syn| syn.key == flow.key);
-        if !from_outside || source.is_martian() || waiting.len() >= HELD || is_there() {
+        if waiting.len() >= HELD || is_there() || !self.is_unsolicited(&flow.key, scene.ingress) {
             return;
         }
         let Ok(ethernet) = Ethernet::parse(packet.bytes()) else { return };
         let bytes = &ethernet.payload()[..flow.ip_len as usize];
-        waiting.push_back(Syn {
+        A::unsolicited(&mut self.unsolicited).0.push_back(Syn {
             key: flow.key,
             due: scene.now + WAIT,
             ingress: scene.ingress,
@@ -105,14 +102,35 @@ impl Engine {
         });
     }
 
+    /// Whether a SYN is one to answer by the policy of now: from where its source is, to an address of
+    /// ours from outside of it; of no rule, and of nobody whom a list denies: he hears nothing.
+    fn is_unsolicited<A: Family>(&self, key: &FlowKey<A>, ingress: InterfaceId) -> bool {
+        let back = self.policy.route(key.source.into());
+        let from_outside = self.policy.outside_of(key.destination.into()).contains(ingress)
+            && back.is_some_and(|hop| hop.interface == ingress)
+            && !key.source.is_martian();
+        let has_other_answer = || match A::nat(&self.nats).listed(key, ingress, &self.policy) {
+            Some(Listed::Rule(_)) => true,
+            Some(Listed::Pool(pool)) => {
+                !self.policy.pool(pool).access.of(key.source.into()).allowed
+            }
+            None => false,
+        };
+        from_outside && !has_other_answer()
+    }
+
     /// Tells the senders of those that have waited long enough, as often as the limit allows, from the
-    /// address that they wanted. If there is a session by now, a host inside has opened it.
+    /// address that they wanted. If there is a session by now, a host inside has opened it; and the
+    /// policy may be another one by now.
     pub(crate) fn answer_unsolicited<A: Family>(&mut self, now: Tick, outbox: &mut Outbox) {
         loop {
             let waiting = &mut A::unsolicited(&mut self.unsolicited).0;
             let Some(syn) = waiting.pop_front_if(|syn| syn.due <= now) else { return };
             let opened = A::nat(&self.nats).sessions.find_key(&syn.key).is_some();
-            if opened || !self.may_complain(now, Complaint::PortUnreachable) {
+            if opened || !self.is_unsolicited(&syn.key, syn.ingress) {
+                continue;
+            }
+            if !self.may_complain(now, Complaint::PortUnreachable) {
                 continue;
             }
             let mac = self.links[usize::from(syn.ingress.0)].mac;

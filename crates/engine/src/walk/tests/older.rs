@@ -9,7 +9,7 @@ use crate::test_bench::frames::{inside, outside};
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{
     BUFFERS, Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OUR_INSIDE, OUR_OUTSIDE,
-    OUTSIDE, POOL, SERVER, config_with,
+    OUTSIDE, POOL, SERVER, STRANGER, config_with,
 };
 
 fn state(bench: &Bench) -> Option<&'static str> {
@@ -181,6 +181,48 @@ fn a_syn_that_a_host_inside_answers_by_its_own_is_forgotten() {
     bench.ignore(OUTSIDE, &early, DropReason::Filtered);
     bench.rest(2_000);
     bench.forward(INSIDE, &inside(HOST, SERVER).tcp(5000, 90, "S", b""));
+    bench.pass(10_000);
+    assert_eq!(said(&mut bench), []);
+}
+
+/// No error leaves from an address that is no longer ours, nor to whom a list denies by then, nor
+/// about a port that is somebody's by then.
+#[test]
+fn a_syn_is_answered_only_if_the_policy_of_then_does_not_want_it_either() {
+    let asked = config_with(ANSWERED);
+    let moved = asked.replace("203.0.113.10/32", "203.0.113.11/32");
+    let denied =
+        asked.replace("\"203.0.113.10/32\"]", "\"203.0.113.10/32\"]\ndeny = [\"198.51.100.7\"]");
+    let forwarded = config_with(&format!(
+        "[[rule]]\nname = \"web\"\nkind = \"port-forward\"\naddress = \"203.0.113.10\"\n\
+         port = \"2000\"\ntarget = \"10.0.0.3:80\"\n{ANSWERED}"
+    ));
+    for (config, to_mapped, errors) in [
+        (&asked, false, 1),
+        (&asked, true, 1),
+        (&moved, false, 0),
+        (&denied, true, 0),
+        (&forwarded, false, 0),
+    ] {
+        let (mut bench, port) = open(&asked);
+        let syn = outside(SERVER, POOL).tcp(90, if to_mapped { port } else { 2000 }, "S", b"");
+        let reason = if to_mapped { DropReason::Filtered } else { DropReason::NoSession };
+        bench.ignore(OUTSIDE, &syn, reason);
+        bench.pass(1_000);
+        reload(&mut bench, config);
+        bench.pass(10_000);
+        assert_eq!(said(&mut bench).len(), errors, "{config}");
+    }
+}
+
+/// Nor does he whom a list denies hear now that there is a filter behind it.
+#[test]
+fn a_denied_syn_is_not_answered() {
+    let denied = config_with(ANSWERED)
+        .replace("\"203.0.113.10/32\"]", "\"203.0.113.10/32\"]\ndeny = [\"198.51.100.66\"]");
+    let (mut bench, port) = open(&denied);
+    let syn = outside(STRANGER, POOL).tcp(90, port, "S", b"");
+    bench.ignore(OUTSIDE, &syn, DropReason::Filtered);
     bench.pass(10_000);
     assert_eq!(said(&mut bench), []);
 }
