@@ -153,11 +153,12 @@ impl Engine {
             outbox.discard(packet);
         }
         self.expire_pieces(now, outbox);
+        // Before sessions end: what was opened in time counts, however late we come.
+        self.answer_unsolicited::<Ipv4Addr>(now, outbox);
+        self.answer_unsolicited::<Ipv6Addr>(now, outbox);
         let mut budget = RECORDS_PER_POLL;
         self.expire_sessions::<Ipv4Addr>(now, &mut budget, outbox);
         self.expire_sessions::<Ipv6Addr>(now, &mut budget, outbox);
-        self.answer_unsolicited::<Ipv4Addr>(now, outbox);
-        self.answer_unsolicited::<Ipv6Addr>(now, outbox);
         self.sweep::<Ipv4Addr>(now, &mut budget);
         self.sweep::<Ipv6Addr>(now, &mut budget);
         self.collect_events();

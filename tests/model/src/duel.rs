@@ -237,15 +237,10 @@ impl<'f> Duel<'f> {
     }
 
     fn compare(&self, expected: &Expected, seen: Seen) -> Result<(), String> {
-        // Of what the appliance says itself the identification is its own affair.
-        let plain = |(side, mut packet): (Side, Packet)| {
-            if matches!(packet.body, Body::Error { .. }) && is_own(packet.source) {
-                (packet.identification, packet.whole) = (0, packet.source.is_ipv4());
-            }
-            (side, packet)
-        };
+        let ours = |packet: &Packet| is_own(packet.source);
+        let plainly = |one: (Side, Packet)| if ours(&one.1) { plain(one) } else { one };
         let Seen { dropped, sent, legs, .. } = seen;
-        let seen = Expected { dropped, sent: sent.into_iter().map(plain).collect() };
+        let seen = Expected { dropped, sent: sent.into_iter().map(plainly).collect() };
         match seen == *expected {
             true => Ok(()),
             false => Err(format!("by workers {legs:?}\n came to {seen:?}\n not to {expected:?}")),
@@ -301,7 +296,11 @@ impl<'f> Duel<'f> {
 
     /// What is due, and who has ended by it.
     fn poll(&mut self) -> Result<(), String> {
-        let sent = self.rig.poll(self.clock())?;
+        let mut sent: Vec<_> = self.rig.poll(self.clock())?.into_iter().map(plain).collect();
+        for told in self.model.tell_unsolicited() {
+            let at = sent.iter().position(|one| *one == told);
+            sent.remove(at.ok_or_else(|| format!("not said: {told:?}"))?);
+        }
         if !sent.is_empty() {
             return Err(format!("nobody asked for {sent:?}"));
         }
@@ -443,6 +442,14 @@ impl<'f> Duel<'f> {
     fn clock(&self) -> u64 {
         self.rig.fault.as_ref().map_or(self.model.now, |fault| fault.clock(self.model.now))
     }
+}
+
+/// Of what the appliance says itself the identification is its own affair.
+fn plain((side, mut packet): (Side, Packet)) -> (Side, Packet) {
+    if matches!(packet.body, Body::Error { .. }) {
+        (packet.identification, packet.whole) = (0, packet.source.is_ipv4());
+    }
+    (side, packet)
 }
 
 fn is_same(view: &SessionView, session: &Session) -> bool {

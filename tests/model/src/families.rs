@@ -47,6 +47,30 @@ fn tracking() -> Family {
     Family { specs, universe, workers: 1 }
 }
 
+/// Connections that are older than the appliance.
+fn picked_up() -> Family {
+    let mut family = tracking();
+    for spec in &mut family.specs {
+        spec.tcp.pick_up = true;
+    }
+    family.universe.hairpins = 60;
+    family
+}
+
+/// Who asks for what nobody has asked for is told, if nobody does.
+fn unsolicited() -> Family {
+    let mut family = tracking();
+    for spec in &mut family.specs {
+        (spec.tcp.tells, spec.pools[0].filtering) = (true, Filtering::AddressAndPort);
+    }
+    let universe = &mut family.universe;
+    (universe.targets, universe.target_ports) =
+        (vec![ip("203.0.113.16")], vec![30000, 30001, 30002, 30003]);
+    universe.remote_ports.truncate(2);
+    universe.wait = 1_500;
+    family
+}
+
 /// Static addresses, forwarded ports, bypass.
 fn fixed() -> Family {
     let pool = Pool::new("egress", &["203.0.113.16"], (30000, 30003));
@@ -330,6 +354,9 @@ fn all() -> Vec<(&'static str, Family)> {
         ("least used", least_used()),
         ("overflow", overflow()),
         ("arbitrary overflow", arbitrary_overflow()),
+        ("picked up", picked_up()),
+        ("unsolicited", unsolicited()),
+        ("unsolicited of two", of_workers(unsolicited(), 2)),
         ("of v6", of_v6()),
         ("of two workers", of_workers(filtering(), 2)),
         ("of three workers", of_workers(fixed(), 3)),
@@ -439,6 +466,21 @@ fn agrees_about_overflow_ports_of_any_address() {
 }
 
 #[test]
+fn agrees_about_connections_that_are_older() {
+    run("picked up", STEPS);
+}
+
+#[test]
+fn agrees_about_syn_that_nobody_asked_for() {
+    run("unsolicited", STEPS);
+}
+
+#[test]
+fn agrees_about_syn_that_nobody_asked_two_workers_for() {
+    run("unsolicited of two", STEPS);
+}
+
+#[test]
 fn agrees_about_ipv6() {
     run("of v6", STEPS);
 }
@@ -543,6 +585,10 @@ fn every_option_that_is_not_kept_is_found() {
                 spec.pools[0].overflow = Some((30001, 30003));
             }),
         ),
+        ("pick_up", without(picked_up(), &|spec| spec.tcp.pick_up = false)),
+        ("unsolicited", without(unsolicited(), &|spec| spec.tcp.tells = false)),
+        ("refresh", without(of_second(tracking()), &|spec| spec.pools[0].outbound = false)),
+        ("half-open", without(tracking(), &|spec| spec.timeouts[3] = spec.timeouts[2])),
     ];
     for (what, family) in families {
         let found = family.play(&family.script(5, 2_000), 5, None);

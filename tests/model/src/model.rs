@@ -10,11 +10,13 @@ mod leases;
 mod limits;
 mod plan;
 mod reload;
+mod unsolicited;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use self::plan::{Plan, may_begin};
+use self::plan::{Plan, is_syn, may_begin};
+use self::unsolicited::Unsolicited;
 use crate::packet::{Body, End, Key, Packet, Sum};
 use crate::spec::{Pool, Side, Spec, is_own, own_address};
 use crate::tracking::{State, Way};
@@ -46,6 +48,8 @@ pub(crate) struct Model {
     buckets: BTreeMap<(usize, Bucket), (f64, u64)>,
     /// New sessions that count against a rate: thousandths of them, and when.
     spent: BTreeMap<(usize, limits::Spender), (u64, u64)>,
+    /// SYN that nobody has asked for and whose senders will be told.
+    unsolicited: Vec<Unsolicited>,
     next: u64,
 }
 
@@ -176,6 +180,7 @@ impl Model {
             pending: Vec::new(),
             buckets: BTreeMap::new(),
             spent: BTreeMap::new(),
+            unsolicited: Vec::new(),
             next: 0,
             spec,
         }
@@ -226,7 +231,10 @@ impl Model {
         }
         let plan = match self.plan(key, from) {
             Ok(plan) => plan,
-            Err(reason) => return Ok(self.refuse(reason, packet, from, seen)),
+            Err(reason) => {
+                self.keep_unsolicited(reason, packet, from, seen);
+                return Ok(self.refuse(reason, packet, from, seen));
+            }
         };
         match self.admit(&plan, packet, from, seen)? {
             Ok(at) => self.pass((at, plan.began), packet, from, seen),
@@ -285,7 +293,7 @@ impl Model {
         seen: &Seen,
     ) -> Judged<Result<usize, Reason>> {
         let worker = if from == Side::Hairpin { seen.last() } else { seen.first_half() };
-        if !may_begin(&plan.key, packet.flags(), &self.spec) {
+        if !may_begin(plan, packet.flags(), &self.spec) {
             return Ok(Err("no_session"));
         }
         if packet.ttl <= 1 && from != Side::Hairpin {
@@ -314,7 +322,10 @@ impl Model {
             pool: self.pool_of(plan).map(|pool| pool.name),
             mapping,
             sides: plan.sides,
-            state: State::Begun(plan.began),
+            state: match packet.flags() {
+                Some(flags) if !is_syn(flags) => State::PickedUp,
+                _ => State::Begun(plan.began),
+            },
             last: self.now,
             packets: [0; 2],
             renewed: self.now,

@@ -124,6 +124,8 @@ pub(crate) struct Spec {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tcp {
     pub(crate) pick_up: bool,
+    /// Who asks unasked is told, in the end.
+    pub(crate) tells: bool,
 }
 
 impl Pool {
@@ -371,7 +373,7 @@ impl Spec {
             of_source: Limits { sessions: None, mappings: None, half_open: None, rate: None },
             timeouts: [30, 90, 20, 12, 10],
             evict: false,
-            tcp: Tcp { pick_up: false },
+            tcp: Tcp { pick_up: false, tells: false },
             more: "",
             told: None,
         }
@@ -403,8 +405,10 @@ impl Spec {
                 let _ = writeln!(text, "{key} = {limit}");
             }
         }
-        if self.tcp.pick_up {
-            text.push_str("[tcp]\npick_up = true\n");
+        let Tcp { pick_up, tells } = self.tcp;
+        if pick_up || tells {
+            let syn = if tells { "icmp" } else { "drop" };
+            let _ = writeln!(text, "[tcp]\npick_up = {pick_up}\nunsolicited_syn = \"{syn}\"");
         }
         text
     }

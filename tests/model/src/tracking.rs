@@ -31,6 +31,8 @@ pub(crate) enum State {
     Reset(Way),
     /// After a RST the remote end has sent SYN.
     Reopening,
+    /// The inside host goes on with a connection that is older than the appliance.
+    PickedUp,
 }
 
 impl State {
@@ -51,7 +53,7 @@ impl State {
             after => after,
         };
         let rst = flags & RST != 0;
-        let half_open = matches!(self, Self::Begun(_) | Self::Reopening);
+        let half_open = matches!(self, Self::Begun(_) | Self::Reopening | Self::PickedUp);
         let anew = match (self.is_short(), after.is_short()) {
             _ if self == after => {
                 !half_open && !rst && (from_inside || !outbound && !self.is_short())
@@ -68,6 +70,13 @@ impl State {
         let opens = has(SYN) && !has(ACK);
         match (self, way) {
             _ if has(SYN) && has(RST) => self,
+            // It is open when the other end acknowledges something, be it with its FIN.
+            (Self::PickedUp, Way::Reverse) if has(ACK) && !has(RST) => match has(FIN) {
+                true => Self::Fin(way),
+                false => Self::Established,
+            },
+            (Self::PickedUp, Way::Forward) if opens => Self::Begun(way),
+            (Self::PickedUp, _) => self,
             (Self::Begun(first), _) if has(SYN) && first != way => Self::Established,
             (Self::Reopening, Way::Forward) if !has(RST) => Self::Established,
             (Self::Begun(_) | Self::Reopening, _) => self,
@@ -88,7 +97,7 @@ impl State {
     pub(crate) fn timeout(self, protocol: u8, timeouts: &[u64; 5]) -> u64 {
         let [udp, established, transitory, half_open, icmp] = *timeouts;
         1000 * match (protocol, self) {
-            (TCP, Self::Begun(_) | Self::Reopening) => half_open,
+            (TCP, Self::Begun(_) | Self::Reopening | Self::PickedUp) => half_open,
             (TCP, Self::Closing | Self::Reset(_)) => transitory,
             (TCP, _) => established,
             (ICMP | ICMPV6, _) => icmp,
@@ -98,7 +107,10 @@ impl State {
 
     /// Of TCP: not open yet or no longer.
     const fn is_short(self) -> bool {
-        matches!(self, Self::Begun(_) | Self::Closing | Self::Reset(_) | Self::Reopening)
+        matches!(
+            self,
+            Self::Begun(_) | Self::Closing | Self::Reset(_) | Self::Reopening | Self::PickedUp
+        )
     }
 
     /// No conversation goes on in it.
@@ -111,6 +123,7 @@ impl State {
         match self {
             Self::Begun(_) | Self::Reopening if protocol == TCP => "half_open",
             Self::Begun(_) | Self::Reopening => "new",
+            Self::PickedUp => "half_open",
             Self::Established => "established",
             Self::Fin(_) | Self::Closing => "closing",
             Self::Reset(_) => "transitory",

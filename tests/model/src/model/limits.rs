@@ -213,6 +213,7 @@ fn is_half_open(session: &Session, way: Way) -> bool {
         && match session.state {
             State::Begun(first) => first == way,
             State::Reopening => way == Way::Reverse,
+            State::PickedUp => way == Way::Forward,
             _ => false,
         }
 }

@@ -156,13 +156,20 @@ impl Model {
 }
 
 /// TCP begins with SYN alone, ICMP with a query, everything else with anything.
-pub(crate) fn may_begin(key: &Key, flags: Option<u8>, spec: &Spec) -> bool {
+pub(crate) fn may_begin(plan: &Plan, flags: Option<u8>, spec: &Spec) -> bool {
+    let key = &plan.key;
     match (key.protocol, flags) {
         (ICMP | ICMPV6, _) => key.destination.1 == 0,
         (TCP, Some(flags)) => {
-            let syn = flags & (SYN | ACK | RST | FIN) == SYN;
-            syn || spec.tcp.pick_up && flags & (SYN | RST | FIN) == 0
+            // Of a connection that is older than we are, only a host inside goes on.
+            let older = flags & (SYN | ACK | RST) == ACK && plan.began == Way::Forward;
+            is_syn(flags) || spec.tcp.pick_up && older
         }
         (GRE, _) | (_, _) => true,
     }
+}
+
+/// Whether a segment begins a connection.
+pub(super) const fn is_syn(flags: u8) -> bool {
+    flags & (SYN | ACK | RST | FIN) == SYN
 }
