@@ -1,18 +1,12 @@
-//! The configurations that are tried, by family, and the tests.
+//! The configurations that are tried, by family.
 
-use mooring_engine::DropReason;
-use mooring_nat::EventKind;
-
-use crate::arranged;
 use crate::duel::Family;
-use crate::faults::{Fault, Wrong};
 use crate::packet::{TCP, UDP};
-use crate::rig::Tally;
 use crate::spec::{Action, Filtering, Kind, Limits, Net, Pool, Rule, Spec, ip};
 use crate::step::Universe;
 
 /// Source NAT, endpoint-independent, two addresses, few ports.
-fn endpoint_independent() -> Family {
+pub(crate) fn endpoint_independent() -> Family {
     let pool = Pool::new("egress", &["203.0.113.16", "203.0.113.17"], (30000, 30003));
     let spec =
         Spec::new(vec![pool], vec![drop_mail(), source_nat("egress", "egress", "10.0.0.0/24")]);
@@ -29,7 +23,7 @@ fn endpoint_dependent() -> Family {
 }
 
 /// Long conversations of few, whose every packet may be one that keeps nothing.
-fn tracking() -> Family {
+pub(crate) fn tracking() -> Family {
     let spec = |outbound, filtering| {
         let mut pool = Pool::new("egress", &["203.0.113.16"], (30000, 30007));
         (pool.outbound, pool.filtering) = (outbound, filtering);
@@ -48,7 +42,7 @@ fn tracking() -> Family {
 }
 
 /// Connections that are older than the appliance.
-fn picked_up() -> Family {
+pub(crate) fn picked_up() -> Family {
     let mut family = tracking();
     for spec in &mut family.specs {
         spec.tcp.pick_up = true;
@@ -58,7 +52,7 @@ fn picked_up() -> Family {
 }
 
 /// Who asks for what nobody has asked for is told, if nobody does.
-fn unsolicited() -> Family {
+pub(crate) fn unsolicited() -> Family {
     let mut family = tracking();
     for spec in &mut family.specs {
         (spec.tcp.tells, spec.pools[0].filtering) = (true, Filtering::AddressAndPort);
@@ -72,7 +66,7 @@ fn unsolicited() -> Family {
 }
 
 /// Static addresses, forwarded ports, bypass.
-fn fixed() -> Family {
+pub(crate) fn fixed() -> Family {
     let pool = Pool::new("egress", &["203.0.113.16"], (30000, 30003));
     let forward = |name, protocol, ports, target| {
         let action = Action::PortForward(ip("203.0.113.16"), protocol, ports, (ip(target), 80));
@@ -223,22 +217,22 @@ fn of_pool(ports: (u16, u16), change: impl Fn(&mut Pool)) -> Family {
 }
 
 /// Even ports for even ones, odd for odd, and neighbours for neighbours.
-fn parity() -> Family {
+pub(crate) fn parity() -> Family {
     of_pool((30000, 30005), |pool| (pool.parity, pool.contiguity) = (true, true))
 }
 
 /// Neighbours for neighbours, and ports that do not rest.
-fn contiguity() -> Family {
+pub(crate) fn contiguity() -> Family {
     of_pool((30000, 30005), |pool| (pool.contiguity, pool.hold_down) = (true, (0, false)))
 }
 
 /// Every mapping of any address.
-fn arbitrary() -> Family {
+pub(crate) fn arbitrary() -> Family {
     of_pool((30000, 30003), |pool| pool.arbitrary = true)
 }
 
 /// The address that has the fewest sessions.
-fn least_used() -> Family {
+pub(crate) fn least_used() -> Family {
     of_pool((30000, 30007), |pool| {
         pool.addresses.push(ip("203.0.113.18"));
         (pool.least_used, pool.hairpin) = (true, false);
@@ -246,7 +240,7 @@ fn least_used() -> Family {
 }
 
 /// Ports that remotes share when no mapping finds one.
-fn overflow() -> Family {
+pub(crate) fn overflow() -> Family {
     of_pool((30000, 30003), |pool| {
         (pool.overflow, pool.filtering) = (Some((30002, 30003)), Filtering::Endpoint);
         (pool.parity, pool.hairpin) = (true, false);
@@ -291,13 +285,13 @@ fn of_v6() -> Family {
 }
 
 /// The same from its second configuration on.
-fn of_second(mut family: Family) -> Family {
+pub(crate) fn of_second(mut family: Family) -> Family {
     family.specs.remove(0);
     family
 }
 
 /// The same with several workers.
-fn of_workers(family: Family, workers: usize) -> Family {
+pub(crate) fn of_workers(family: Family, workers: usize) -> Family {
     let mut family = Family { workers, ..family };
     for spec in &mut family.specs {
         (spec.sessions, spec.per_source) = (24 * workers, 8);
@@ -334,7 +328,7 @@ fn universe() -> Universe {
 }
 
 /// All families, by name.
-fn all() -> Vec<(&'static str, Family)> {
+pub(crate) fn all() -> Vec<(&'static str, Family)> {
     vec![
         ("endpoint-independent", endpoint_independent()),
         ("endpoint-dependent", endpoint_dependent()),
@@ -368,238 +362,3 @@ fn all() -> Vec<(&'static str, Family)> {
         ("limits of pools of three", of_workers(of_second(limits()), 3)),
     ]
 }
-
-fn run(name: &str, steps: usize) -> Tally {
-    let all = all();
-    let at = all.iter().position(|family| family.0 == name).expect("a family of that name");
-    all[at].1.run(name, at as u64, steps)
-}
-
-#[test]
-fn agrees_about_endpoint_independent_pools() {
-    run("endpoint-independent", STEPS);
-}
-
-#[test]
-fn agrees_about_endpoint_dependent_pools() {
-    run("endpoint-dependent", STEPS);
-}
-
-#[test]
-fn agrees_about_states_and_what_keeps_them() {
-    run("tracking", STEPS);
-}
-
-#[test]
-fn agrees_about_static_addresses_and_forwarded_ports() {
-    run("fixed", STEPS);
-}
-
-#[test]
-fn agrees_about_filtering() {
-    run("filtering", STEPS);
-}
-
-#[test]
-fn agrees_about_reloads() {
-    run("reloads", STEPS);
-}
-
-#[test]
-fn agrees_about_full_tables() {
-    run("full", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_sources() {
-    run("limits of sources", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_pools() {
-    run("limits of pools", STEPS);
-}
-
-#[test]
-fn agrees_about_blocks_of_ports() {
-    run("blocks", STEPS);
-}
-
-#[test]
-fn agrees_about_deterministic_slices() {
-    run("slices", STEPS);
-}
-
-#[test]
-fn agrees_about_the_hosts_own_ports() {
-    run("own ports", STEPS);
-}
-
-#[test]
-fn agrees_about_parity() {
-    run("parity", STEPS);
-}
-
-#[test]
-fn agrees_about_contiguity() {
-    run("contiguity", STEPS);
-}
-
-#[test]
-fn agrees_about_arbitrary_addresses() {
-    run("arbitrary", STEPS);
-}
-
-#[test]
-fn agrees_about_the_least_used_address() {
-    run("least used", STEPS);
-}
-
-#[test]
-fn agrees_about_overflow_ports() {
-    run("overflow", STEPS);
-}
-
-#[test]
-fn agrees_about_overflow_ports_of_any_address() {
-    run("arbitrary overflow", STEPS);
-}
-
-#[test]
-fn agrees_about_connections_that_are_older() {
-    run("picked up", STEPS);
-}
-
-#[test]
-fn agrees_about_syn_that_nobody_asked_for() {
-    run("unsolicited", STEPS);
-}
-
-#[test]
-fn agrees_about_syn_that_nobody_asked_two_workers_for() {
-    run("unsolicited of two", STEPS);
-}
-
-#[test]
-fn agrees_about_ipv6() {
-    run("of v6", STEPS);
-}
-
-#[test]
-fn agrees_about_two_workers() {
-    run("of two workers", STEPS);
-}
-
-#[test]
-fn agrees_about_three_workers() {
-    run("of three workers", STEPS);
-}
-
-#[test]
-fn agrees_about_blocks_of_two_workers() {
-    run("blocks of two", STEPS);
-}
-
-#[test]
-fn agrees_about_blocks_of_three_workers() {
-    run("blocks of three", STEPS);
-}
-
-#[test]
-fn agrees_about_slices_of_two_workers() {
-    run("slices of two", STEPS);
-}
-
-#[test]
-fn agrees_about_slices_of_three_workers() {
-    run("slices of three", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_sources_of_two_workers() {
-    run("limits of sources of two", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_pools_of_three_workers() {
-    run("limits of pools of three", STEPS);
-}
-
-/// Every reason to drop and every kind of event is met often, or the steps prove little.
-#[test]
-fn every_reason_and_event_is_met_a_hundred_times() {
-    let mut tally = Tally::default();
-    for (name, family) in all() {
-        tally.add(&family.run(name, 77, STEPS / 4));
-    }
-    for drops in arranged::all() {
-        tally.drops.iter_mut().zip(drops).for_each(|(sum, more)| *sum += more);
-    }
-    let rare: Vec<_> = DropReason::ALL
-        .into_iter()
-        .map(|reason| (reason.name(), tally.drops[reason as usize]))
-        .filter(|(name, times)| *times < 100 && !NOT_THE_ENGINES.contains(name))
-        .collect();
-    assert!(rare.is_empty(), "{rare:?}");
-    let kinds = EventKind::ALL.into_iter();
-    let rare: Vec<_> = kinds
-        .map(|kind| (kind.name(), tally.events[kind as usize]))
-        .filter(|(_, times)| *times < 100)
-        .collect();
-    assert!(rare.is_empty(), "{rare:?}");
-}
-
-/// A checker that finds nothing may be blind: every fault that is put in has to be found.
-#[test]
-fn every_fault_that_is_put_in_is_found() {
-    for what in Wrong::ALL {
-        let family =
-            if what == Wrong::Worker { of_workers(fixed(), 2) } else { endpoint_independent() };
-        let script = family.script(4, 1_000);
-        family.play(&script, 4, None).expect("without a fault all is well");
-        let found = family.play(&script, 4, Some(Fault { what, patience: 100 }));
-        let (at, why) = found.err().unwrap_or_else(|| panic!("{what:?} is not found"));
-        println!("{what:?}: found at step {at}: {}", why.lines().last().unwrap_or_default());
-    }
-}
-
-/// Neither does an option pass that an engine does not keep.
-#[test]
-fn every_option_that_is_not_kept_is_found() {
-    let without = |mut family: Family, change: &dyn Fn(&mut Spec)| {
-        let mut told = family.specs[0].clone();
-        change(&mut told);
-        family.specs[0].told = Some(Box::new(told));
-        family
-    };
-    let families = [
-        ("parity", without(parity(), &|spec| spec.pools[0].parity = false)),
-        ("contiguity", without(contiguity(), &|spec| spec.pools[0].contiguity = false)),
-        ("arbitrary", without(arbitrary(), &|spec| spec.pools[0].arbitrary = false)),
-        ("paired", without(endpoint_independent(), &|spec| spec.pools[0].arbitrary = true)),
-        ("least used", without(least_used(), &|spec| spec.pools[0].least_used = false)),
-        ("overflow", without(overflow(), &|spec| spec.pools[0].overflow = None)),
-        (
-            "no overflow",
-            without(overflow(), &|spec| {
-                spec.pools[0].overflow = Some((30001, 30003));
-            }),
-        ),
-        ("pick_up", without(picked_up(), &|spec| spec.tcp.pick_up = false)),
-        ("unsolicited", without(unsolicited(), &|spec| spec.tcp.tells = false)),
-        ("refresh", without(of_second(tracking()), &|spec| spec.pools[0].outbound = false)),
-        ("half-open", without(tracking(), &|spec| spec.timeouts[3] = spec.timeouts[2])),
-    ];
-    for (what, family) in families {
-        let found = family.play(&family.script(5, 2_000), 5, None);
-        let (at, why) = found.err().unwrap_or_else(|| panic!("{what} is not kept, and not found"));
-        println!("{what}: found at step {at}: {}", why.lines().last().unwrap_or_default());
-    }
-}
-
-/// Steps of each test of a family.
-const STEPS: usize = 160_000;
-
-/// The rings between workers are the appliance's (`run/worker/exchange.rs`): it counts what they lose, no
-/// engine does, and `a_full_ring_refuses_and_every_buffer_comes_back` shows it.
-const NOT_THE_ENGINES: &[&str] = &["hand_over_full"];

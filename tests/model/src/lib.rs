@@ -28,3 +28,4 @@ mod rig;
 mod spec;
 mod step;
 mod tracking;
+mod trials;
