@@ -61,7 +61,10 @@ impl Engine {
                 second
             }
         };
-        let flow = &self.judged(scene, second, flow, packet)?;
+        let flow = &self.judged(scene, second, flow, packet).map_err(|reason| {
+            self.take_back(scene.now, first, flow);
+            self.refused(scene, reason, flow, packet, outbox)
+        })?;
         let halves = Halves { first, second: Some(second) };
         let mtu = self.mtu(self.egress::<A>(second)).ok_or(DropReason::NoSession)?;
         if wire_len(packet, flow) > usize::from(mtu) {

@@ -181,7 +181,7 @@ impl Engine {
         {
             return self.unexpected(scene, found, flow, packet, outbox);
         }
-        if A::nat(&self.nats).sessions.follows_windows() && flow.flags.is_some() {
+        if A::nat(&self.nats).watches_segments() && flow.flags.is_some() {
             return self.watched(scene, found, flow, packet, outbox);
         }
         self.pass_on(scene, found, flow, packet, outbox)

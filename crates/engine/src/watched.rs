@@ -1,10 +1,12 @@
-//! TCP segments whose windows are followed: what no end of a connection has sent is dropped before it
-//! changes anything, and what may be forged passes without a change (`mooring_session::window`).
+//! TCP segments that are looked at before they pass. Where windows are followed, what no end of a
+//! connection has sent is dropped before it changes anything, and what may be forged passes without a
+//! change (`mooring_session::window`). Where connections that are not open are limited, so is the SYN
+//! that opens one again after its end.
 
 use mooring_packet::Packet;
 use mooring_session::{INERT, Judged, Segment, SessionRef};
 use mooring_wire::ethernet::HEADER_LEN;
-use mooring_wire::tcp::Tcp;
+use mooring_wire::tcp::{Flags, Tcp};
 
 use crate::classify::Flow;
 use crate::family::Family;
@@ -13,7 +15,7 @@ use crate::walk::Scene;
 use crate::{DropReason, Engine, Verdict};
 
 impl Engine {
-    /// Hop 4 for a TCP segment, where windows are followed.
+    /// Hop 4 for a TCP segment, where they are looked at.
     #[inline(never)]
     pub(crate) fn watched<A: Family>(
         &mut self,
@@ -23,7 +25,9 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
-        let flow = self.judged(scene, found, flow, packet)?;
+        let flow = self
+            .judged(scene, found, flow, packet)
+            .map_err(|reason| self.refused(scene, reason, flow, packet, outbox))?;
         self.pass_on(scene, found, &flow, packet, outbox)
     }
 
@@ -36,8 +40,12 @@ impl Engine {
         flow: &Flow<A>,
         packet: &Packet<'_>,
     ) -> Result<Flow<A>, DropReason> {
+        let Some(flags) = flow.flags else { return Ok(*flow) };
+        if flags.contains(Flags::SYN) {
+            self.ask::<A, _>(scene.now, |nat, admission| nat.may_turn(found, flags, admission))?;
+        }
         let sessions = &mut A::nat_mut(&mut self.nats).sessions;
-        if flow.flags.is_none() || !sessions.follows_windows() {
+        if !sessions.follows_windows() {
             return Ok(*flow);
         }
         let l4 = packet.bytes().get(usize::from(flow.place.l4)..).unwrap_or_default();

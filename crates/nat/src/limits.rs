@@ -6,9 +6,10 @@
 
 use mooring_policy::{Mapping as Kind, OnFull, Policy, PoolId};
 use mooring_session::{
-    Address, Direction, FlowKey, Mapping, MappingIndex, SessionIndex, SourceIndex, Tick,
+    Address, Direction, FlowKey, Mapping, MappingIndex, SessionIndex, SessionRef, SourceIndex, Tick,
 };
 use mooring_wire::Protocol;
+use mooring_wire::tcp::Flags;
 
 use crate::plan::{End, Plan};
 use crate::tally::{Mark, OfSource, Tally};
@@ -82,6 +83,43 @@ impl<A: Address> Nat<A> {
             End::Lease(pool) => self.may_map(tally, &plan.forward, pool, admission.policy),
             End::Shared(_) | End::Fixed(..) => Ok(()),
         }
+    }
+
+    /// Whether a TCP segment may do to its session what it would: a SYN that opens a connection again
+    /// after its end is one that waits for its answer, and there may be too many of those.
+    ///
+    /// # Errors
+    /// Then the segment must not pass. Nothing has changed.
+    pub fn may_turn<R, H>(
+        &mut self,
+        found: SessionRef,
+        flags: Flags,
+        admission: &Admission<'_, R, H>,
+    ) -> Result<(), Refusal> {
+        let Some(tally) = &self.tally else { return Ok(()) };
+        let session = self.sessions.session(found.index);
+        let after = session.state.after_segment(found.direction, flags).half_open();
+        let Some(way) = after.filter(|_| session.state.half_open().is_none()) else {
+            return Ok(());
+        };
+        let policy = admission.policy;
+        let source = self.source_of(session.inside);
+        let of_source = self
+            .sources
+            .find(source)
+            .map_or(0, |index| tally.source(index).half_open[way as usize]);
+        let pool = tally.pool_of(found.index).and_then(|number| self.pools.pool(number));
+        let pool_is_full = pool.is_some_and(|id| {
+            let of_pool = tally.pool(self.pools.number(id)).half_open[way as usize];
+            let limit = policy.pool(id).limits.half_open;
+            reached(of_pool, limit.map(|limit| self.share.part(limit) as u32))
+        });
+        if !pool_is_full && !reached(of_source, policy.limits.half_open_per_source) {
+            return Ok(());
+        }
+        let claim = Claim { by: Claimant { source, began: way }, pool, half_open: true };
+        self.tell(Refusal::HalfOpenLimit, &claim, admission);
+        Err(Refusal::HalfOpenLimit)
     }
 
     /// As [`Self::within_limits`], for this worker's part of what the pool may have. What others begin

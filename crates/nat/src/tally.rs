@@ -87,6 +87,11 @@ impl Tally {
         self.pools.get(usize::from(number)).copied().unwrap_or_default()
     }
 
+    /// The number of the pool that a session counts for.
+    pub(crate) fn pool_of(&self, session: SessionIndex) -> Option<u16> {
+        self.marks[session.number() as usize].pool.checked_sub(1)
+    }
+
     /// A source of this number comes into being: what the one before had is gone.
     pub(crate) fn forget_source(&mut self, index: SourceIndex) {
         self.sources[index.number() as usize] = OfSource::default();

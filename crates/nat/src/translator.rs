@@ -57,6 +57,8 @@ pub struct Nat<A> {
     pub(crate) share: Share,
     /// The record that a sweep after a reload looks at next; `None`: it is done.
     pub(crate) swept: Option<u32>,
+    /// A TCP segment may be one that is not to pass, although it is of a live session.
+    watching: bool,
     hash: KeyedHash,
     /// Chooses the address of a pool for an inside host. Its choice is seen outside, so its secret is
     /// not that of the tables.
@@ -92,6 +94,7 @@ impl<A: Address> Nat<A> {
             evicted: 0,
             share,
             swept: None,
+            watching: false,
             hash,
         };
         nat.make_room(policy, 0);
@@ -110,6 +113,14 @@ impl<A: Address> Nat<A> {
         let (index, session, held) = self.sessions.expire(now, budget)?;
         self.settle((index, &session), held, hops, now);
         Some(session)
+    }
+
+    /// Whether TCP segments of live sessions are to be looked at before they pass: windows are followed, or
+    /// [`Nat::may_turn`] is to be asked.
+    #[inline]
+    #[must_use]
+    pub const fn watches_segments(&self) -> bool {
+        self.watching
     }
 
     /// Ends a live session and gives back what it held.
@@ -227,6 +238,9 @@ impl<A: Address> Nat<A> {
         if let Some(tally) = &mut self.tally {
             tally.follow(self.pools.count());
         }
+        let half_open = policy.limits.half_open_per_source.is_some()
+            || any(|pool| pool.limits.half_open.is_some());
+        self.watching = half_open || policy.tcp.window_tracking;
     }
 }
 

@@ -358,6 +358,9 @@ impl Model {
         if session.side(way) != from {
             return Ok(Expected::dropped("spoofed_source"));
         }
+        if self.reopens_too_many(at, way, packet.flags()) {
+            return Ok(self.refuse("half_open_limit", packet, from, seen));
+        }
         if packet.ttl <= 1 {
             return Ok(self.refuse("ttl_expired", packet, from, seen));
         }
@@ -401,6 +404,10 @@ impl Model {
                 Err(reason) => Err(reason),
             },
         };
+        let found = found.and_then(|(at, way)| {
+            let too_many = self.reopens_too_many(at, way, packet.flags());
+            if too_many { Err("half_open_limit") } else { Ok((at, way)) }
+        });
         let (second, back) = match found {
             Ok(found) => found,
             Err(reason) if together => {

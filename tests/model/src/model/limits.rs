@@ -111,6 +111,26 @@ impl Model {
         (plan.began == Way::Forward && over).then_some("session_rate_limit")
     }
 
+    /// Whether a segment would open a connection again of which too many wait for an answer.
+    pub(super) fn reopens_too_many(&self, at: usize, way: Way, flags: Option<u8>) -> bool {
+        let session = &self.sessions[at];
+        let (state, _) = session.state.after(way, flags, session.outbound);
+        let again = Session { state, ..session.clone() };
+        let is =
+            |s: &Session| [Way::Forward, Way::Reverse].into_iter().find(|w| is_half_open(s, *w));
+        let (None, Some(way)) = (is(session), is(&again)) else { return false };
+        let half_open = || self.sessions.iter().filter(|s| is_half_open(s, way));
+        let (worker, host) = (session.worker, session.inside.0);
+        let of_host = half_open().filter(|s| (s.worker, s.inside.0) == (worker, host)).count();
+        let pool = session.pool.and_then(|name| self.spec.pool(name));
+        let in_pool = |s: &&Session| {
+            s.worker == worker && s.pool == session.pool && s.inside.0.is_ipv4() == host.is_ipv4()
+        };
+        let of_pool = half_open().filter(in_pool).count();
+        self.spec.of_source.half_open.is_some_and(|limit| of_host >= limit)
+            || pool.and_then(|pool| pool.limits.half_open).is_some_and(|limit| of_pool >= limit)
+    }
+
     /// What all hosts of a pool may have.
     fn limit_of_pool(&self, plan: &Plan, worker: usize) -> Option<Reason> {
         let pool = self.pool_of(plan)?;

@@ -99,6 +99,58 @@ fn a_connection_that_opens_by_a_hairpin_is_not_half_open() {
     bench.forward(OUTSIDE, &outside(STRANGER, POOL).tcp(20, 8080, "S", b""));
 }
 
+/// RFC 6888 REQ-5: whoever ends connections and opens them again has no more of them that wait for an
+/// answer than others have.
+#[test]
+fn a_syn_that_opens_a_connection_again_meets_the_limit() {
+    let limits = format!("{WEB}[limits]\nhalf_open_per_source = 1");
+    let mut bench = Bench::ready_with(&config("", &limits));
+    let syn = |port| inside(HOST, SERVER).tcp(port, 80, "S", b"");
+    let answer = |bench: &mut Bench, frame: &[u8]| {
+        let Transport::Tcp(port, _) = Seen::read(frame).transport else { panic!("a segment") };
+        bench.forward(OUTSIDE, &outside(SERVER, POOL).tcp(80, port, "SA", b""));
+    };
+    let sent = bench.forward(INSIDE, &syn(5000));
+    answer(&mut bench, &sent);
+    bench.forward(INSIDE, &inside(HOST, SERVER).tcp(5000, 80, "R", b""));
+    let second = bench.forward(INSIDE, &syn(5001));
+    let told = bench.refuse(INSIDE, &syn(5000), DropReason::HalfOpenLimit);
+    let [(INSIDE, error)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(Seen::read(error).transport, Transport::Icmp(3, 1, 0, 0));
+    answer(&mut bench, &second);
+    bench.forward(INSIDE, &syn(5000));
+    // From outside, in silence.
+    let knock = |port, flags| outside(STRANGER, POOL).tcp(port, 8080, flags, b"");
+    let reply = |port, flags| inside(OTHER_HOST, STRANGER).tcp(80, port, flags, b"");
+    bench.forward(OUTSIDE, &knock(1, "S"));
+    bench.forward(INSIDE, &reply(1, "SA"));
+    bench.forward(INSIDE, &reply(1, "FA"));
+    bench.forward(OUTSIDE, &knock(1, "FA"));
+    bench.forward(OUTSIDE, &knock(2, "S"));
+    bench.ignore(OUTSIDE, &knock(1, "S"), DropReason::HalfOpenLimit);
+    bench.forward(INSIDE, &reply(2, "SA"));
+    bench.forward(OUTSIDE, &knock(1, "S"));
+}
+
+/// In a hairpin it is the SYN of somebody else for the host that it leads to.
+#[test]
+fn a_hairpin_that_opens_a_connection_again_meets_the_limit() {
+    let limits = format!("{WEB}[limits]\nhalf_open_per_source = 1");
+    let mut bench = Bench::ready_with(&config("", &limits));
+    let mut send = |frame: &[u8]| bench.send(INSIDE, frame);
+    let syn = inside(HOST, POOL).tcp(5000, 8080, "S", b"");
+    let Transport::Tcp(port, _) = Seen::read(&send(&syn).1).transport else { panic!("a segment") };
+    let reply = |flags| inside(OTHER_HOST, POOL).tcp(80, port, flags, b"");
+    for frame in [&reply("SA"), &reply("FA"), &inside(HOST, POOL).tcp(5000, 8080, "FA", b"")] {
+        assert_eq!(send(frame).0, Verdict::Tx(INSIDE));
+    }
+    bench.forward(OUTSIDE, &outside(STRANGER, POOL).tcp(1, 8080, "S", b""));
+    assert_eq!(bench.send(INSIDE, &syn).0, Verdict::Drop(DropReason::HalfOpenLimit));
+    bench.sent();
+    bench.forward(INSIDE, &inside(OTHER_HOST, STRANGER).tcp(80, 1, "SA", b""));
+    assert_eq!(bench.send(INSIDE, &syn).0, Verdict::Tx(INSIDE));
+}
+
 #[test]
 fn who_is_denied_gets_nothing_and_no_answer_to_a_ping() {
     let pool = "filtering = \"endpoint-independent\"\ndeny = [\"198.51.100.66/32\"]";

@@ -83,6 +83,44 @@ fn a_source_has_so_many_connections_that_are_not_open() {
     assert!(syn(&mut world, "10.0.0.2:4").is_ok(), "they have ended");
 }
 
+/// A SYN in a connection that has ended is asked for as one that begins a session is; of a source, of all
+/// hosts of a pool, and each way apart.
+#[test]
+fn a_connection_opens_again_only_where_one_may_begin() {
+    let cases = [("half_open_per_source = 2", ""), ("", "limits = { half_open = 2 }")];
+    for (limits, pool) in cases {
+        let mut world = world(limits, pool);
+        let mut all = Vec::new();
+        for port in 1..=4 {
+            let found = syn(&mut world, &format!("10.0.0.2:{port}")).expect("room");
+            world.segment(found.index, Reverse, Flags::SYN | Flags::ACK);
+            world.segment(found.index, Forward, Flags::RST);
+            all.push(found);
+        }
+        let asked = |world: &mut World, found: SessionRef, flags: Flags| {
+            let (nat, admission) = world.admission();
+            nat.may_turn(found, flags, &admission)
+        };
+        let open = |world: &mut World, found: SessionRef| {
+            asked(world, found, Flags::SYN)?;
+            world.segment(found.index, found.direction, Flags::SYN);
+            Ok(())
+        };
+        let again: Vec<_> = all.iter().map(|found| open(&mut world, *found)).collect();
+        let full = Err(Refusal::HalfOpenLimit);
+        assert_eq!(again, [Ok(()), Ok(()), full, full], "{limits}{pool}");
+        assert_eq!(told(&mut world), [(EventKind::HalfOpenLimit, Some(0))], "one a second");
+        assert_eq!(syn(&mut world, "10.0.0.2:9"), Err(Refusal::HalfOpenLimit));
+        assert_eq!(open(&mut world, all[0]), Ok(()), "repeated, it opens nothing");
+        // From outside they are counted apart, and no further.
+        let back = |at: usize| SessionRef { direction: Reverse, ..all[at] };
+        assert_eq!(open(&mut world, back(2)), Ok(()), "{limits}{pool}");
+        world.segment(all[0].index, Reverse, Flags::SYN | Flags::ACK);
+        assert_eq!(open(&mut world, all[3]), Ok(()), "an answer makes room");
+        assert_eq!(asked(&mut world, all[2], Flags::ACK), Ok(()), "what opens nothing passes");
+    }
+}
+
 /// A forged remote can be anybody, so it is the host inside that is counted; what it begins itself is
 /// counted apart, or a flood would keep it from the world.
 #[test]
