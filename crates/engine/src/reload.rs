@@ -53,6 +53,16 @@ impl Engine {
         (self.policy, self.generation) = (policy, generation);
     }
 
+    /// Every worker works by the policy of this generation: ports that it has moved from one worker to
+    /// another may be leased from now on. To be called after [`Engine::set_policy`] where there are
+    /// several workers; a word about another generation does nothing.
+    pub fn all_follow(&mut self, generation: Generation) {
+        if generation == self.generation {
+            self.nats.v4.all_follow();
+            self.nats.v6.all_follow();
+        }
+    }
+
     /// Follows what the devices say of themselves. The MAC addresses are those of the start.
     ///
     /// # Panics

@@ -89,6 +89,7 @@ impl World {
         self.policy = policy(config);
         self.generation = Generation(self.generation.0 + 1);
         self.nat.adopt(&self.policy, self.generation);
+        self.nat.all_follow();
     }
 
     /// The translation, and what it asks now.

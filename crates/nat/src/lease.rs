@@ -143,6 +143,10 @@ impl<A: Address> Nat<A> {
         turn: Turn,
         random: &mut impl Rng,
     ) -> Result<(A, u16), Refusal> {
+        // What was another worker's may be in use there: see `territory`.
+        if self.moving {
+            return Err(Refusal::PortsExhausted);
+        }
         for nth in 0..turn.tries {
             let address = turn.address(ask.pool, nth).ok_or(Refusal::PoolEmpty)?;
             if let Some(port) = self.find_port(ask, address, random) {

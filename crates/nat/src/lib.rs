@@ -34,6 +34,7 @@ mod ring;
 pub mod share;
 mod sweeps;
 mod tally;
+mod territory;
 pub mod translator;
 mod turn;
 

@@ -141,6 +141,9 @@ impl Rig {
             let policy = Arc::clone(&policy);
             unit.engine.set_policy(policy, generation, &LINKS, now, &mut unit.outbox);
         }
+        for unit in &mut self.units {
+            unit.engine.all_follow(Generation(self.generation));
+        }
     }
 
     pub(crate) fn set_kernel_addresses(&mut self, addresses: &[IpAddr]) {

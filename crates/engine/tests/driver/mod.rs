@@ -215,6 +215,7 @@ impl World {
             self.workers[at].change_policy(&POLICIES[number], self.now);
             self.empty_outbox(at, false);
         }
+        self.workers.iter_mut().for_each(Worker::all_follow);
         self.unswept |= self.sweeping;
         self.sweeping = true;
         self.check();

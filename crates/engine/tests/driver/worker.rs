@@ -100,6 +100,12 @@ impl Worker {
         self.waited_in_vain += self.dropped() - before;
     }
 
+    /// All workers have the policy.
+    pub(crate) fn all_follow(&mut self) {
+        let generation = self.engine.policy().1;
+        self.engine.all_follow(generation);
+    }
+
     /// The packets that have waited here and are another worker's: whose, and how they come to it.
     pub(crate) fn handed(&mut self) -> Vec<(usize, Arriving, Travelling)> {
         let handed = self.outbox.handed().map(|(HandOver { to, ingress, half }, packet)| {

@@ -163,6 +163,7 @@ impl Appliance {
             let answered = answer.recv_timeout(PATIENCE).ok();
             groups = groups.or(answered);
         }
+        self.lines.iter().for_each(|line| line.tell(Command::AllFollow(adoption.generation)));
         groups
     }
 

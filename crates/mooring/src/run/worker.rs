@@ -35,6 +35,8 @@ pub enum Command {
     Ask(Query, Sender<Answer>),
     /// Work by another policy from now on, and say so.
     Adopt(Adoption, Sender<Groups>),
+    /// All workers work by the policy of this generation.
+    AllFollow(Generation),
     /// The links are these now.
     Links(Arc<[Link]>),
     /// The kernel's own addresses are these now.
@@ -238,6 +240,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
                     self.adopt(adoption, now);
                     let _ = reply.try_send(Groups::of(&self.core.engine));
                 }
+                Ok(Command::AllFollow(generation)) => self.core.engine.all_follow(generation),
                 Ok(Command::Links(links)) => self.core.engine.set_links(&links),
                 Ok(Command::KernelAddresses(addresses)) => {
                     self.core.engine.set_kernel_addresses(addresses);
