@@ -89,6 +89,19 @@ pub(crate) struct Described<A> {
     pub(crate) ports: RangeInclusive<u16>,
 }
 
+/// The blocks of a source on an address.
+pub(crate) struct HeldThere {
+    blocks: [BlockIndex; MOST],
+    count: usize,
+}
+
+impl HeldThere {
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = BlockIndex> + '_ {
+        self.blocks[..self.count].iter().copied()
+    }
+}
+
 impl<A: Address> Blocks<A> {
     /// None.
     pub(crate) fn new(share: Share, hash: KeyedHash) -> Self {
@@ -140,6 +153,20 @@ impl<A: Address> Blocks<A> {
             passed += u32::from(block.is_held);
             block.is_held && passed == nth + 1
         })
+    }
+
+    /// The blocks that a source holds in a pool on an address. Goes once through those that it has.
+    pub(crate) fn held_there(&self, pool: u16, source: A, address: A) -> HeldThere {
+        let mut there = HeldThere { blocks: [BlockIndex(0); MOST], count: 0 };
+        self.find_of(pool, source, |at, block| {
+            let is_there = self.spans[block.span as usize].shape.address == address;
+            if block.is_held && is_there {
+                there.blocks[there.count] = at;
+                there.count += 1;
+            }
+            there.count == MOST
+        });
+        there
     }
 
     /// A block that a source holds in a pool, or else that it held last.
@@ -300,11 +327,20 @@ impl<A: Address> Blocks<A> {
         source: A,
         mut is_it: impl FnMut(&Block<A>) -> bool,
     ) -> Option<BlockIndex> {
+        self.find_of(pool, source, |_, block| is_it(block))
+    }
+
+    fn find_of(
+        &self,
+        pool: u16,
+        source: A,
+        mut is_it: impl FnMut(BlockIndex, &Block<A>) -> bool,
+    ) -> Option<BlockIndex> {
         let found = self.index.find(self.hash_of(pool, source), |at| {
             let block = &self.records[at as usize];
             let its =
                 block.source == Some(source) && self.spans[block.span as usize].shape.pool == pool;
-            its && is_it(block)
+            its && is_it(BlockIndex(at), block)
         });
         found.map(BlockIndex)
     }
@@ -313,3 +349,6 @@ impl<A: Address> Blocks<A> {
         self.hash.end(source, 0, Protocol(0), pool.into())
     }
 }
+
+/// Blocks that a source may have.
+const MOST: usize = PortBlocks::MAX_BLOCKS as usize;

@@ -200,12 +200,7 @@ impl<A: Address> Nat<A> {
         random: &mut impl Rng,
     ) -> Option<u16> {
         let (pool, source) = (self.pools.number(ask.id), self.source_of(ask.key.source));
-        let mut nth = 0;
-        while let Some(block) = self.blocks.held(pool, source, nth) {
-            nth += 1;
-            if self.blocks.address(block) != address {
-                continue;
-            }
+        for block in self.blocks.held_there(pool, source, address).iter() {
             let port = self.port_in_block(ask, block, random);
             if port.is_some() {
                 return port;

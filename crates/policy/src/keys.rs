@@ -53,6 +53,7 @@ pub(crate) enum Absent {
 
 use self::Absent::{Is, Means, Required};
 use self::Value::{Flag, Number, OneOf, Table, Tables, Text, TextOrNumber, Texts, TextsOr};
+use crate::pool::PortBlocks;
 
 const fn key(name: &'static str, value: Value, default: Absent, about: &'static str) -> Key {
     Key { name, value, default, about }
@@ -188,7 +189,7 @@ const POOL: &[Key] = &[
 const ALLOCATION: &[Key] = &[
     key("kind", OneOf(&["random", "preserve", "port-block", "deterministic"]), Is("\"random\""), "`random` (RFC 6056); `preserve`: the host's own port first; `port-block`: a host gets blocks of ports; `deterministic`: its ports follow from its address (RFC 7422)."),
     key("size", Number(1, 65_535), Is("512"), "`port-block`: ports of a block."),
-    key("max_blocks", Number(1, 65_535), Is("4"), "`port-block`: blocks of a host at a time."),
+    key("max_blocks", Number(1, PortBlocks::MAX_BLOCKS as i64), Is("4"), "`port-block`: blocks of a host at a time. What begins a session looks at all of them: for more ports make blocks larger."),
     key("quarantine", Number(0, MAX_REST as i64), Is("120"), "`port-block`: seconds that a block rests before another host gets it."),
     key("source", Text, Means("none"), "`deterministic`: the prefix of the hosts."),
     key("ports_per_host", Number(1, 65_535), Means("none"), "`deterministic`: ports of each of them."),

@@ -96,10 +96,16 @@ pub enum Allocation {
 pub struct PortBlocks {
     /// Ports of a block.
     pub size: u16,
-    /// Blocks that a host may have at a time, at least one.
+    /// Blocks that a host may have at a time: one to [`Self::MAX_BLOCKS`].
     pub max_blocks: u16,
     /// Seconds that a block rests before another host gets it.
     pub quarantine: u32,
+}
+
+impl PortBlocks {
+    /// The most blocks that a host may have: a packet that begins a session looks at all of them, also
+    /// one that is refused because they are full. More ports than these have is what `size` is for.
+    pub const MAX_BLOCKS: u16 = 64;
 }
 
 /// RFC 7422: host `n` of `source` gets the `n`-th slice of the pool's ports, counted through its

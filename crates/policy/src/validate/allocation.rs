@@ -21,6 +21,7 @@ pub(super) fn allocation(element: &Element<model::Pool>, report: &mut Report<'_>
         return Allocation::Random;
     };
     check_keys(keys, *kind.get_ref(), report);
+    let most = PortBlocks::MAX_BLOCKS.into();
     let mut number = |key, value: &Option<Spanned<i64>>, range, default| {
         let value = value.as_ref();
         value.and_then(|value| values::integer(key, value, range, report)).unwrap_or(default)
@@ -30,7 +31,7 @@ pub(super) fn allocation(element: &Element<model::Pool>, report: &mut Report<'_>
         AllocationKind::Preserve => Allocation::Preserve,
         AllocationKind::PortBlock => Allocation::PortBlock(PortBlocks {
             size: number("size", &keys.size, 1..=65_535, 512) as u16,
-            max_blocks: number("max_blocks", &keys.max_blocks, 1..=65_535, 4) as u16,
+            max_blocks: number("max_blocks", &keys.max_blocks, 1..=most, 4) as u16,
             quarantine: number("quarantine", &keys.quarantine, 0..=MAX_REST, 120),
         }),
         AllocationKind::Deterministic => deterministic(keys, kind.span(), report)

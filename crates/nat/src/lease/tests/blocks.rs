@@ -326,6 +326,30 @@ fn what_drains_ends_when_its_port_is_another_workers() {
     }
 }
 
+/// As many as can be configured. Each packet looks at a block once: what is refused, too, costs no more
+/// than the blocks that there are.
+#[test]
+fn a_host_uses_all_ports_of_as_many_blocks_as_there_may_be() {
+    for mapping in MAPPINGS {
+        let all = ten(mapping).replace("2000-2099", "2000-2255");
+        let mut world =
+            World::new(&all.replace("size = 10, max_blocks = 2", "size = 2, max_blocks = 64"));
+        for n in 1..=128 {
+            world.session(udp(5, n));
+        }
+        assert_eq!(world.nat.blocks_of(mooring_policy::PoolId(0)), (64, 128), "{mapping}");
+        assert_eq!(world.send(udp(5, 129)).err(), Some(Refusal::PortsExhausted), "{mapping}");
+        let (pool, end) = (world.nat.pools.number(mooring_policy::PoolId(0)), host_address(5));
+        let address = world.nat.sessions.session(world.all()[0]).outside;
+        let there = world.nat.blocks.held_there(pool, end, address);
+        let ports: HashSet<u16> =
+            there.iter().map(|block| *world.nat.blocks.ports(block).start()).collect();
+        assert_eq!((there.iter().count(), ports.len()), (64, 64), "each of them once");
+        world.finish(udp(5, 77));
+        world.session(udp(5, 129));
+    }
+}
+
 /// Who has a block is known by any of its ports, and of a resting one who had it.
 #[test]
 fn a_block_names_its_source() {
