@@ -64,8 +64,13 @@ impl Engine {
         // RFC 6864 §4.3, "Sources ... MUST NOT repeat IPv4 ID values": packets of several hosts go out
         // with one address, and two of them may have the same.
         let whole = first == 0 && !more_follow;
-        let identification =
-            if whole { self.random.next_u32() as u16 } else { ip.identification() };
+        let identification = match whole {
+            true => {
+                let (ends, random) = ((ip.source(), ip.destination()), self.random.next_u32());
+                self.fragments.identify_cut(ends, ip.protocol(), random)?
+            }
+            false => ip.identification(),
+        };
         let place = Cut { first, more_follow, identification };
         self.leave_cut(now, (hop, mtu), place, (headers, ip.payload()), outbox)
     }
@@ -136,7 +141,8 @@ impl Engine {
             let datagram = &mut packet.bytes_mut()[start - udp.len()..end];
             datagram[..udp.len()].copy_from_slice(udp);
             write_udp_header(datagram, ends);
-            let identification = self.random.next_u32() as u16;
+            let random = self.random.next_u32();
+            let identification = self.fragments.identify_cut(ends, Protocol::UDP, random)?;
             let whole = Cut { first: 0, more_follow: false, identification };
             self.leave_cut(now, way, whole, (headers, datagram), outbox)?;
         }

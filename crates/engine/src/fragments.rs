@@ -59,10 +59,12 @@ impl Fragments {
             datagrams_per_source: per_source(limits, share),
             waiting: WAITING,
             waiting_per_source: WAITING_PER_SOURCE,
+            cut: CUT,
         };
         Self {
             v4: FragmentTable::new(room, hash.derived()),
-            v6: FragmentTable::new(room, hash.derived().derived()),
+            // RFC 8200 §4.5: only their sources cut those.
+            v6: FragmentTable::new(Room { cut: 0, ..room }, hash.derived().derived()),
         }
     }
 
@@ -71,6 +73,17 @@ impl Fragments {
         let per_source = per_source(limits, share);
         self.v4.set_datagrams_per_source(per_source);
         self.v6.set_datagrams_per_source(per_source);
+    }
+
+    /// The identification of a packet that is cut here, which leaves between `ends`.
+    pub(crate) fn identify_cut(
+        &mut self,
+        ends: (Ipv4Addr, Ipv4Addr),
+        protocol: Protocol,
+        random: u32,
+    ) -> Result<u16, DropReason> {
+        let free = self.v4.identify_cut(ends, protocol, Ipv4Addr::IDENTIFICATIONS, random);
+        free.map(|identification| identification as u16).ok_or(DropReason::FragmentLimit)
     }
 
     /// When the next packet is forgotten whose pieces do not come.
@@ -370,6 +383,10 @@ const WAITING: usize = 1_024;
 
 /// Those of one sender. A datagram of 64 KB has 47 pieces.
 const WAITING_PER_SOURCE: u32 = 256;
+
+/// Packets cut here whose identifications are not used again: 2,000 a second of them are told apart for
+/// as long as what passes in pieces is remembered.
+const CUT: usize = 4_096;
 
 /// Packets forgotten per [`Engine::poll`], of each family.
 const RECORDS_PER_POLL: u32 = 64;

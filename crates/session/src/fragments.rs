@@ -10,6 +10,9 @@
 //! Bounded in datagrams and in waiting fragments, of all senders and of each: one of them cannot take
 //! it all. All memory is taken at start. `H` is a waiting fragment, of which nothing is known here.
 
+use mooring_wire::Protocol;
+
+use self::cuts::Cuts;
 use self::record::{Covered, Record};
 use self::senders::Senders;
 use crate::index::Index;
@@ -17,6 +20,7 @@ use crate::{Address, FlowKey, KeyedHash, Tick};
 
 pub use self::piece::{Arrived, Datagram, Fate, FragmentRefusal, Piece, Room};
 
+mod cuts;
 mod piece;
 mod record;
 mod senders;
@@ -33,6 +37,7 @@ pub struct FragmentTable<A, H> {
     youngest: u32,
     room: Room,
     senders: Senders<A>,
+    cuts: Cuts<A>,
     hash: KeyedHash,
 }
 
@@ -54,6 +59,7 @@ impl<A: Address, H> FragmentTable<A, H> {
             oldest: NONE,
             youngest: NONE,
             senders: Senders::new(datagrams, hash.derived()),
+            cuts: Cuts::new(room.cut),
             room: Room { datagrams, ..room },
             hash,
         }
@@ -151,12 +157,27 @@ impl<A: Address, H> FragmentTable<A, H> {
         let own = Datagram { source, destination, ..record.arriving };
         // Leaving datagrams are told apart by their ends alone, wherever they come from.
         let leaving = |identification| Datagram { identification, ingress: 0, ..own };
-        let others = (0..IDENTIFICATIONS).map(|n| random.wrapping_add(n) & mask);
         let free = std::iter::once(own.identification)
-            .chain(others)
-            .find(|&id| self.find(&leaving(id), LEAVING).is_none())?;
+            .chain(identifications(random, mask))
+            .find(|&id| !self.leaves(&leaving(id)))?;
         self.records[at as usize].leaving = Some(leaving(free));
         self.index.insert(self.hash_of(&leaving(free)), at << 1 | LEAVING);
+        Some(free)
+    }
+
+    /// As [`FragmentTable::identify`], for a datagram that is cut here, and as unlike others: it is
+    /// remembered until [`Room::cut`] more have been cut.
+    pub fn identify_cut(
+        &mut self,
+        (source, destination): (A, A),
+        protocol: Protocol,
+        mask: u32,
+        random: u32,
+    ) -> Option<u32> {
+        let leaving =
+            |identification| Datagram { source, destination, identification, protocol, ingress: 0 };
+        let free = identifications(random, mask).find(|&id| !self.leaves(&leaving(id)))?;
+        self.cuts.enter(leaving(free), &self.hash);
         Some(free)
     }
 
@@ -296,17 +317,19 @@ impl<A: Address, H> FragmentTable<A, H> {
         Some(value >> 1)
     }
 
-    fn hash_of(&self, datagram: &Datagram<A>) -> u64 {
-        self.hash.flow(&FlowKey {
-            source: datagram.source,
-            destination: datagram.destination,
-            source_port: (datagram.identification >> 16) as u16,
-            destination_port: datagram.identification as u16,
-            vrf: u16::from(datagram.ingress),
-            protocol: datagram.protocol,
-            tag: 0,
-        })
+    /// Whether a datagram leaves with these ends and this identification (from no interface).
+    fn leaves(&self, leaving: &Datagram<A>) -> bool {
+        self.find(leaving, LEAVING).is_some() || self.cuts.has(leaving, &self.hash)
     }
+
+    fn hash_of(&self, datagram: &Datagram<A>) -> u64 {
+        datagram.hash(&self.hash)
+    }
+}
+
+/// Those to be tried, from a random one on.
+fn identifications(random: u32, mask: u32) -> impl Iterator<Item = u32> {
+    (0..IDENTIFICATIONS).map(move |n| random.wrapping_add(n) & mask)
 }
 
 struct Waiting<H> {

@@ -3,7 +3,7 @@
 use mooring_wire::Protocol;
 
 use super::DatagramIndex;
-use crate::FlowKey;
+use crate::{Address, FlowKey, KeyedHash};
 
 /// How much a table remembers at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Room {
     pub waiting: usize,
     /// Those of one source address.
     pub waiting_per_source: u32,
+    /// Datagrams cut here whose identifications are remembered, the last ones.
+    pub cut: usize,
 }
 
 /// What fragments of one datagram have in common (RFC 791 §3.2, RFC 8200 §4.5), and where they come
@@ -84,6 +86,20 @@ pub enum FragmentRefusal {
     Tiny,
     /// There is no room for one more datagram, or none of this sender.
     Full,
+}
+
+impl<A: Address> Datagram<A> {
+    pub(super) fn hash(&self, hash: &KeyedHash) -> u64 {
+        hash.flow(&FlowKey {
+            source: self.source,
+            destination: self.destination,
+            source_port: (self.identification >> 16) as u16,
+            destination_port: self.identification as u16,
+            vrf: u16::from(self.ingress),
+            protocol: self.protocol,
+            tag: 0,
+        })
+    }
 }
 
 impl Piece {

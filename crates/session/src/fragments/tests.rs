@@ -16,7 +16,7 @@ const START: Tick = Tick::ZERO;
 
 fn table(datagrams: usize, waiting: usize) -> FragmentTable<Ipv4Addr, u32> {
     let (datagrams_per_source, waiting_per_source) = (datagrams as u32, waiting as u32);
-    let room = Room { datagrams, datagrams_per_source, waiting, waiting_per_source };
+    let room = Room { datagrams, datagrams_per_source, waiting, waiting_per_source, cut: 3 };
     FragmentTable::new(room, KeyedHash::new([1, 2, 3, 4]))
 }
 
@@ -142,6 +142,29 @@ fn both_bounds_refuse_and_time_makes_room() {
     assert_eq!(table.next_deadline(), None);
 }
 
+/// RFC 6864 §4.3: neither of another that was cut, nor of one in fragments, nor does such a one take it
+/// afterwards.
+#[test]
+fn what_is_cut_leaves_with_an_identification_that_is_not_in_use() {
+    let mut table = table(4, 4);
+    let in_fragments = |table: &mut FragmentTable<Ipv4Addr, u32>, id| {
+        let first = table.arrive(&datagram(2, id), piece(0, 8, false), START);
+        let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
+        table.identify(at, OUTSIDE, SERVER, 0xffff, 50)
+    };
+    let cut = |table: &mut FragmentTable<Ipv4Addr, u32>, destination, random| {
+        table.identify_cut((OUTSIDE, destination), Protocol::UDP, 0xffff, random)
+    };
+    assert_eq!(in_fragments(&mut table, 7), Some(7));
+    assert_eq!(cut(&mut table, SERVER, 7), Some(8));
+    assert_eq!(cut(&mut table, SERVER, 0x1_0007), Some(9));
+    assert_eq!(cut(&mut table, HOST, 9), Some(9), "to somebody else");
+    assert_eq!(in_fragments(&mut table, 9), Some(50));
+    // The oldest is forgotten for a fourth.
+    assert_eq!(cut(&mut table, SERVER, 9), Some(10));
+    assert_eq!(cut(&mut table, SERVER, 8), Some(8));
+}
+
 #[test]
 fn two_hosts_with_one_identification_leave_with_two() {
     let mut table = table(4, 4);
@@ -234,7 +257,8 @@ fn nothing_begins_within_a_tcp_header() {
 /// One sender does not take the memory from the others.
 #[test]
 fn each_sender_has_its_share() {
-    let room = Room { datagrams: 8, datagrams_per_source: 2, waiting: 8, waiting_per_source: 3 };
+    let room =
+        Room { datagrams: 8, datagrams_per_source: 2, waiting: 8, waiting_per_source: 3, cut: 0 };
     let mut table: FragmentTable<Ipv4Addr, u32> =
         FragmentTable::new(room, KeyedHash::new([1, 2, 3, 4]));
     let early = piece(8, 8, false);

@@ -168,6 +168,25 @@ fn pieces_of_several_hosts_are_not_mixed_up() {
     assert_ne!(sent_as, other_sent_as);
 }
 
+/// RFC 6864 §4.3: however many are cut, and beside what passes in pieces.
+#[test]
+fn packets_that_are_cut_have_identifications_that_nothing_else_has() {
+    let mut bench = Bench::ready();
+    let id = |piece: &[u8]| [piece[18], piece[19]];
+    let mut seen = std::collections::HashSet::new();
+    let frame = inside(HOST, SERVER).fragmentable().udp(5000, 53, &[0; 1_500]);
+    for _ in 0..2_000 {
+        assert_eq!(bench.send(INSIDE, &frame).0, Verdict::Cut);
+        assert!(seen.insert(id(&bench.sent_by(OUTSIDE)[0])), "it is not in use");
+    }
+    // Another host's pieces carry one of them.
+    let taken = *seen.iter().next().expect("there are some");
+    let whole = inside(OTHER_HOST, SERVER).udp(5000, 53, &[0; 100]);
+    let ip = inside(OTHER_HOST, SERVER);
+    let piece = ip.pieces(u16::from_be_bytes(taken), 17, &whole[34..], 64).remove(0);
+    assert!(seen.insert(id(&bench.forward(INSIDE, &piece))), "they get another one");
+}
+
 /// The device that cuts a super-packet of TCP can as well cut it into shorter segments.
 #[test]
 fn a_super_packet_that_may_be_cut_gets_shorter_segments() {
