@@ -25,13 +25,13 @@ pub(crate) struct Family {
 }
 
 /// The engines and the model, side by side.
-struct Duel<'f> {
+pub(crate) struct Duel<'f> {
     family: &'f Family,
-    rig: Rig,
-    model: Model,
+    pub(crate) rig: Rig,
+    pub(crate) model: Model,
     /// Sessions that had ended when the tables were compared last.
     ended: u64,
-    steps: usize,
+    pub(crate) steps: usize,
 }
 
 impl Family {
@@ -155,6 +155,10 @@ impl<'f> Duel<'f> {
                 }
             }
             What::Flawed(side, packet, flaw) => self.flawed(*side, packet, *flaw, step.worker)?,
+            What::Pieces { session, way, else_of, cut } => {
+                let (side, packet) = self.in_pieces((*session, *way), else_of, *cut);
+                self.pieces(side, &packet, (*cut, step.worker))?;
+            }
             What::Along { .. } | What::Error { .. } | What::Hairpin { .. } => {
                 if let Some((side, packet)) = self.of_session(&step.what) {
                     self.packet(side, &packet, step.worker)?;
@@ -295,7 +299,7 @@ impl<'f> Duel<'f> {
     }
 
     /// What is due, and who has ended by it.
-    fn poll(&mut self) -> Result<(), String> {
+    pub(crate) fn poll(&mut self) -> Result<(), String> {
         let mut sent: Vec<_> = self.rig.poll(self.clock())?.into_iter().map(plain).collect();
         for told in self.model.tell_unsolicited() {
             let at = sent.iter().position(|one| *one == told);
@@ -439,13 +443,13 @@ impl<'f> Duel<'f> {
     }
 
     /// The time that the engine is told.
-    fn clock(&self) -> u64 {
+    pub(crate) fn clock(&self) -> u64 {
         self.rig.fault.as_ref().map_or(self.model.now, |fault| fault.clock(self.model.now))
     }
 }
 
 /// Of what the appliance says itself the identification is its own affair.
-fn plain((side, mut packet): (Side, Packet)) -> (Side, Packet) {
+pub(crate) fn plain((side, mut packet): (Side, Packet)) -> (Side, Packet) {
     if matches!(packet.body, Body::Error { .. }) {
         (packet.identification, packet.whole) = (0, packet.source.is_ipv4());
     }

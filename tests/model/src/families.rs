@@ -324,7 +324,14 @@ fn universe() -> Universe {
         specs: 1,
         hairpins: 30,
         reloads: 0,
+        pieces: 0,
     }
+}
+
+/// A family some of whose datagrams come in pieces.
+fn in_pieces(mut family: Family) -> Family {
+    family.universe.pieces = 200;
+    family
 }
 
 /// All families, by name.
@@ -352,6 +359,9 @@ pub(crate) fn all() -> Vec<(&'static str, Family)> {
         ("unsolicited", unsolicited()),
         ("unsolicited of two", of_workers(unsolicited(), 2)),
         ("of v6", of_v6()),
+        ("pieces", in_pieces(filtering())),
+        ("pieces of three", of_workers(in_pieces(fixed()), 3)),
+        ("pieces of v6", of_workers(in_pieces(of_v6()), 2)),
         ("of two workers", of_workers(filtering(), 2)),
         ("of three workers", of_workers(fixed(), 3)),
         ("blocks of two", of_workers(blocks(), 2)),

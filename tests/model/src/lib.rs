@@ -23,6 +23,7 @@ mod families;
 mod faults;
 mod model;
 mod packet;
+mod pieces;
 mod random;
 mod rig;
 mod spec;

@@ -433,6 +433,12 @@ impl Model {
         Ok(Expected { dropped: None, sent: vec![(egress, translated)] })
     }
 
+    /// More pieces of a datagram of a flow have passed.
+    pub(crate) fn pass_pieces(&mut self, key: &Key, number: usize) {
+        let Some((at, way)) = self.find(key) else { return };
+        (0..number).for_each(|_| self.touch(at, way, None));
+    }
+
     fn is_unused(&self, at: usize) -> bool {
         self.sessions[at].packets == [0; 2]
     }

@@ -36,6 +36,16 @@ struct Unit {
     waited_in_vain: u64,
 }
 
+/// What was seen of a piece, and of those that it lets go.
+#[derive(Debug, Default)]
+pub(crate) struct Pieced {
+    pub(crate) legs: Vec<usize>,
+    pub(crate) dropped: Vec<&'static str>,
+    pub(crate) held: usize,
+    /// Packets as they left.
+    pub(crate) sent: Vec<(Side, Vec<u8>)>,
+}
+
 /// What all engines have counted.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
@@ -101,6 +111,43 @@ impl Rig {
         }
         if let Some(fault) = &mut self.fault {
             fault.corrupt(&mut seen);
+        }
+        Ok(seen)
+    }
+
+    /// A piece of a datagram comes in by `side`, to worker `at`. It may be handed over twice, and others
+    /// that have waited for it behind it.
+    pub(crate) fn give_piece(
+        &mut self,
+        now: u64,
+        side: Side,
+        frame: &[u8],
+        at: usize,
+    ) -> Result<Pieced, String> {
+        let mut seen = Pieced::default();
+        let mut legs = VecDeque::from([(at, None, frame.to_vec())]);
+        while let Some((at, handed, mut frame)) = legs.pop_front() {
+            seen.legs.push(at);
+            if seen.legs.len() > 30 {
+                return Err(format!("handed over too often: {:?}", seen.legs));
+            }
+            match self.units[at].walk(now, (side, Offload::NONE), handed, &mut frame)? {
+                Verdict::Tx(egress) => seen.sent.push(unframed(egress, &frame)?),
+                Verdict::HandOver(WorkerId(to)) => legs.push_back((to.into(), Some(false), frame)),
+                Verdict::Drop(reason) => seen.dropped.push(reason.name()),
+                Verdict::Hold => seen.held += 1,
+                other => return Err(format!("an unexpected verdict: {other:?}")),
+            }
+            let outbox = &mut self.units[at].outbox;
+            for (over, waited) in outbox.handed() {
+                legs.push_back((over.to.0.into(), Some(over.half), waited.bytes().to_vec()));
+            }
+            for link in [InterfaceId(0), InterfaceId(1)] {
+                for packet in outbox.ready_for(link) {
+                    seen.sent.push(unframed(link, packet.bytes())?);
+                }
+            }
+            outbox.clear();
         }
         Ok(seen)
     }
@@ -351,13 +398,19 @@ pub(crate) fn frame(side: Side, packet: &[u8]) -> Vec<u8> {
 
 /// The packet in a frame that left by `egress`.
 fn sent(egress: InterfaceId, frame: &[u8]) -> Result<(Side, Packet), String> {
+    let (side, packet) = unframed(egress, frame)?;
+    let packet = Packet::read(&packet).map_err(|why| format!("{why}: {frame:02x?}"))?;
+    Ok((side, packet))
+}
+
+/// The bytes of it.
+fn unframed(egress: InterfaceId, frame: &[u8]) -> Result<(Side, Vec<u8>), String> {
     let side = if egress == InterfaceId(0) { Side::Inside } else { Side::Outside };
     let head = [&PEERS[usize::from(egress.0)][..], &LINKS[usize::from(egress.0)].mac.0].concat();
     if frame.len() < 14 || frame[..12] != head {
         return Err(format!("from or to a wrong MAC address: {frame:02x?}"));
     }
-    let packet = Packet::read(&frame[14..]).map_err(|why| format!("{why}: {frame:02x?}"))?;
-    Ok((side, packet))
+    Ok((side, frame[14..].to_vec()))
 }
 
 /// The policy that the engine makes of a configuration.

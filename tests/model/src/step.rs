@@ -40,6 +40,8 @@ pub(crate) enum What {
     Wait(u64),
     /// Another configuration, by its number.
     Reload(usize),
+    /// A datagram that comes in pieces: of a session, if there is one, or this one.
+    Pieces { session: usize, way: Way, else_of: Packet, cut: Cut },
     /// Several packets at once, more than the appliance answers.
     Flood(Side, Packet, usize),
 }
@@ -59,6 +61,33 @@ pub(crate) enum Twist {
     AboutError,
     AboutNothing,
     Mtu(u16),
+}
+
+/// How a datagram is cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Bytes of payload, and of each piece in units of eight.
+    pub(crate) len: usize,
+    pub(crate) units: usize,
+    /// They come in the order that follows from this; 0: as they were cut.
+    pub(crate) order: u64,
+    /// They come to workers so far from each other.
+    pub(crate) spread: usize,
+    pub(crate) wrong: Wrong,
+}
+
+/// What is wrong about the pieces of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    Nothing,
+    /// One comes again.
+    Twice,
+    /// After the second one, one that carries half of its bytes.
+    Overlap,
+    /// The first one never comes.
+    Headless,
+    /// It is of TCP, and not all of the header is in the first one (RFC 1858 §3).
+    Tiny,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +120,15 @@ pub(crate) struct Universe {
     pub(crate) hairpins: usize,
     /// Of a thousand steps, how many are reloads.
     pub(crate) reloads: usize,
+    /// Of a thousand steps, how many are datagrams in pieces.
+    pub(crate) pieces: usize,
 }
 
 impl Universe {
     pub(crate) fn draw(&self, random: &mut Random) -> Step {
+        let in_pieces = self.pieces > 0 && random.below(1000) < self.pieces;
         let what = match random.below(1000) {
+            _ if in_pieces => self.pieces(random),
             n if n < self.reloads => What::Reload(random.below(self.specs)),
             n if n < 50 => What::Wait(self.wait(random)),
             n if n < 50 + self.hairpins => self.hairpin(random),
@@ -218,6 +251,30 @@ impl Universe {
         let (host, port) = (random.of(&self.hosts), random.of(&self.ports));
         let flags = if random.once_in(3) { flags(random) } else { SYN };
         What::Hairpin { host, port, session: random.below(1 << 20), flags }
+    }
+
+    fn pieces(&self, random: &mut Random) -> What {
+        let host = random.of(&self.hosts);
+        let remote = self.alike(random, &self.remotes, host);
+        let ports = (random.of(&self.ports), random.of(&self.remote_ports));
+        let body = Body::Udp { ports, payload: Vec::new() };
+        let wrong = match random.below(12) {
+            0 | 1 => Wrong::Twice,
+            2 | 3 => Wrong::Overlap,
+            4 => Wrong::Headless,
+            5 => Wrong::Tiny,
+            _ => Wrong::Nothing,
+        };
+        let cut = Cut {
+            len: 40 + random.below(30),
+            units: 1 + random.below(2),
+            order: random.below(5) as u64,
+            spread: random.below(3),
+            wrong,
+        };
+        let way = if random.once_in(2) { Way::Forward } else { Way::Reverse };
+        let else_of = Packet::new(host, remote, body);
+        What::Pieces { session: random.below(1 << 20), way, else_of, cut }
     }
 
     /// Addresses that should not be.

@@ -125,6 +125,21 @@ fn agrees_about_syn_that_nobody_asked_two_workers_for() {
 }
 
 #[test]
+fn agrees_about_datagrams_in_pieces() {
+    run("pieces", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_datagrams_in_pieces_of_three_workers() {
+    run("pieces of three", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_datagrams_in_pieces_of_ipv6() {
+    run("pieces of v6", STEPS / 2);
+}
+
+#[test]
 fn agrees_about_ipv6() {
     run("of v6", STEPS);
 }
