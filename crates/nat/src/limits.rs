@@ -2,7 +2,8 @@
 //!
 //! Sessions belong to a *claimant*: a source inside (a host, or a prefix) and who began them. What
 //! others begin with a host counts apart from what it begins itself, so that a flood from outside
-//! neither keeps it from the world nor takes its sessions' room.
+//! neither keeps it from the world nor takes its sessions' room; and a part of the tables is kept for
+//! what begins inside.
 
 use mooring_policy::{Mapping as Kind, OnFull, Policy, PoolId};
 use mooring_session::{
@@ -11,7 +12,7 @@ use mooring_session::{
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 
-use crate::plan::{End, Plan};
+use crate::plan::{End, HAIRPIN_INTERFACE, Plan};
 use crate::tally::{Mark, OfSource, Tally};
 use crate::{Admission, Arrival, Event, EventKind, Nat, NextHops, Refusal};
 
@@ -23,6 +24,8 @@ pub(crate) struct Claim<A> {
     pub(crate) pool: Option<PoolId>,
     /// It begins with a SYN.
     half_open: bool,
+    /// Somebody outside begins it.
+    by_others: bool,
 }
 
 /// A source inside, and who begins.
@@ -51,7 +54,8 @@ impl<A: Address> Nat<A> {
         let pool = self.pool_number(plan).and_then(|number| self.pools.pool(number));
         let source = self.source_of(plan.forward.source);
         let half_open = arrival.key.protocol == Protocol::TCP;
-        Claim { by: Claimant { source, began: plan.began }, pool, half_open }
+        let by_others = plan.began == Direction::Reverse && arrival.ingress != HAIRPIN_INTERFACE;
+        Claim { by: Claimant { source, began: plan.began }, pool, half_open, by_others }
     }
 
     /// Whether the claimant may have one more (RFC 6888 REQ-4, REQ-5).
@@ -117,7 +121,8 @@ impl<A: Address> Nat<A> {
         if !pool_is_full && !reached(of_source, policy.limits.half_open_per_source) {
             return Ok(());
         }
-        let claim = Claim { by: Claimant { source, began: way }, pool, half_open: true };
+        let by = Claimant { source, began: way };
+        let claim = Claim { by, pool, half_open: true, by_others: way == Direction::Reverse };
         self.tell(Refusal::HalfOpenLimit, &claim, admission);
         Err(Refusal::HalfOpenLimit)
     }
@@ -179,6 +184,10 @@ impl<A: Address> Nat<A> {
 
     /// One session more of the claim's source. False when it is new and there is no room for it.
     pub(crate) fn enter_source(&mut self, claim: &Claim<A>) -> bool {
+        let is_full = self.sources.len() >= claim.room_in(self.sources.capacity());
+        if is_full && self.sources.find(claim.by.source).is_none() {
+            return false;
+        }
         let Some(index) = self.sources.add(claim.by.source, claim.by.began) else { return false };
         let source = self.sources.source(index);
         let is_first =
@@ -260,7 +269,7 @@ impl<A: Address> Nat<A> {
         spared: Option<SessionIndex>,
         policy: &Policy,
     ) -> Result<Victims, Refusal> {
-        if !self.sessions.is_full() {
+        if self.sessions.len() < claim.room_in(self.sessions.capacity()) {
             return Ok([None; 2]);
         }
         if policy.limits.on_full == OnFull::Refuse {
@@ -341,6 +350,18 @@ impl<A: Address> Nat<A> {
         (is_half && other != index).then_some(other)
     }
 }
+
+impl<A> Claim<A> {
+    /// How full a table of this capacity may be for it to be let in.
+    const fn room_in(&self, capacity: usize) -> usize {
+        if self.by_others { capacity - capacity / KEPT } else { capacity }
+    }
+}
+
+/// One in so many places of a table is kept for what begins inside: a flood from outside, whose senders
+/// may be forged and so cannot be told apart, fills the rest and shuts nobody in. More would be taken
+/// from servers that do nothing but answer; less is soon used up while a flood lasts.
+const KEPT: usize = 4;
 
 /// Whether as many as the limit, if there is one, are there.
 fn reached(count: u32, limit: Option<u32>) -> bool {

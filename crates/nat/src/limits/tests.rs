@@ -3,5 +3,6 @@
 mod counted;
 mod denied;
 mod eviction;
+mod kept;
 mod options;
 mod sources;

@@ -29,7 +29,10 @@ impl Model {
             self.sessions.iter().filter(same).count()
         };
         let family = |s: &&Session| s.worker == worker && s.inside.0.is_ipv4() == v4;
-        let full = self.sessions.iter().filter(family).count() >= self.capacity();
+        // A quarter is kept for what begins inside.
+        let by_others = plan.began == Way::Reverse && plan.sides[1] == Side::Outside;
+        let kept = if by_others { self.capacity() / 4 } else { 0 };
+        let full = self.sessions.iter().filter(family).count() >= self.capacity() - kept;
         // Of whom one may be ended: not to take the room of those who have no more than this one.
         let has = of_claim(claim);
         let may_go = |s: &Session, least: usize| {
