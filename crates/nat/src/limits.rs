@@ -7,7 +7,7 @@
 
 use mooring_policy::{Mapping as Kind, OnFull, Policy, PoolId};
 use mooring_session::{
-    Address, Direction, FlowKey, Mapping, MappingIndex, SessionIndex, SessionRef, SourceIndex, Tick,
+    Address, Direction, FlowKey, Mapping, SessionIndex, SessionRef, SourceIndex, Tick,
 };
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
@@ -228,16 +228,6 @@ impl<A: Address> Nat<A> {
         tally.mark(index, source, held.began, Mark::new(pool, half_open));
         if let Some(mapping) = held.mapping {
             tally.map(mapping, source, self.mappings.mapping(mapping).pool);
-        }
-    }
-
-    /// A mapping is of another pool than before: it is counted there, if it is counted.
-    pub(crate) fn recount_mapping(&mut self, index: MappingIndex, before: u16) {
-        let mapping = self.mappings.mapping(index);
-        let (pool, source) = (mapping.pool, self.sources.find(self.source_of(mapping.inside)));
-        if let (Some(tally), Some(source)) = (&mut self.tally, source) {
-            tally.unmap(index, source, before);
-            tally.map(index, source, pool);
         }
     }
 

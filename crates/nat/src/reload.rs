@@ -183,13 +183,12 @@ impl<A: Address> Nat<A> {
         let Mapping { pool: before, inside, .. } = *self.mappings.mapping(index);
         let number = self.pools.number(pool);
         if number != before {
-            // What the session counts in, it counts in anew after this.
+            // Its session is counted anew after this, and with it the mapping.
             let source = self.sources.find(self.source_of(inside));
             if let (Some(tally), Some(source)) = (&mut self.tally, source) {
                 tally.unmap(index, source, before);
             }
             self.mappings.set_pool(index, number);
-            self.recount_mapping(index, before);
             self.leases.count(before, false);
             self.leases.count(number, true);
         }
