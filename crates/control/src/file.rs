@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
-use mooring_policy::{Generation, KernelFacts, Loaded, Problems, load, load_with};
+use mooring_policy::{Generation, KernelFacts, MAX_WORKERS, Problems, load_with};
 use thiserror::Error;
 
 use crate::DesiredState;
@@ -22,6 +24,8 @@ pub struct FileSource {
     text: String,
     /// Of the state that was made last.
     proposed: String,
+    /// What `workers = 0` stands for as long as the process runs.
+    cores: NonZeroU8,
 }
 
 impl FileSource {
@@ -33,6 +37,7 @@ impl FileSource {
             generation: Generation::default(),
             text: String::new(),
             proposed: String::new(),
+            cores: usable_cores(),
         }
     }
 
@@ -43,7 +48,7 @@ impl FileSource {
     /// [`LoadError`].
     pub fn load(&mut self) -> Result<DesiredState, LoadError> {
         let text = self.read()?;
-        self.compile(text, load)
+        self.compile(text, None)
     }
 
     /// The same with the addresses and routes of the kernel's devices, where the file asks for them.
@@ -52,7 +57,7 @@ impl FileSource {
     /// [`LoadError`].
     pub fn load_with(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
         let text = self.read()?;
-        self.compile(text, |text| load_with(text, kernel))
+        self.compile(text, Some(kernel))
     }
 
     /// The accepted state as it would be with what the kernel says now. The file is not read: what
@@ -61,7 +66,7 @@ impl FileSource {
     /// # Errors
     /// [`LoadError`].
     pub fn refresh(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
-        self.compile(self.text.clone(), |text| load_with(text, kernel))
+        self.compile(self.text.clone(), Some(kernel))
     }
 
     /// The state that was made last is at work.
@@ -90,10 +95,11 @@ impl FileSource {
     fn compile(
         &mut self,
         text: String,
-        load: impl FnOnce(&str) -> Result<Loaded, Problems>,
+        kernel: Option<&KernelFacts>,
     ) -> Result<DesiredState, LoadError> {
         let file = self.path.display().to_string();
-        let loaded = load(&text).map_err(|problems| LoadError::Refused { file, problems })?;
+        let loaded = load_with(&text, kernel, Some(self.cores))
+            .map_err(|problems| LoadError::Refused { file, problems })?;
         self.proposed = text;
         Ok(DesiredState {
             generation: self.next(),
@@ -103,6 +109,14 @@ impl FileSource {
             warnings: loaded.warnings,
         })
     }
+}
+
+/// How many workers `workers = 0` stands for: one for each core that the process may use, and no more
+/// than there can be.
+#[must_use]
+pub fn usable_cores() -> NonZeroU8 {
+    let cores = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS.into());
+    NonZeroU8::new(cores as u8).unwrap_or(NonZeroU8::MIN)
 }
 
 /// Why a file gives no state.
@@ -132,7 +146,7 @@ mod tests {
 
     use mooring_policy::{DeviceFacts, Generation, KernelFacts};
 
-    use super::{FileSource, LoadError};
+    use super::{FileSource, LoadError, usable_cores};
 
     const GOOD: &str =
         "[[interface]]\nname = \"a\"\ndevice = \"d0\"\naddresses = [\"10.0.0.1/24\"]\n";
@@ -152,6 +166,26 @@ mod tests {
         fs::write(&path, GOOD).expect("the folder is writable");
         assert_eq!(source.load().expect("valid").generation, Generation(2));
         assert_eq!(source.load().expect("valid").generation, Generation(2), "nobody took it");
+    }
+
+    /// Each worker needs a block, and `run` starts as many workers as are reckoned with here.
+    #[test]
+    fn one_worker_per_core_is_reckoned_as_the_cores_that_there_are() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("mooring.toml");
+        let cores = u32::from(usable_cores().get());
+        let with_blocks = |blocks: u32| {
+            let more = format!(
+                "[appliance]\nworkers = 0\n[[pool]]\nname = \"p\"\naddresses = [\"203.0.113.1\"]\n\
+                 ports = \"1024-{}\"\nallocation = {{ kind = \"port-block\", size = 64, max_blocks = 2 }}",
+                1_023 + 64 * blocks
+            );
+            fs::write(&path, format!("{GOOD}{more}\n")).expect("the folder is writable");
+            FileSource::new(&path).load()
+        };
+        assert!(with_blocks(2 * cores).is_ok());
+        let refused = with_blocks(2 * cores - 1).expect_err("a worker has one block").to_string();
+        assert!(refused.contains("a host cannot have 2 blocks"), "{refused}");
     }
 
     #[test]

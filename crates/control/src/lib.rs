@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use mooring_policy::{Generation, Policy, Problem, Settings};
 
-pub use file::{FileSource, LoadError};
+pub use file::{FileSource, LoadError, usable_cores};
 
 /// A complete desired state. With a file as its source every address that it claims is held.
 #[derive(Clone, Debug)]

@@ -75,7 +75,7 @@ pub(crate) const MAX_REST: u32 = 86_400;
 pub(crate) const MAX_RATE: u32 = 10_000_000;
 
 /// Most packet threads.
-pub(crate) const MAX_WORKERS: u32 = 64;
+pub const MAX_WORKERS: u8 = 64;
 
 /// `version` stands above all tables.
 pub(crate) const VERSION: Key =
@@ -132,7 +132,7 @@ pub(crate) const SECTIONS: &[Section] = &[
 
 #[rustfmt::skip] // one key a line
 const APPLIANCE: &[Key] = &[
-    key("workers", Number(0, MAX_WORKERS as i64), Is("1"), "Packet threads; 0 is one per usable core. With N of them a host gets 1/N of the ports of each address."),
+    key("workers", Number(0, MAX_WORKERS as i64), Is("1"), "Packet threads; 0 is one per usable core: `check` reckons with those of the machine that it runs on. With N of them a host gets 1/N of the ports of each address."),
     key("control_socket", Text, Is("\"/run/mooring/control.sock\""), "Where `show` and `explain` reach the running appliance: a whole path of at most 107 bytes."),
     key("metrics", Text, Means("off"), "Where `/metrics` is served: `\"127.0.0.1:9464\"`."),
     key("health", Text, Means("off"), "Where `/healthz` and `/readyz` are served: `\"[::]:9465\"`."),

@@ -34,6 +34,7 @@ mod validate;
 
 pub use access::{Access, AccessEntry, Admittance};
 pub use kernel::{DeviceFacts, KernelFacts};
+pub use keys::MAX_WORKERS;
 pub use policy::{
     Backend, Generation, Hop, Interface, InterfaceId, Limits, OnFull, Ownership, Policy, Tcp,
     Timeouts, UnsolicitedSyn,
@@ -48,6 +49,8 @@ pub use schema::schema;
 pub use service::{Service, ServiceId, ServiceKind};
 pub use settings::Settings;
 pub use side::InterfaceSet;
+
+use std::num::NonZeroU8;
 
 use model::Model;
 use report::Report;
@@ -72,23 +75,24 @@ pub struct Loaded {
 /// Every problem of the text at once, in its order, warnings among them. If the text is not TOML,
 /// the syntax errors alone: what stands between them cannot be trusted.
 pub fn load(text: &str) -> Result<Loaded, Problems> {
-    compile(text, None)
+    load_with(text, None, None)
 }
 
 /// The same as [`load`] with what the kernel says of its devices: their addresses and routes, where
-/// the configuration asks for them.
+/// the configuration asks for them. `cores` is how many workers `workers = 0` stands for here: what
+/// ports must go round. Where it is not known they are reckoned as one, and a warning says so.
 ///
 /// # Errors
 /// As [`load`]; also where the kernel's facts do not fit the text.
-pub fn load_with(text: &str, kernel: &KernelFacts) -> Result<Loaded, Problems> {
-    compile(text, Some(kernel))
-}
-
-fn compile(text: &str, kernel: Option<&KernelFacts>) -> Result<Loaded, Problems> {
+pub fn load_with(
+    text: &str,
+    kernel: Option<&KernelFacts>,
+    cores: Option<NonZeroU8>,
+) -> Result<Loaded, Problems> {
     let mut report = Report::new(text);
     let model = read::read(text, &mut report);
     let follows_kernel = model.as_ref().is_some_and(Model::follows_kernel);
-    let compiled = model.and_then(|model| validate::validate(&model, kernel, &mut report));
+    let compiled = model.and_then(|model| validate::validate(&model, kernel, cores, &mut report));
     let problems = report.finish();
     match compiled {
         Some((policy, settings)) => {

@@ -218,6 +218,7 @@ mod access;
 mod claims;
 mod kernel;
 mod reference;
+mod workers;
 
 #[test]
 fn a_source_is_an_address_or_the_prefix_that_is_asked_for() {

@@ -19,6 +19,7 @@ mod tables;
 mod useless;
 mod values;
 
+use std::num::NonZeroU8;
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -36,14 +37,15 @@ use crate::settings::Settings;
 pub(crate) fn validate(
     model: &Model,
     kernel: Option<&KernelFacts>,
+    cores: Option<NonZeroU8>,
     report: &mut Report<'_>,
 ) -> Option<(Policy, Settings)> {
     settings::version(model.version.as_ref(), report);
     let settings = settings::appliance(&model.appliance, report);
+    let crew = settings::crew(&model.appliance, settings.workers, cores, report);
     let links = interfaces::validate(&model.interfaces, kernel, report);
     let routes = routes::validate(model, &links, kernel, report);
-    let (pools, prefixes) =
-        pools::validate(&model.pools, &links, &routes.listed, settings.workers, report);
+    let (pools, prefixes) = pools::validate(&model.pools, &links, &routes.listed, crew, report);
     let (rules, delivered) = rules::validate(model, &links, &pools, report);
     let services = services::validate(model, &links, &pools, &rules, report);
     let around = Surroundings { links: &links, routes: &routes.listed, pools: &prefixes };

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::bounded;
 use mio::Waker;
+use mooring_control::usable_cores;
 use mooring_engine::Engine;
 use mooring_observe::health::Heartbeat;
 use mooring_packet::{Receive, Transmit};
@@ -103,11 +104,8 @@ impl Crew {
 /// How many workers the settings ask for.
 #[must_use]
 pub fn size(settings: &Settings) -> NonZeroU8 {
-    let wanted = match settings.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        workers => usize::from(workers),
-    };
-    NonZeroU8::new(wanted.min(MAX_WORKERS) as u8).unwrap_or(NonZeroU8::MIN)
+    let wanted = settings.workers.min(MAX_WORKERS as u16) as u8;
+    NonZeroU8::new(wanted).unwrap_or_else(usable_cores)
 }
 
 /// A core for each of several workers, if there are enough that we may use. One worker goes where the

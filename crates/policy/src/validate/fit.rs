@@ -4,6 +4,7 @@ use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 
+use super::settings::Crew;
 use crate::model::{self, Element};
 use crate::pool::{
     AddressChoice, Allocation, Deterministic, Filtering, HoldDown, Mapping, Pool, Pooling,
@@ -15,7 +16,7 @@ use crate::report::Report;
 pub(super) fn check(
     element: &Element<model::Pool>,
     pool: &Pool,
-    workers: u16,
+    crew: Crew,
     report: &mut Report<'_>,
 ) {
     if pool.addresses.is_empty() {
@@ -23,12 +24,12 @@ pub(super) fn check(
     }
     match &pool.allocation {
         Allocation::Random | Allocation::Preserve => {}
-        Allocation::PortBlock(blocks) => check_blocks(element, pool, blocks, workers, report),
+        Allocation::PortBlock(blocks) => check_blocks(element, pool, blocks, crew, report),
         Allocation::Deterministic(plan) => check_slices(element, pool, plan, report),
     }
     check_choice(element, pool, report);
     check_neighbours(element, pool, report);
-    check_overflow(element, pool, workers, report);
+    check_overflow(element, pool, crew, report);
     check_hold_down(element, pool, report);
 }
 
@@ -37,7 +38,7 @@ fn check_blocks(
     element: &Element<model::Pool>,
     pool: &Pool,
     blocks: &PortBlocks,
-    workers: u16,
+    crew: Crew,
     report: &mut Report<'_>,
 ) {
     let Some(keys) = &element.keys.allocation else { return };
@@ -52,10 +53,10 @@ fn check_blocks(
         return;
     }
     let arithmetic = format!("{ports} ports in blocks of {size} are {there} blocks an address");
-    let each = there / u32::from(workers.max(1));
+    let each = there / u32::from(crew.workers);
     if each == 0 {
-        let message = format!("{there} blocks an address do not go round {workers} workers");
-        let largest = ports / u32::from(workers);
+        let message = format!("{there} blocks an address do not go round {crew}");
+        let largest = ports / u32::from(crew.workers);
         let hint = match largest {
             0 => "use fewer `workers`, or give the pool more ports".to_owned(),
             _ => format!("{arithmetic}, and each is of one worker: `size` may be up to {largest}"),
@@ -176,7 +177,7 @@ fn check_neighbours(element: &Element<model::Pool>, pool: &Pool, report: &mut Re
 fn check_overflow(
     element: &Element<model::Pool>,
     pool: &Pool,
-    workers: u16,
+    crew: Crew,
     report: &mut Report<'_>,
 ) {
     let Some(overflow) = &pool.overflow_ports else { return };
@@ -212,10 +213,10 @@ fn check_overflow(
         let hint =
             "no mapping would get a port: leave it some, or use mapping = \"endpoint-dependent\"";
         report.error(place, message, hint);
-    } else if few < 2 * u32::from(workers) && workers > 1 {
-        let message = format!("{few} `overflow_ports` do not go round {workers} workers");
+    } else if few < 2 * u32::from(crew.workers) && crew.workers > 1 {
+        let message = format!("{few} `overflow_ports` do not go round {crew}");
         let hint = format!("the ports of an address go to the workers two by two: take {}", {
-            2 * u32::from(workers)
+            2 * u32::from(crew.workers)
         });
         report.error(place, message, hint);
     }

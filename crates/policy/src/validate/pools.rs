@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::access::access;
 use super::interfaces::Links;
 use super::routes::Placement;
+use super::settings::Crew;
 use super::{Placed, at_most, overlap, required, unique_name, values};
 use super::{allocation, fit};
 use crate::model::{self, Element};
@@ -28,7 +29,7 @@ pub(super) fn validate(
     elements: &[Element<model::Pool>],
     links: &Links,
     routes: &[Placement],
-    workers: u16,
+    crew: Crew,
     report: &mut Report<'_>,
 ) -> (Vec<Pool>, Prefixes) {
     at_most("pool", u16::MAX.into(), elements, report);
@@ -68,7 +69,7 @@ pub(super) fn validate(
             limits: allocation::limits(keys.limits.as_ref(), report),
             access: access(&keys.allow, &keys.deny, family, report),
         };
-        fit::check(element, &pool, workers, report);
+        fit::check(element, &pool, crew, report);
         pools.push(pool);
     }
     let named = |claim: Claim| (pools[claim.pool].name.clone(), claim.prefix);

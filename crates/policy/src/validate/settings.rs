@@ -1,5 +1,7 @@
 //! `version`, `[appliance]`, `[timeouts]` and `[limits]`.
 
+use std::fmt;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -23,7 +25,7 @@ pub(super) fn appliance(element: &Element<model::Appliance>, report: &mut Report
     let default = Settings::default();
     let workers = keys.workers.as_ref();
     let workers =
-        workers.and_then(|value| values::integer("workers", value, 0..=MAX_WORKERS, report));
+        workers.and_then(|value| values::integer("workers", value, 0..=MAX_WORKERS.into(), report));
     let mut socket = |value: &Option<Spanned<String>>| {
         values::socket(value.as_ref()?, "\"127.0.0.1:9464\" or \"[::1]:9464\"", report)
     };
@@ -37,6 +39,39 @@ pub(super) fn appliance(element: &Element<model::Appliance>, report: &mut Report
         health,
         allow_kernel_forwarding: keys.allow_kernel_forwarding.unwrap_or_default(),
     }
+}
+
+/// The packet threads that ports must go round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crew {
+    /// How many; at least one.
+    pub(super) workers: u16,
+    /// The configuration leaves it to the machine.
+    by_core: bool,
+}
+
+impl fmt::Display for Crew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = if self.by_core { " (`workers` = 0: one per usable core)" } else { "" };
+        write!(f, "{} workers{why}", self.workers)
+    }
+}
+
+/// How many workers there will be: `cores`, where the configuration leaves it to the machine.
+pub(super) fn crew(
+    element: &Element<model::Appliance>,
+    workers: u16,
+    cores: Option<NonZeroU8>,
+    report: &mut Report<'_>,
+) -> Crew {
+    if workers == 0 && cores.is_none() {
+        let at = element.keys.workers.as_ref().map_or_else(|| element.at.clone(), Spanned::span);
+        let message = "`workers` = 0 is one per usable core, and their number is not known here";
+        report.warning(at, message, "what their number decides was checked for one worker only");
+    }
+    let by_core = workers == 0;
+    let workers = if by_core { cores.map_or(1, |cores| cores.get().into()) } else { workers };
+    Crew { workers, by_core }
 }
 
 fn control_socket(path: &Spanned<String>, report: &mut Report<'_>) -> Option<PathBuf> {
