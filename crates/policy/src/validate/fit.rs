@@ -1,5 +1,6 @@
 //! What of a pool fits together: its ports with what is asked of them, its options with each other.
 
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
@@ -23,7 +24,7 @@ pub(super) fn check(
         return;
     }
     match &pool.allocation {
-        Allocation::Random | Allocation::Preserve => {}
+        Allocation::Random | Allocation::Preserve => check_pairs(element, pool, crew, report),
         Allocation::PortBlock(blocks) => check_blocks(element, pool, blocks, crew, report),
         Allocation::Deterministic(plan) => check_slices(element, pool, plan, report),
     }
@@ -31,6 +32,55 @@ pub(super) fn check(
     check_neighbours(element, pool, report);
     check_overflow(element, pool, crew, report);
     check_hold_down(element, pool, report);
+}
+
+/// The ports of an address go to the workers two by two, an even one and the next: one without any
+/// refuses all its hosts. What `overflow_ports` has is not there for mappings.
+fn check_pairs(element: &Element<model::Pool>, pool: &Pool, crew: Crew, report: &mut Report<'_>) {
+    let workers = usize::from(crew.workers);
+    let overflow = pool.overflow_ports.as_ref();
+    let (first, last) = (u32::from(*pool.ports.start()), u32::from(*pool.ports.end()));
+    let pieces = overflow.map_or([first..last + 1, 0..0], |overflow| {
+        let (from, to) = (u32::from(*overflow.start()), u32::from(*overflow.end()));
+        [first..from.min(last + 1), first.max(to + 1)..last + 1]
+    });
+    let pairs = || {
+        pieces
+            .iter()
+            .filter(|piece| !piece.is_empty())
+            .flat_map(|piece| piece.start / 2..piece.end.div_ceil(2))
+    };
+    let mut served = BTreeSet::new();
+    // As many workers as there are have each a pair soon: no pool is read to its end.
+    let all = pairs().any(|pair| {
+        served.insert(pair as usize % workers);
+        served.len() == workers
+    });
+    // Without any pair the overflow ports are all: said of them.
+    if all || served.is_empty() {
+        return;
+    }
+    let (there, served) = (pairs().collect::<BTreeSet<_>>().len(), served.len());
+    let ports = in_words(&pool.ports);
+    let (but, place) = match overflow {
+        None => (String::new(), &element.keys.ports),
+        Some(overflow) => (
+            format!(" without `overflow_ports` {}", in_words(overflow)),
+            &element.keys.overflow_ports,
+        ),
+    };
+    let are = if there == 1 { "is 1 pair" } else { &format!("are {there} pairs") };
+    let message = match there < workers {
+        true => format!("ports {ports}{but} {are}, {crew} need {workers}"),
+        false => format!("ports {ports}{but} {are}, but of {served} of {crew} only"),
+    };
+    let hint = format!(
+        "a worker leases an even port and the next one, and {} would have none: take {} ports or \
+         more, in one piece, or fewer `workers`",
+        workers - served,
+        2 * workers,
+    );
+    report.error(at(element, place), message, hint);
 }
 
 /// A block is of one worker, and a host keeps to one address: it must have as many as it may get.
