@@ -277,7 +277,7 @@ const LIMITS: &[Key] = &[
     key("half_open_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions of one source that are not open yet."),
     key("session_rate_per_source", Number(1, MAX_RATE as i64), Means("none"), "New sessions of one source in a second, and a burst of as many."),
     key("source_prefix_v4", Number(8, 32), Is("32"), "Bits of an IPv4 address that make a source."),
-    key("source_prefix_v6", Number(16, 128), Is("128"), "Bits of an IPv6 address that make a source."),
+    key("source_prefix_v6", Number(16, 128), Is("128"), "Bits of an IPv6 address that make a source: 64 where each subscriber has a prefix."),
     key("fragments", Number(1, MAX_FRAGMENTS as i64), Is("4096"), "Datagrams whose fragments are remembered at a time."),
     key("fragments_per_source", Number(1, MAX_FRAGMENTS as i64), Means("a quarter of `fragments`"), "Those of one sender."),
     key("icmp_error_rate", Number(1, MAX_RATE as i64), Is("1000"), "ICMP errors of our own in a second."),

@@ -173,7 +173,8 @@ pub struct Limits {
     pub session_rate_per_source: Option<u32>,
     /// Bits of an IPv4 address that make a source.
     pub source_prefix_v4: u8,
-    /// Bits of an IPv6 address that make a source.
+    /// Bits of an IPv6 address that make a source. All of them by default: the hosts of a shared link are
+    /// of one /64, and would be one source.
     pub source_prefix_v6: u8,
     /// Datagrams whose fragments are remembered at a time.
     pub fragments: u32,
