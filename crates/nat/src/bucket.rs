@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn allows_a_burst_and_then_the_rate() {
+    fn begins_a_burst_of_sessions_and_then_the_rate() {
         let mut bucket = Bucket::default();
         assert_eq!(begin(&mut bucket, 10, 0, 20), 10);
         assert_eq!(begin(&mut bucket, 10, 99, 20), 0);

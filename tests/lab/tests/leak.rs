@@ -108,8 +108,8 @@ fn forwarding_switched_on_later_ends_the_appliance_without_that_right() {
 
 /// The kernel answers for its own addresses; its peers hear nothing of ours about them.
 #[test]
-fn what_is_for_the_kernel_is_left_to_it() {
-    isolated("what_is_for_the_kernel_is_left_to_it", || {
+fn what_is_for_the_kernel_on_the_wire_is_left_to_it() {
+    isolated("what_is_for_the_kernel_on_the_wire_is_left_to_it", || {
         let lab = Lab::pod_like(KernelAddresses::Beside)?;
         let outside = Capture::start(&lab.server, "eth0")?;
         let inside = Capture::start(&lab.client, "eth0")?;

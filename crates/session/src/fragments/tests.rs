@@ -166,7 +166,7 @@ fn what_is_cut_leaves_with_an_identification_that_is_not_in_use() {
 }
 
 #[test]
-fn two_hosts_with_one_identification_leave_with_two() {
+fn two_hosts_with_one_identification_get_two() {
     let mut table = table(4, 4);
     let mut identify = |host, random| {
         let first = table.arrive(&datagram(host, 7), piece(0, 8, false), START);

@@ -224,7 +224,7 @@ fn packets_from_outside_do_not_keep_a_session_that_only_the_inside_refreshes() {
 }
 
 #[test]
-fn keeps_within_the_memory_budget() {
+fn the_tables_keep_within_the_memory_budget() {
     let table = table(1_000_000);
     assert!(
         table.allocated() / 1_000_000 <= 128,

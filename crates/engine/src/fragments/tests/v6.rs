@@ -175,7 +175,7 @@ fn a_datagram_in_pieces_goes_out_and_its_answer_comes_back_in_any_order() {
 }
 
 #[test]
-fn two_hosts_with_one_identification_leave_with_two() {
+fn two_ipv6_hosts_with_one_identification_leave_with_two() {
     let mut bench = ready();
     let mut identifications = Vec::new();
     for host in [HOST, OTHER_HOST] {

@@ -97,7 +97,7 @@ fn asks_the_neighbour_alone_whether_it_is_still_there() {
 
 /// RFC 4861 §7.2.4
 #[test]
-fn answers_for_an_address_of_ours_and_learns_who_asked() {
+fn answers_a_solicitation_for_ours_and_learns_who_asked() {
     let mut bench = Bench::new(8);
     let question = format!("87 00 0000 00000000 {POOL} 01 01 02aa00000009");
     assert_eq!(bench.ndp(&from_peer(POOL_GROUP, &question)), Outcome::Answered);

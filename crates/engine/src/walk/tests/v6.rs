@@ -118,7 +118,7 @@ fn a_datagram_goes_out_and_its_answer_comes_back() {
 }
 
 #[test]
-fn a_ping_goes_out_and_its_answer_comes_back() {
+fn an_ipv6_ping_goes_out_and_its_answer_comes_back() {
     let mut bench = ready();
     let echo = |id: u16| [(id >> 8) as u8, id as u8, 0, 1];
     let sent = bench.forward(INSIDE, &icmp(OUT, (HOST, SERVER), 64, (128, echo(77)), b"abc"));
@@ -249,7 +249,7 @@ fn tcp(
 
 /// RFC 6146 §3.5.2.2.
 #[test]
-fn a_silent_connection_is_asked_before_it_ends() {
+fn a_silent_ipv6_connection_is_asked_before_it_ends() {
     let mut bench = ready_with(&format!("{CONFIG}\n[tcp]\nprobe = true\nwindow_tracking = true"));
     let there = |numbers, flags| tcp(OUT, (HOST, SERVER), 64, (5000, 80), (numbers, flags));
     let leased = port(&bench.forward(INSIDE, &there((99, 0), 2)), 54);

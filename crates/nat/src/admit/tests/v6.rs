@@ -123,7 +123,7 @@ fn a_static_host_is_reached_from_outside() {
 
 /// RFC 6888 REQ-4 speaks of subscribers, who have a prefix of IPv6.
 #[test]
-fn hosts_of_one_prefix_share_its_limit() {
+fn ipv6_hosts_of_one_prefix_share_its_limit() {
     let limits = "limits = { sessions_per_source = 2, source_prefix_v6 = 120 }\n";
     let mut world = V6::of(&format!("{limits}{}", CONFIG.replace(", MAPPING", "")));
     let mut from = |host: &str| {

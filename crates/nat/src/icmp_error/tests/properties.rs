@@ -147,7 +147,7 @@ proptest! {
     /// RFC 5508 §4.2, §4.3 and RFC 4787 REQ-12, for any session, quoted from 4 bytes of its ports
     /// (8 for ICMP) to the whole packet.
     #[test]
-    fn translation_is_what_etherparse_writes(
+    fn a_translated_error_is_what_etherparse_writes(
         session in any_session(),
         sample in sample(),
         direction in any_direction(),

@@ -65,7 +65,7 @@ proptest! {
 
     /// Quoted from 8 bytes of the transport header to the whole packet, as a packet or a first piece.
     #[test]
-    fn translation_is_what_etherparse_writes(
+    fn a_translated_ipv6_error_is_what_etherparse_writes(
         session in any_session_v6(),
         direction in select(vec![Forward, Reverse]),
         says in select(ERRORS.to_vec()),
@@ -109,7 +109,7 @@ proptest! {
 }
 
 #[test]
-fn a_quote_that_ends_before_its_ports_tells_nothing() {
+fn an_ipv6_quote_that_ends_before_its_ports_tells_nothing() {
     let key = FlowKey {
         source: Ipv6Addr::LOCALHOST,
         destination: Ipv6Addr::UNSPECIFIED,

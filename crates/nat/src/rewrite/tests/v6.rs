@@ -36,7 +36,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn translation_is_what_etherparse_writes(
+    fn ipv6_translation_is_what_etherparse_writes(
         session in any_session_v6(),
         way in select(&WAYS),
         hop_limit in 2..=255u8,

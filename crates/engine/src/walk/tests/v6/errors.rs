@@ -41,7 +41,7 @@ fn extended(frame: &[u8], next: u8, headers: &[u8]) -> Vec<u8> {
 
 /// RFC 4443 §3; RFC 5508 REQ-4 and REQ-5 for IPv6.
 #[test]
-fn every_error_crosses_in_both_directions() {
+fn every_ipv6_error_crosses_in_both_directions() {
     let mut bench = ready();
     let request = |hops| udp(OUT, (HOST, SERVER), hops, (5000, 53), b"question");
     let sent = bench.forward(INSIDE, &request(64));
@@ -83,7 +83,7 @@ fn a_quote_with_extension_headers_names_its_flow() {
 
 /// RFC 4443 §2.4 (e.1).
 #[test]
-fn an_error_about_an_error_is_dropped_in_both_directions() {
+fn an_ipv6_error_about_an_error_is_dropped_in_both_directions() {
     let mut bench = ready();
     let sent = bench.forward(INSIDE, &udp(OUT, (HOST, SERVER), 64, (5000, 53), b"question"));
     for kind in [1, 2, 3, 4, 100, 127] {
@@ -98,7 +98,7 @@ fn an_error_about_an_error_is_dropped_in_both_directions() {
 /// RFC 8201 §4: "reporting a next-hop MTU that is less than the IPv6 minimum link MTU, it must discard
 /// it". RFC 6946 §1 says what came of those that did not.
 #[test]
-fn a_forged_mtu_does_not_reach_the_host() {
+fn a_forged_mtu_does_not_reach_an_ipv6_host() {
     let mut bench = ready();
     let sent = bench.forward(INSIDE, &udp(OUT, (HOST, SERVER), 64, (5000, 53), b"question"));
     let too_big =
@@ -111,7 +111,7 @@ fn a_forged_mtu_does_not_reach_the_host() {
 
 /// And what the quote names is not begun.
 #[test]
-fn a_quote_of_no_session_begins_none() {
+fn a_quote_of_no_ipv6_session_begins_none() {
     let mut bench = ready();
     let sent = bench.forward(INSIDE, &udp(OUT, (HOST, SERVER), 64, (5000, 53), b"question"));
     let leased = port(&sent, 54);
