@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use mooring_nat::Place;
 use mooring_packet::{Offload, Packet};
 use mooring_session::{NextHopIndex, Tick};
 use mooring_wire::Protocol;
@@ -35,6 +36,7 @@ impl Engine {
             return Err(DropReason::TooBig);
         }
         if packet.offload.is_gso() && flow.key.protocol == Protocol::UDP {
+            may_leave_cut(mtu, flow.place, lens_of_datagrams(packet, flow), outbox)?;
             let hop = self.translate_halves(scene, halves, flow, packet);
             return self.leave_as_datagrams(scene.now, (hop, mtu), flow, packet, outbox);
         }
@@ -43,6 +45,7 @@ impl Engine {
             let hop = self.translate_halves(scene, halves, flow, packet);
             return self.leave(scene.now, hop, packet, outbox);
         }
+        may_leave_cut(mtu, flow.place, [payload_of(flow.place, flow.ip_len)], outbox)?;
         let hop = self.translate_halves(scene, halves, flow, packet);
         self.leave_in_pieces(scene.now, (hop, mtu), packet, outbox)
     }
@@ -86,7 +89,7 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
         let most = usize::from(mtu).saturating_sub(headers.len() - HEADER_LEN);
-        let room = if payload.len() <= most { most } else { most & !7 };
+        let room = room_of_piece(payload.len(), most);
         if room == 0 {
             return Err(DropReason::TooBig);
         }
@@ -148,6 +151,47 @@ impl Engine {
         }
         Ok(Verdict::Cut)
     }
+}
+
+/// Whether what lies behind the IP header at `place`, in packets of these lengths, can leave by a link
+/// of `mtu`, with a buffer for every piece: asked before anything is done, for part of a packet is of
+/// use to nobody.
+pub(crate) fn may_leave_cut(
+    mtu: u16,
+    place: Place,
+    payloads: impl IntoIterator<Item = usize>,
+    outbox: &Outbox,
+) -> Result<(), DropReason> {
+    let most = usize::from(mtu).saturating_sub(usize::from(place.l4 - place.l3));
+    let mut pieces = 0;
+    for payload in payloads {
+        match room_of_piece(payload, most) {
+            0 => return Err(DropReason::TooBig),
+            room => pieces += payload.div_ceil(room),
+        }
+    }
+    // One more: a piece that waits for its neighbour is copied.
+    let has_room = outbox.has_room(pieces + 1, HEADER_LEN + usize::from(mtu));
+    if has_room { Ok(()) } else { Err(DropReason::RateLimited) }
+}
+
+/// Bytes behind the IP header at `place` of a packet of `ip_len`.
+pub(crate) fn payload_of(place: Place, ip_len: u32) -> usize {
+    (ip_len as usize).saturating_sub(usize::from(place.l4 - place.l3))
+}
+
+/// Bytes of `payload` in every piece but the last, where `most` fit: RFC 791 §3.2, a multiple of 8.
+fn room_of_piece(payload: usize, most: usize) -> usize {
+    if payload <= most { most } else { most & !7 }
+}
+
+/// The datagrams of a super-packet of UDP, with their headers.
+fn lens_of_datagrams<A>(packet: &Packet<'_>, flow: &Flow<A>) -> impl Iterator<Item = usize> {
+    let size = usize::from(packet.offload.gso_size()).max(1);
+    let headers = usize::from(flow.headers_len);
+    let payload = (HEADER_LEN + flow.ip_len as usize).saturating_sub(headers);
+    let udp = headers.saturating_sub(usize::from(flow.place.l4));
+    (0..payload).step_by(size).map(move |start| udp + size.min(payload - start))
 }
 
 /// What the pieces of a packet have in common, where it was a piece itself.

@@ -24,6 +24,7 @@ use mooring_wire::ethernet::HEADER_LEN;
 use rand_chacha::rand_core::Rng;
 
 pub(crate) use self::family::Fragmented;
+use crate::cut::{may_leave_cut, payload_of};
 use crate::hairpin::Halves;
 use crate::outbox::{HandOver, Outbox};
 use crate::walk::{Begun, Scene};
@@ -274,6 +275,9 @@ impl Engine {
         // RFC 1122 §3.2.2: no error about it either; the first piece will have been as long.
         if !fits && part.dont_fragment {
             return Err(DropReason::TooBig);
+        }
+        if !fits {
+            may_leave_cut(mtu, part.place, [payload_of(part.place, part.ip_len)], outbox)?;
         }
         let hop = self.translate_piece(scene, halves, part, packet);
         match fits {

@@ -1,6 +1,7 @@
 //! Packets that leave beside the batch: what the engine originates (ARP, ICMP errors) and what has
 //! waited for its neighbour. Bounded; the worker drains it after every batch.
 
+use mooring_packet::owned::SMALL_BUFFER;
 use mooring_packet::{BufferPool, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
 
@@ -67,6 +68,14 @@ impl Outbox {
     /// as for [`Self::copy`].
     pub fn take(&mut self, len: usize) -> Option<OwnedPacket> {
         if self.pool.free().0 <= self.reserve { None } else { self.pool.take(len) }
+    }
+
+    /// Whether [`Self::take`] would give `packets` buffers for packets of up to `len` bytes.
+    #[must_use]
+    pub fn has_room(&self, packets: usize, len: usize) -> bool {
+        let (small, large) = self.pool.free();
+        // The last piece of a packet may be small where the others are not.
+        small >= self.reserve + packets && (len <= SMALL_BUFFER || large >= packets)
     }
 
     /// A buffer for what we have to say ourselves, to be given to [`Self::release`] or

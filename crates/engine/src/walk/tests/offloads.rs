@@ -8,8 +8,8 @@ use mooring_wire::{Protocol, checksum};
 use crate::test_bench::frames::{arp_reply, inside, outside};
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{
-    Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, INSIDE, OUR_OUTSIDE, OUR_OUTSIDE_IP, OUTSIDE, POOL,
-    SERVER,
+    BUFFERS, Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, INSIDE, OUR_OUTSIDE, OUR_OUTSIDE_IP,
+    OUTSIDE, POOL, SERVER,
 };
 use crate::{DropReason, Verdict};
 
@@ -115,6 +115,35 @@ fn the_datagrams_of_a_super_packet_that_may_be_cut_leave_in_pieces() {
     }
     assert_eq!(whole, payload);
     assert_eq!(bench.engine.counters.cut, 1);
+}
+
+/// Nor is it accounted for: part of a packet is of use to nobody.
+#[test]
+fn a_packet_without_a_buffer_for_each_of_its_pieces_does_not_leave_at_all() {
+    let payload = [7; 5_000];
+    let frame = inside(HOST, SERVER).fragmentable().udp(5000, 53, &payload);
+    let partial = with_partial_checksum(frame.clone(), 40);
+    let super_packet = Offload::partial_checksum(34, 6).with_gso(GsoKind::UdpL4, 1_400, 42);
+    for (frame, offload, pieces) in [(frame, Offload::NONE, 4), (partial, super_packet, 7)] {
+        let mut bench = Bench::ready();
+        let count = |bench: &Bench| {
+            let session = &bench.engine.sessions(bench.now, 0).0[0];
+            (session.forward.packets, bench.engine.counters.translated)
+        };
+        let (verdict, _) = bench.send_offloaded(INSIDE, &frame, offload);
+        assert_eq!((verdict, bench.sent_by(OUTSIDE).len()), (Verdict::Cut, pieces));
+        let before = count(&bench);
+        // A quarter is kept for what we have to say ourselves; one piece finds no buffer.
+        let taken: Vec<_> = (0..BUFFERS * 3 / 4 - (pieces - 1))
+            .map(|_| bench.outbox.compose(64).expect("it is free"))
+            .collect();
+        let free = bench.outbox.free();
+        let (verdict, _) = bench.send_offloaded(INSIDE, &frame, offload);
+        assert_eq!(verdict, Verdict::Drop(DropReason::RateLimited));
+        assert_eq!((bench.sent(), count(&bench), bench.outbox.free()), (vec![], before, free));
+        taken.into_iter().for_each(|buffer| bench.outbox.discard(buffer));
+        assert_eq!(bench.send_offloaded(INSIDE, &frame, offload).0, Verdict::Cut);
+    }
 }
 
 /// Those that may not be cut are told of, by the length of one of them.
