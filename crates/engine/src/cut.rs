@@ -36,6 +36,9 @@ impl Engine {
             return Err(DropReason::TooBig);
         }
         if packet.offload.is_gso() && flow.key.protocol == Protocol::UDP {
+            if packet.offload.gso_size() == 0 {
+                return Err(DropReason::UnsupportedOffload);
+            }
             may_leave_cut(mtu, flow.place, lens_of_datagrams(packet, flow), outbox)?;
             let hop = self.translate_halves(scene, halves, flow, packet);
             return self.leave_as_datagrams(scene.now, (hop, mtu), flow, packet, outbox);
@@ -126,10 +129,7 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
-        let size = usize::from(packet.offload.gso_size());
-        if size == 0 {
-            return Err(DropReason::UnsupportedOffload);
-        }
+        let size = usize::from(packet.offload.gso_size()).max(1);
         packet.offload = Offload::NONE;
         let ip = Ipv4::parse(&packet.bytes()[HEADER_LEN..]).map_err(|_| DropReason::Malformed)?;
         let ends = (ip.source(), ip.destination());
