@@ -1,7 +1,8 @@
 //! Who owns which outside port: one bit for each port of each protocol of each outside address.
 //!
 //! The ledger lives outside of the policy, so a port that a session uses stays taken whatever a
-//! reload does to its pool. Memory is taken when a pool first names an address, never per packet.
+//! reload does to its pool. Memory is taken when a pool first names an address, never per packet, and
+//! given back when none names it any more and none of its ports is leased or rests.
 
 use std::collections::HashMap;
 
@@ -13,20 +14,52 @@ use crate::Choice;
 
 /// The port leases of all outside addresses of one family.
 pub struct PortLedger<A> {
-    addresses: HashMap<A, Box<AddressPorts>>,
+    addresses: HashMap<A, AddressPorts>,
     leased: usize,
+    /// Some addresses are no pool's.
+    has_unnamed: bool,
 }
 
 impl<A: Address> PortLedger<A> {
     /// A ledger without addresses.
     #[must_use]
     pub fn new() -> Self {
-        Self { addresses: HashMap::new(), leased: 0 }
+        Self { addresses: HashMap::new(), leased: 0, has_unnamed: false }
     }
 
     /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
     pub fn open(&mut self, address: A) {
-        self.addresses.entry(address).or_default();
+        self.addresses.entry(address).or_default().is_named = true;
+    }
+
+    /// From now on pools name these addresses and no others: opens them, and closes those of the others
+    /// that nothing is leased of.
+    pub fn follow(&mut self, named: impl Iterator<Item = A> + Clone) {
+        self.addresses.values_mut().for_each(|ports| ports.is_named = false);
+        for address in named.clone() {
+            if let Some(ports) = self.addresses.get_mut(&address) {
+                ports.is_named = true;
+            }
+        }
+        self.has_unnamed = true;
+        // First, so that there is never memory for those of before and those of now.
+        self.close_unused();
+        named.for_each(|address| self.open(address));
+    }
+
+    /// Gives the memory of addresses back that are no pool's any more, unless a port of theirs is leased
+    /// or rests.
+    pub fn close_unused(&mut self) {
+        if self.has_unnamed {
+            self.addresses.retain(|_, ports| ports.is_named || !ports.is_free());
+            self.has_unnamed = self.addresses.values().any(|ports| !ports.is_named);
+        }
+    }
+
+    /// Addresses that there is memory for.
+    #[must_use]
+    pub fn addresses(&self) -> usize {
+        self.addresses.len()
     }
 
     /// Leases a port of `choice`: the first of those that it `prefers` that is free, else a random
@@ -110,9 +143,10 @@ impl<A: Address> Default for PortLedger<A> {
 
 #[derive(Default)]
 struct AddressPorts {
-    tcp: Bitmap,
-    udp: Bitmap,
-    icmp: Bitmap,
+    is_named: bool,
+    tcp: Box<Bitmap>,
+    udp: Box<Bitmap>,
+    icmp: Box<Bitmap>,
 }
 
 impl AddressPorts {
@@ -123,6 +157,12 @@ impl AddressPorts {
             Protocol::ICMP | Protocol::ICMPV6 => Some(&mut self.icmp),
             _ => None,
         }
+    }
+
+    /// Whether no port is leased, and none rests.
+    fn is_free(&self) -> bool {
+        let mut words = [&self.tcp, &self.udp, &self.icmp].into_iter().flat_map(|all| &all.0);
+        words.all(|word| *word == 0)
     }
 
     fn read(&self, protocol: Protocol) -> Option<&Bitmap> {

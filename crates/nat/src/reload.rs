@@ -106,6 +106,10 @@ impl<A: Address> Nat<A> {
             let Some(index) = self.sessions.first_live(at, end) else {
                 let done = end >= self.sessions.records();
                 self.swept = (!done).then_some(end);
+                if done {
+                    // What ended with the old policy has given its ports back.
+                    self.ports.close_unused();
+                }
                 *budget = 0;
                 return None;
             };

@@ -227,13 +227,11 @@ impl<A: Address> Nat<A> {
         self.territory = territory;
         self.sessions.follow_windows(policy.tcp.window_tracking);
         self.sessions.ask_before_the_end(policy.tcp.probe);
-        for pool in &policy.pools {
-            for n in 0..pool.address_count() {
-                if let Some(address) = pool.nth_address(n).and_then(A::from_ip) {
-                    self.ports.open(address);
-                }
-            }
-        }
+        let addresses = policy.pools.iter().flat_map(|pool| {
+            let all = (0..pool.address_count()).filter_map(|n| pool.nth_address(n));
+            all.filter_map(A::from_ip)
+        });
+        self.ports.follow(addresses);
         self.divide(policy, generation);
         let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
         let any = |wanted: fn(&Pool) -> bool| policy.pools.iter().filter(ours).any(wanted);

@@ -166,7 +166,7 @@ const ROUTE: &[Key] = &[
 #[rustfmt::skip] // one key a line
 const POOL: &[Key] = &[
     key("name", Text, Required, "What rules call it; unique."),
-    key("addresses", Texts, Required, "Prefixes or addresses, every address of them is used; IPv4 or IPv6, not both; at most 65,536. None of an interface, of a router or of the kernel."),
+    key("addresses", Texts, Required, "Prefixes or addresses, every address of them is used; IPv4 or IPv6, not both; at most 65,536 in all pools, each costs 24 KB a worker. None of an interface, of a router or of the kernel."),
     key("ports", TextOrNumber(1, 65_535), Is("\"1024-65535\""), "TCP, UDP and SCTP ports; does not limit ICMP identifiers. Pools may share an address if their ports do not meet."),
     key("mapping", OneOf(&["endpoint-independent", "endpoint-dependent"]), Is("\"endpoint-independent\""), "`endpoint-independent`: one outside port for all remotes. `endpoint-dependent`: ports are shared between remotes."),
     key("filtering", OneOf(&["address-and-port-dependent", "address-dependent", "endpoint-independent"]), Is("\"address-and-port-dependent\""), "Who may send to a mapping: the remotes' addresses and ports that it sent to, their addresses with any port, or anyone. The wider two need `endpoint-independent` mapping."),

@@ -207,8 +207,11 @@ impl Pool {
         self.addresses.iter().any(|prefix| prefix.contains(&address))
     }
 
-    /// The most addresses that one pool may have: the state per address is sized at start.
+    /// The most addresses that all pools together may have: each costs memory in every worker.
     pub const MAX_ADDRESSES: u32 = 65_536;
+
+    /// What an address costs in a worker: a bit for each port of TCP, of UDP, and each identifier.
+    pub const BYTES_PER_ADDRESS: u32 = 3 * 65_536 / 8;
 }
 
 impl Default for HoldDown {

@@ -44,6 +44,41 @@ fn a_mapping_follows_its_rule_to_a_pool_of_another_name() {
     assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
 }
 
+/// A pool whose addresses are others after each reload.
+fn moved(n: usize, more: &str) -> String {
+    let addresses = format!("203.0.{}.0/24", n % 100);
+    POOL.replace("203.0.113.10\"]", &format!("{addresses}\"]"))
+        .replace("pool = \"egress\" }", &format!("pool = \"egress\"{more} }}"))
+}
+
+#[test]
+fn addresses_that_no_pool_names_any_more_cost_no_memory() {
+    let mut world = World::new(&moved(0, ""));
+    for n in 1..=50 {
+        world.session(udp("10.0.0.2:5000", "192.0.2.7:53"));
+        world.reload(&moved(n, ""));
+        assert!(world.nat.ports.addresses() <= 256 + 1, "those of before are given back at once");
+        assert_eq!(world.sweep(), 1);
+        assert_eq!(world.nat.ports.addresses(), 256, "and with its last session the last of them");
+        assert_eq!(world.nat.leased_ports(), 0);
+    }
+}
+
+#[test]
+fn an_address_that_a_port_is_leased_of_is_not_forgotten() {
+    let mut world = World::new(&moved(0, ", drain = true"));
+    let session = world.session(udp("10.0.0.2:5000", "192.0.2.7:53"));
+    for n in 1..=5 {
+        world.reload(&moved(n, ", drain = true"));
+        assert_eq!((world.sweep(), world.nat.ports.addresses()), (0, 257));
+    }
+    let (outside, port) = (session.outside, session.outside_port);
+    assert!(world.nat.ports.is_leased(outside, Protocol::UDP, port), "it drains");
+    world.pass(10_000_000);
+    world.reload(&moved(7, ", drain = true"));
+    assert_eq!((world.nat.leased_ports(), world.nat.ports.addresses()), (0, 256));
+}
+
 /// If it has begun something else before, in the other pool, the older one ends.
 #[test]
 fn an_inside_end_does_not_have_two_mappings_in_a_pool() {

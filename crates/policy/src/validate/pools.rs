@@ -1,6 +1,6 @@
 //! `[[pool]]`: no address and port belongs to two pools, none of them to an interface or a router.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use ipnet::IpNet;
 use toml::Spanned;
@@ -35,12 +35,13 @@ pub(super) fn validate(
     at_most("pool", u16::MAX.into(), elements, report);
     let mut claims = Vec::new();
     let mut pools: Vec<Pool> = Vec::new();
+    let mut room = Room { used: 0, crew };
     for (index, element) in elements.iter().enumerate().take(u16::MAX.into()) {
         let keys = &element.keys;
         let name = unique_name("pool", index, elements, report);
         let ports = keys.ports.as_ref().and_then(|ports| values::ports(ports, report));
         let ports = ports.unwrap_or(DEFAULT_PORTS);
-        let addresses = addresses(element, report);
+        let addresses = addresses(element, &mut room, report);
         check_family(&addresses, report);
         check_filtering(keys, report);
         for prefix in &addresses {
@@ -82,7 +83,11 @@ fn value<T: Copy + Default>(written: &Option<Spanned<T>>) -> T {
     written.as_ref().map(|value| *value.get_ref()).unwrap_or_default()
 }
 
-fn addresses(element: &Element<model::Pool>, report: &mut Report<'_>) -> Vec<Placed<IpNet>> {
+fn addresses(
+    element: &Element<model::Pool>,
+    room: &mut Room,
+    report: &mut Report<'_>,
+) -> Vec<Placed<IpNet>> {
     let written = element.keys.addresses.as_ref();
     let Some(list) = required(element, written, "addresses", "[\"203.0.113.10/32\"]", report)
     else {
@@ -101,11 +106,40 @@ fn addresses(element: &Element<model::Pool>, report: &mut Report<'_>) -> Vec<Pla
     }
     let counts = addresses.iter().map(|prefix| address_count(&prefix.value));
     let count = counts.fold(0_u128, u128::saturating_add);
-    if count > Pool::MAX_ADDRESSES.into() {
-        let message = format!("the pool has {count} addresses");
-        report.error(list.span(), message, format!("at most {} are possible", Pool::MAX_ADDRESSES));
-    }
+    room.check(count, list.span(), report);
     addresses
+}
+
+/// The addresses of the pools so far. Who owns their ports is known in each worker, in memory that is
+/// taken when the policy is adopted: too many would end the process then.
+struct Room {
+    used: u128,
+    crew: Crew,
+}
+
+impl Room {
+    fn check(&mut self, count: u128, at: Range<usize>, report: &mut Report<'_>) {
+        let (before, most) = (self.used, u128::from(Pool::MAX_ADDRESSES));
+        self.used = before.saturating_add(count);
+        // Of many pools that are too much together, the first one says so.
+        if count <= most && (self.used <= most || before > most) {
+            return;
+        }
+        let all = self.used;
+        let message = match before {
+            0 => format!("the pool has {count} addresses"),
+            _ => format!("the pool has {count} addresses, with those before it {all}"),
+        };
+        let bytes = all.saturating_mul(Pool::BYTES_PER_ADDRESS.into());
+        let bytes = bytes.saturating_mul(self.crew.workers.into());
+        let (gigabytes, tenths) = (bytes / 1_000_000_000, bytes / 100_000_000 % 10);
+        let hint = format!(
+            "all pools together may have {most}: {all} x {} KB are {gigabytes}.{tenths} GB for {}",
+            Pool::BYTES_PER_ADDRESS / 1024,
+            self.crew,
+        );
+        report.error(at, message, hint);
+    }
 }
 
 /// All prefixes of one pool are of one family.
