@@ -147,6 +147,7 @@ impl<A: Address> Nat<A> {
         if self.moving {
             return Err(Refusal::PortsExhausted);
         }
+        self.sweeps.begin();
         for nth in 0..turn.tries {
             let address = turn.address(ask.pool, nth).ok_or(Refusal::PoolEmpty)?;
             if let Some(port) = self.find_port(ask, address, random) {

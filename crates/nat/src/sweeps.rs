@@ -10,12 +10,19 @@ use mooring_session::Tick;
 pub(crate) struct Sweeps {
     left: usize,
     at: Tick,
+    /// What a packet may look at however little is left: all its searches together.
+    least: usize,
 }
 
 impl Sweeps {
     /// All of it.
     pub(crate) const fn new() -> Self {
-        Self { left: MOST, at: Tick::ZERO }
+        Self { left: MOST, at: Tick::ZERO, least: LEAST }
+    }
+
+    /// A packet begins to search, on one address or block after the other.
+    pub(crate) fn begin(&mut self) {
+        self.least = LEAST;
     }
 
     /// Ports that one search may look at.
@@ -23,12 +30,13 @@ impl Sweeps {
         let more = now.since(self.at).saturating_mul(PER_MILLI as u64);
         self.left = self.left.saturating_add(more.min(MOST as u64) as usize).min(MOST);
         self.at = now;
-        self.left.max(LEAST)
+        self.left.max(self.least)
     }
 
     /// A search has looked at so many.
     pub(crate) fn spend(&mut self, ports: usize) {
         self.left = self.left.saturating_sub(ports);
+        self.least = self.least.saturating_sub(ports);
     }
 }
 
@@ -38,7 +46,7 @@ const MOST: usize = 1 << 16;
 /// At some 30 ns each it is about a hundredth of a worker's time.
 const PER_MILLI: usize = 256;
 
-/// Always.
+/// What every packet may look at.
 const LEAST: usize = 256;
 
 #[cfg(test)]
@@ -53,10 +61,27 @@ mod tests {
         let at = Tick::from_millis;
         assert_eq!(sweeps.allowed(at(0)), MOST);
         sweeps.spend(MOST);
+        sweeps.begin();
         assert_eq!(sweeps.allowed(at(0)), LEAST);
         sweeps.spend(LEAST);
         assert_eq!(sweeps.allowed(at(10)), 10 * PER_MILLI);
         assert_eq!(sweeps.allowed(at(9)), 10 * PER_MILLI);
         assert_eq!(sweeps.allowed(at(1_000_000)), MOST);
+    }
+
+    #[test]
+    fn all_searches_of_a_packet_share_what_it_may_look_at() {
+        let mut sweeps = Sweeps::new();
+        let at = Tick::from_millis;
+        sweeps.allowed(at(0));
+        sweeps.spend(MOST);
+        for _ in 0..3 {
+            sweeps.begin();
+            assert_eq!(sweeps.allowed(at(0)), LEAST);
+            sweeps.spend(LEAST - 10);
+            assert_eq!(sweeps.allowed(at(0)), 10, "the next address");
+            sweeps.spend(10);
+            assert_eq!(sweeps.allowed(at(0)), 0, "and the one after that");
+        }
     }
 }
