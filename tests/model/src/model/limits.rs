@@ -131,7 +131,9 @@ impl Model {
         };
         let of_pool = half_open().filter(in_pool).count();
         self.spec.of_source.half_open.is_some_and(|limit| of_host >= limit)
-            || pool.and_then(|pool| pool.limits.half_open).is_some_and(|limit| of_pool >= limit)
+            || pool
+                .and_then(|pool| self.share(&pool.limits).half_open)
+                .is_some_and(|limit| of_pool >= limit)
     }
 
     /// What all hosts of a pool may have.
