@@ -16,12 +16,14 @@ use mooring_wire::Mac;
 
 use crate::faults::Fault;
 use crate::model::Seen;
-use crate::packet::Packet;
-use crate::spec::{Side, Spec};
+use crate::packet::{Body, Packet, key_of_quote};
+use crate::spec::{Action, Net, Side, Spec, side_of};
 
 pub(crate) struct Rig {
     units: Vec<Unit>,
     generation: u32,
+    /// Remotes that may see inside addresses: of a rule that translates nothing.
+    bypassed: Vec<Net>,
     /// Wrong on purpose.
     pub(crate) fault: Option<Fault>,
 }
@@ -72,7 +74,8 @@ impl Rig {
             let outbox = Outbox::new(BufferPool::new(BUFFERS.0, BUFFERS.1));
             Unit { engine, outbox, walked: 0, left_at_once: 0, waited_in_vain: 0 }
         };
-        Self { units: (0..workers).map(unit).collect(), generation: 1, fault: None }
+        let units = (0..workers).map(unit).collect();
+        Self { units, generation: 1, bypassed: bypassed(spec), fault: None }
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -111,6 +114,11 @@ impl Rig {
         }
         if let Some(fault) = &mut self.fault {
             fault.corrupt(&mut seen);
+        }
+        for (_, packet) in seen.sent.iter().filter(|sent| sent.0 == Side::Outside) {
+            if let Some(address) = shown(packet, &self.bypassed) {
+                return Err(format!("{address} is shown outside: {packet:?}"));
+            }
         }
         Ok(seen)
     }
@@ -182,6 +190,7 @@ impl Rig {
 
     pub(crate) fn reload(&mut self, now: u64, spec: &Spec) {
         let policy = compile(spec);
+        self.bypassed.extend(bypassed(spec));
         self.generation += 1;
         for unit in &mut self.units {
             let (generation, now) = (Generation(self.generation), Tick::from_millis(now));
@@ -382,6 +391,27 @@ impl Tally {
         self.expired += other.expired;
         self.ended += other.ended;
     }
+}
+
+/// The inside address that a packet shows to whoever is outside, in its header or in what it quotes
+/// (RFC 5508 REQ-4 and REQ-5).
+pub(crate) fn shown(packet: &Packet, bypassed: &[Net]) -> Option<IpAddr> {
+    // A ping from outside that says it comes from inside is answered to where it says, and to nobody new.
+    let mut all = vec![packet.source];
+    if let Body::Error { quote, .. } = &packet.body
+        && let Ok(key) = key_of_quote(quote)
+    {
+        all.extend([key.source.0, key.destination.0]);
+    }
+    let may = |address: &IpAddr| bypassed.iter().any(|net| net.has(*address));
+    let ends = [packet.source, packet.destination];
+    let inside = |address: &IpAddr| side_of(*address) == Some(Side::Inside);
+    all.iter().copied().find(inside).filter(|_| !all.iter().chain(&ends).any(may))
+}
+
+fn bypassed(spec: &Spec) -> Vec<Net> {
+    let bypass = spec.rules.iter().filter(|rule| rule.action == Action::Bypass);
+    bypass.filter_map(|rule| rule.destination).collect()
 }
 
 /// From now on every next hop is known.

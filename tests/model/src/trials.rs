@@ -10,8 +10,9 @@ use crate::families::{
     overflow, parity, picked_up, tracking, unsolicited,
 };
 use crate::faults::{Fault, Wrong};
-use crate::rig::Tally;
-use crate::spec::Spec;
+use crate::packet::{Body, Packet};
+use crate::rig::{Tally, shown};
+use crate::spec::{Spec, ip};
 
 fn run(name: &str, steps: usize) -> Tally {
     let all = all();
@@ -189,7 +190,7 @@ fn agrees_about_limits_of_pools_of_three_workers() {
 fn every_reason_and_event_is_met_a_hundred_times() {
     let mut tally = Tally::default();
     for (name, family) in all() {
-        tally.add(&family.run(name, 77, STEPS / 4));
+        tally.add(&family.run(name, 77, STEPS / 6));
     }
     for drops in arranged::all() {
         tally.drops.iter_mut().zip(drops).for_each(|(sum, more)| *sum += more);
@@ -219,6 +220,25 @@ fn every_fault_that_is_put_in_is_found() {
         let found = family.play(&script, 4, Some(Fault { what, patience: 100 }));
         let (at, why) = found.err().unwrap_or_else(|| panic!("{what:?} is not found"));
         println!("{what:?}: found at step {at}: {}", why.lines().last().unwrap_or_default());
+    }
+}
+
+/// What leaves outside is looked at by itself, whatever the model makes of it.
+#[test]
+fn an_inside_address_that_is_shown_outside_is_found() {
+    let family = endpoint_independent();
+    let fault = Fault { what: Wrong::Untranslated, patience: 100 };
+    let found = family.play(&family.script(4, 1_000), 4, Some(fault));
+    let (_, why) = found.expect_err("it is shown");
+    assert!(why.contains("10.0.0.2 is shown outside"), "{why}");
+    // In a quote, too.
+    let (remote, ours) = (ip("198.51.100.1"), ip("203.0.113.16"));
+    for (inside, found) in [(ip("10.0.0.2"), true), (ours, false)] {
+        let body = Body::Udp { ports: (1, 2), payload: Vec::new() };
+        let quote = Packet::new(remote, inside, body).bytes();
+        let body = Body::Error { kind: 3, code: 3, word: 0, quote };
+        let error = Packet::new(ours, remote, body);
+        assert_eq!(shown(&error, &[]).is_some(), found, "{inside}");
     }
 }
 
