@@ -255,7 +255,10 @@ impl Model {
         let rests = self.blocks.iter().any(|(resting, last, until)| {
             *resting == block(end) && *last != host && self.now < until + slack
         });
+        // What is left over at the end of the range is no block.
+        let all = (pool.ports.1 - pool.ports.0 + 1) / size;
         match whose {
+            _ if block(end).1 >= all => false,
             Some(mapping) => mapping.inside.0 == host,
             None => blocks.len() < most && !rests,
         }
