@@ -65,11 +65,11 @@ pub enum Fate<A> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrived<A> {
     /// It is the first of its datagram: whoever knows flows decides, and says so by
-    /// [`FragmentTable::decide`].
+    /// [`FragmentTable::decide`](super::FragmentTable::decide).
     First(DatagramIndex),
     /// The first one came before it.
     Decided(Fate<A>),
-    /// The first one has not come: it may wait, by [`FragmentTable::hold`].
+    /// The first one has not come: it may wait, by [`FragmentTable::hold`](super::FragmentTable::hold).
     Early(DatagramIndex),
 }
 
