@@ -4,13 +4,31 @@ use super::{Finding, SourceFile};
 
 /// Checks the rows of the tables in the document.
 pub(super) fn check(files: &[SourceFile]) -> Vec<Finding> {
-    let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
-        return vec![Finding::error(DOCUMENT, 0, "is missing")];
+    check_rows(DOCUMENT, files, |shown| shown.to_lowercase().contains("open"))
+}
+
+/// Checks a document whose rows show in their last cell what proves them: names that exist, or none
+/// where the cell `excuses` that.
+pub(super) fn check_rows(
+    path: &str,
+    files: &[SourceFile],
+    excuses: impl Fn(&str) -> bool,
+) -> Vec<Finding> {
+    let Some(document) = files.iter().find(|file| file.path == path) else {
+        return vec![Finding::error(path, 0, "is missing")];
     };
     let mut findings = Vec::new();
     for (number, row) in rows(&document.text) {
-        let problems = check_row(row, files).into_iter();
-        findings.extend(problems.map(|what| Finding::error(DOCUMENT, number, what)));
+        let shown = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default().trim();
+        let names: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() && !excuses(shown) {
+            let what = "names no test or figure, and no reason why there is none";
+            findings.push(Finding::error(path, number, what));
+        }
+        let missing = names.into_iter().filter(|name| !exists(name, files));
+        findings.extend(
+            missing.map(|name| Finding::error(path, number, format!("there is no `{name}`"))),
+        );
     }
     findings
 }
@@ -28,17 +46,6 @@ pub(super) fn rows(document: &str) -> impl Iterator<Item = (usize, &str)> {
             }
         }
     })
-}
-
-/// What is wrong with one row.
-fn check_row(row: &str, files: &[SourceFile]) -> Vec<String> {
-    let shown = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
-    let names: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
-    if names.is_empty() && !shown.to_lowercase().contains("open") {
-        return vec!["names no test or figure and does not say \"open\"".to_owned()];
-    }
-    let missing = names.into_iter().filter(|name| !exists(name, files));
-    missing.map(|name| format!("there is no `{name}`")).collect()
 }
 
 /// A name is a function (its last part counts), a file or folder, or a command of ours.
