@@ -38,6 +38,8 @@ pub(crate) const TEST: &[Tool] = &[
     tool("conntrack", "conntrack"),
     tool("git", "git"),
     tool("c++", "g++"),
+    tool("python3", "python3"),
+    tool("pip3", "python3-pip"),
 ];
 
 /// What the comparison with nftables needs.

@@ -8,6 +8,7 @@ mod debian;
 mod demo;
 mod dist;
 mod fuzz;
+mod kube_tools;
 mod mutants;
 mod stages;
 mod test;
@@ -32,6 +33,8 @@ enum Verb {
     Demo(demo::Demo),
     /// Install what the tests need and run everything
     Test,
+    /// Install what the tests need and run nothing
+    Tools,
     /// What the server runs: the test command and what is the server's only
     Ci(ci::Ci),
     /// Check the rules of this code base that compilers do not know
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Demo(demo) => demo.run(),
         Verb::Test => test::run(),
+        Verb::Tools => test::install(),
         Verb::Ci(ci) => ci.run(),
         Verb::Tidy => tidy::run(),
         Verb::Fuzz(fuzz) => fuzz.run(),

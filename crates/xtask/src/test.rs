@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::stages::Stages;
 use crate::workspace::{self, cargo};
-use crate::{debian, fuzz, tidy};
+use crate::{debian, fuzz, kube_tools, tidy};
 
 /// Runs all stages.
 ///
@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
 /// # Errors
 /// The first stage that fails.
 pub(crate) fn run_stages(stages: &mut Stages, fuzz_seconds: u64) -> Result<String> {
-    stages.run("packages", || debian::require(debian::TEST))?;
+    stages.run("packages", install)?;
     stages.run("format", || workspace::run(&mut cargo(&["fmt", "--all", "--check"])))?;
     stages.run("tidy", tidy::run)?;
     stages.run("clippy", || workspace::run(&mut cargo(CLIPPY)))?;
@@ -43,6 +43,15 @@ pub(crate) fn run_stages(stages: &mut Stages, fuzz_seconds: u64) -> Result<Strin
     stages.run("demo", || workspace::run(&mut cargo(&["xtask", "demo"])))?;
     stages.run("fuzz", || fuzz::run(fuzz_seconds))?;
     Ok(summary)
+}
+
+/// What the tests need beside Rust.
+///
+/// # Errors
+/// When something cannot be installed.
+pub(crate) fn install() -> Result<()> {
+    debian::require(debian::TEST)?;
+    kube_tools::install()
 }
 
 /// All tests but those in documentation; returns the runner's summary.

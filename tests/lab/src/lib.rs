@@ -19,6 +19,7 @@
 
 mod appliance;
 mod binary;
+mod cache;
 mod capture;
 pub mod clock;
 mod config;
@@ -31,6 +32,7 @@ mod topology;
 
 pub use appliance::Appliance;
 pub use binary::mooring_binary;
+pub use cache::cache;
 pub use capture::{Capture, Frame, Frames};
 pub use config::Config;
 pub use isolation::isolated;

@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("route-controller", &["control"]),
     ("lab", &[]),
     ("model", &[]),
+    ("kube-tests", &["lab"]),
     ("xtask", &["lab"]),
 ];
 
