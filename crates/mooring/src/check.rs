@@ -4,7 +4,7 @@ use mooring_control::{DesiredState, FileSource, LoadError};
 
 use crate::cli::ConfigArgs;
 use crate::exit::{BAD_INPUT, Failure};
-use crate::say::{answer, say};
+use crate::say::{answer, count, say};
 
 /// Reads the configuration and reports what is wrong with it.
 ///
@@ -16,9 +16,9 @@ pub fn check(arguments: &ConfigArgs) -> Result<(), Failure> {
     answer(&format!(
         "{}: valid: {}, {}, {}",
         arguments.config.display(),
-        count(policy.interfaces.len(), "interface"),
-        count(policy.pools.len(), "pool"),
-        count(policy.rules.len(), "rule")
+        count(policy.interfaces.len() as u64, "interface"),
+        count(policy.pools.len() as u64, "pool"),
+        count(policy.rules.len() as u64, "rule")
     ));
     Ok(())
 }
@@ -51,8 +51,4 @@ fn refused(error: &LoadError) -> Failure {
         LoadError::Refused { .. } => error.to_string(),
     };
     Failure { code: BAD_INPUT, message, hint }
-}
-
-fn count(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

@@ -15,3 +15,8 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn answer(line: &str) {
     let _ = io::stdout().write_all(format!("{line}\n").as_bytes());
 }
+
+/// How many there are of a thing whose plural ends in "s".
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}

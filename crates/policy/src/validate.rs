@@ -18,6 +18,7 @@ mod settings;
 mod tables;
 mod useless;
 mod values;
+mod words;
 
 use std::num::NonZeroU8;
 use std::ops::Range;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::playback::{Arrival, Fate};
 use crate::exit::Failure;
 use crate::failed;
-use crate::say::say;
+use crate::say::{count, say};
 
 /// Notes what became of each packet.
 pub(super) struct Verdicts {
@@ -91,8 +91,11 @@ impl Verdicts {
             .collect();
         let total: u64 = dropped.iter().map(|(_, count)| count).sum();
         lines.push(format!(
-            "{} packets: {} translated, {} for us, {total} dropped; {} sessions begun",
-            self.packets, counters.translated, counters.local, counters.sessions_created
+            "{}: {} translated, {} for us, {total} dropped; {} begun",
+            count(self.packets, "packet"),
+            counters.translated,
+            counters.local,
+            count(counters.sessions_created, "session")
         ));
         lines.extend(dropped.iter().map(|(reason, count)| format!("dropped {reason}: {count}")));
         lines

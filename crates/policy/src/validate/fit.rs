@@ -6,6 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 
 use super::settings::Crew;
+use super::words::{are, counted};
 use crate::model::{self, Element};
 use crate::pool::{
     AddressChoice, Allocation, Deterministic, Filtering, HoldDown, Mapping, Pool, Pooling,
@@ -69,7 +70,7 @@ fn check_pairs(element: &Element<model::Pool>, pool: &Pool, crew: Crew, report: 
             &element.keys.overflow_ports,
         ),
     };
-    let are = if there == 1 { "is 1 pair" } else { &format!("are {there} pairs") };
+    let are = are(there, "pair", "pairs");
     let message = match there < workers {
         true => format!("ports {ports}{but} {are}, {crew} need {workers}"),
         false => format!("ports {ports}{but} {are}, but of {served} of {crew} only"),
@@ -97,15 +98,24 @@ fn check_blocks(
     let there = ports / size;
     let range = in_words(&pool.ports);
     if there == 0 {
-        let message = format!("a block has {size} ports, an address of the pool only {ports}");
+        let message = format!(
+            "a block has {}, an address of the pool only {ports}",
+            counted(size, "port", "ports")
+        );
         let hint = format!("`ports` is {range}: make the blocks smaller, or give it more ports");
         report.error(at(element, &keys.size), message, hint);
         return;
     }
-    let arithmetic = format!("{ports} ports in blocks of {size} are {there} blocks an address");
+    let arithmetic = format!(
+        "{} in blocks of {size} make {} an address",
+        counted(ports, "port", "ports"),
+        counted(there, "block", "blocks"),
+    );
     let each = there / u32::from(crew.workers);
     if each == 0 {
-        let message = format!("{there} blocks an address do not go round {crew}");
+        let verb = if there == 1 { "does" } else { "do" };
+        let blocks = counted(there, "block", "blocks");
+        let message = format!("{blocks} an address {verb} not go round {crew}");
         let largest = ports / u32::from(crew.workers);
         let hint = match largest {
             0 => "use fewer `workers`, or give the pool more ports".to_owned(),
@@ -115,7 +125,8 @@ fn check_blocks(
     } else if most > each {
         let workers = if each == there { "" } else { ", which the workers share" };
         let default = if keys.max_blocks.is_some() { "" } else { " (the default)" };
-        let message = format!("a host cannot have {most} blocks{default}: {arithmetic}{workers}");
+        let blocks = counted(most, "block", "blocks");
+        let message = format!("a host cannot have {blocks}{default}: {arithmetic}{workers}");
         let hint = format!("it keeps to one address: `max_blocks` may be up to {each}");
         report.error(at(element, &keys.max_blocks), message, hint);
     }
@@ -148,17 +159,19 @@ fn check_slices(
         return;
     }
     let message = format!(
-        "{hosts} hosts x {per_host} ports = {} ports do not fit: {addresses} {} of {ports} ports {} \
-         room for {} hosts",
+        "{} x {} = {} ports do not fit: {} of {} {} room for {}",
+        counted(hosts, "host", "hosts"),
+        counted(per_host, "port", "ports"),
         hosts.saturating_mul(per_host.into()),
-        if addresses == 1 { "address" } else { "addresses" },
+        counted(addresses, "address", "addresses"),
+        counted(ports, "port", "ports"),
         if addresses == 1 { "has" } else { "have" },
-        room,
+        counted(room, "host", "hosts"),
     );
     let largest = u128::from(ports) / hosts.div_ceil(addresses);
     let more = match each {
         0 => String::new(),
-        _ => format!("the pool needs {} addresses", hosts.div_ceil(each)),
+        _ => format!("the pool needs {}", counted(hosts.div_ceil(each), "address", "addresses")),
     };
     let fewer = match largest {
         0 => String::new(),
@@ -256,7 +269,10 @@ fn check_overflow(
     let (most, few) = (count(&pool.ports), count(overflow));
     if !pool.ports.contains(overflow.start()) || !pool.ports.contains(overflow.end()) {
         let message = format!("`overflow_ports` {theirs} are not among the pool's `ports` {ours}");
-        let hint = format!("take some of its {most} ports, at one end of them");
+        let hint = format!(
+            "the pool has {}: take some, at one end of them",
+            counted(most, "port", "ports")
+        );
         report.error(place, message, hint);
     } else if most == few {
         let message = format!("`overflow_ports` are all {most} ports of the pool");

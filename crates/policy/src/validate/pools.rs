@@ -9,6 +9,7 @@ use super::access::access;
 use super::interfaces::Links;
 use super::routes::Placement;
 use super::settings::Crew;
+use super::words::counted;
 use super::{Placed, at_most, overlap, required, unique_name, values};
 use super::{allocation, fit};
 use crate::model::{self, Element};
@@ -127,8 +128,11 @@ impl Room {
         }
         let all = self.used;
         let message = match before {
-            0 => format!("the pool has {count} addresses"),
-            _ => format!("the pool has {count} addresses, with those before it {all}"),
+            0 => format!("the pool has {}", counted(count, "address", "addresses")),
+            _ => format!(
+                "the pool has {}, with those before it {all}",
+                counted(count, "address", "addresses")
+            ),
         };
         let bytes = all.saturating_mul(Pool::BYTES_PER_ADDRESS.into());
         let bytes = bytes.saturating_mul(self.crew.workers.into());

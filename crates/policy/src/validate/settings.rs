@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::values;
+use super::words::counted;
 use crate::keys::{MAX_FRAGMENTS, MAX_RATE, MAX_SESSIONS, MAX_TIMEOUT, MAX_WORKERS};
 use crate::model::{self, Element};
 use crate::policy::{Limits, Tcp, Timeouts};
@@ -53,7 +54,7 @@ pub(super) struct Crew {
 impl fmt::Display for Crew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = if self.by_core { " (`workers` = 0: one per usable core)" } else { "" };
-        write!(f, "{} workers{why}", self.workers)
+        write!(f, "{}{why}", counted(self.workers, "worker", "workers"))
     }
 }
 
