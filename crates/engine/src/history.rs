@@ -85,8 +85,8 @@ impl Engine {
         EventPage { events, missed: from.saturating_sub(asked), next: after, more: after < *next }
     }
 
-    /// Puts what the two families have to tell into the row. Allocates nothing.
-    pub(crate) fn collect_events(&mut self) {
+    /// Puts what the two families have to tell into the row, as every poll does. Allocates nothing.
+    pub fn collect_events(&mut self) {
         let Nats { v4, v6 } = &mut self.nats;
         while let Some(event) = v4.events.read() {
             self.history.add(event);

@@ -179,6 +179,11 @@ impl Appliance {
         Ok(())
     }
 
+    /// Tells the workers to stop, and what they still had to tell is in the log.
+    pub fn stop(&mut self) {
+        self.desk.miss_events(self.events.close(&self.lines, self.clock));
+    }
+
     /// How long to wait before [`Self::look`] has something to do.
     #[must_use]
     pub fn pause(&self) -> Duration {

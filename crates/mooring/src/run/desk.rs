@@ -105,11 +105,6 @@ impl Desk {
     pub fn scrape(&self) -> Result<Scrape, Unanswered> {
         self.inner.scrape()
     }
-
-    /// Tells all workers to stop.
-    pub fn stop(&self) {
-        self.inner.workers.iter().for_each(|worker| worker.tell(Command::Stop));
-    }
 }
 
 impl Inner {

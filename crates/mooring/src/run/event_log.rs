@@ -14,7 +14,7 @@ use mooring_session::Tick;
 use super::clock::Clock;
 use super::desk::WorkerLine;
 use super::worker::Command;
-use crate::say::say;
+use crate::say::{count, say};
 
 /// What has been told.
 #[derive(Debug, Default)]
@@ -41,11 +41,31 @@ impl EventLog {
         let now = clock.now();
         let mut missed = 0;
         for (at, (reader, worker)) in self.readers.iter_mut().zip(workers).enumerate() {
-            if let Some(page) = reader.answered(now) {
-                missed += page.missed;
-                lines(at, &page, clock).iter().for_each(|line| say(line));
-            }
+            missed += reader.answered(now).map_or(0, |page| write(at, &page, clock));
             reader.ask(worker, now);
+        }
+        missed
+    }
+
+    /// Tells the workers to stop, and writes down what they have not told yet. The last question is right
+    /// before the word to stop: nothing happens in between. A worker that does not answer in time keeps
+    /// nobody. Returns how many events could not be written.
+    pub fn close(&mut self, workers: &[WorkerLine], clock: Clock) -> u64 {
+        self.readers.resize_with(workers.len(), Reader::default);
+        let mut missed = 0;
+        for (at, (reader, worker)) in self.readers.iter_mut().zip(workers).enumerate() {
+            // What has waited goes first, so that what is left is no more than a page.
+            while reader.asked.is_some() || reader.due <= clock.now() {
+                reader.ask(worker, clock.now());
+                let Some(page) = reader.wait(clock.now()) else { break };
+                missed += write(at, &page, clock);
+            }
+            reader.due = Tick::ZERO;
+            reader.ask(worker, clock.now());
+            worker.tell(Command::Stop);
+        }
+        for (at, reader) in self.readers.iter_mut().enumerate() {
+            missed += reader.wait(clock.now()).map_or(0, |page| write(at, &page, clock));
         }
         missed
     }
@@ -64,18 +84,31 @@ impl EventLog {
 
 impl Reader {
     fn answered(&mut self, now: Tick) -> Option<EventPage> {
-        match self.asked.as_ref()?.try_recv() {
-            Ok(Answer::Events(page)) => {
+        let answer = match self.asked.as_ref()?.try_recv() {
+            Err(TryRecvError::Empty) => return None,
+            answer => answer.ok(),
+        };
+        self.take(answer, now)
+    }
+
+    /// The answer to the question that is on its way, as soon as it is there.
+    fn wait(&mut self, now: Tick) -> Option<EventPage> {
+        let answer = self.asked.as_ref()?.recv_timeout(PATIENCE).ok();
+        self.take(answer, now)
+    }
+
+    fn take(&mut self, answer: Option<Answer>, now: Tick) -> Option<EventPage> {
+        match answer {
+            Some(Answer::Events(page)) => {
                 (self.asked, self.next) = (None, page.next);
                 // Where there are more, the next question follows at once.
                 self.due = if page.more { now } else { now + ASK_EVERY };
                 Some(page)
             }
-            Ok(_) | Err(TryRecvError::Disconnected) => {
+            _ => {
                 (self.asked, self.due) = (None, now + ASK_EVERY);
                 None
             }
-            Err(TryRecvError::Empty) => None,
         }
     }
 
@@ -88,10 +121,18 @@ impl Reader {
     }
 }
 
+/// Writes a page of one worker down; returns how many events before it are lost.
+fn write(worker: usize, page: &EventPage, clock: Clock) -> u64 {
+    lines(worker, page, clock).iter().for_each(|line| say(line));
+    page.missed
+}
+
 /// What the log says of a page of one worker.
 fn lines(worker: usize, page: &EventPage, clock: Clock) -> Vec<String> {
-    let lost = (page.missed > 0)
-        .then(|| format!("mooring: {} events of worker {worker} came too fast", page.missed));
+    let lost = (page.missed > 0).then(|| {
+        let events = count(page.missed, "event");
+        format!("mooring: {events} of worker {worker} came too fast")
+    });
     let row = |told| EventRow::new(worker, told, clock.date(told.event.at));
     let told = page.events.iter().map(|told| format!("mooring: event {}", row(told)));
     lost.into_iter().chain(told).collect()
@@ -100,12 +141,16 @@ fn lines(worker: usize, page: &EventPage, clock: Clock) -> Vec<String> {
 /// Events are in the log within about this time.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long a worker may take for its last words.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Longer than a worker takes to look at its channel.
 const ANSWER_IN: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use crossbeam::channel::{Receiver, unbounded};
     use mio::{Poll, Token, Waker};
@@ -126,7 +171,8 @@ mod tests {
 
     /// Answers the one question that waits with this page; which number was asked from.
     fn answer(inbox: &Receiver<Command>, page: EventPage) -> u64 {
-        let Ok(Command::Ask(Query::Events(Some(from)), reply)) = inbox.try_recv() else {
+        let told = inbox.recv_timeout(Duration::from_secs(10));
+        let Ok(Command::Ask(Query::Events(Some(from)), reply)) = told else {
             panic!("the log asks for events");
         };
         reply.send(Answer::Events(page)).expect("the log waits");
@@ -148,6 +194,28 @@ mod tests {
         assert_eq!(log.look(&workers, clock), 0);
         assert!(inbox.try_recv().is_err(), "nothing more waits: later");
         assert!(!log.pause(clock.now()).is_zero());
+    }
+
+    #[test]
+    fn at_the_end_all_that_is_left_is_written_and_then_the_worker_stops() {
+        let poll = Poll::new().expect("the system has descriptors");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("the poll is new"));
+        let (commands, inbox) = unbounded();
+        let (gone, _) = unbounded();
+        let workers = [
+            WorkerLine { commands, waker: Arc::clone(&waker) },
+            WorkerLine { commands: gone, waker },
+        ];
+        let worker = std::thread::spawn(move || {
+            let left = [page(0..3, 2, true), page(3..4, 0, false), page(5..6, 1, false)];
+            let asked = left.map(|page| answer(&inbox, page));
+            (asked, inbox.recv())
+        });
+        let (mut log, clock) = (EventLog::default(), Clock::start());
+        assert_eq!(log.close(&workers, clock), 3, "missed");
+        let (asked, last) = worker.join().expect("the log asks three times");
+        assert_eq!(asked, [0, 3, 4], "until nothing is left, and once more");
+        assert!(matches!(last, Ok(Command::Stop)), "right behind the last question: {last:?}");
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     };
     let served = hub.serve(&mut appliance);
     observers.health().drains();
-    appliance.desk.stop();
+    appliance.stop();
     let ended = crew.join();
     drop(appliance);
     served.and(ended)

@@ -231,8 +231,11 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             match self.commands.try_recv() {
                 // Whoever asked may have lost patience: then nobody wants the answer.
                 Ok(Command::Ask(query, reply)) => {
-                    if matches!(query, Query::Counters) {
-                        self.count_losses();
+                    match query {
+                        Query::Counters => self.count_losses(),
+                        // Those of this turn as well: it may be the last one.
+                        Query::Events(_) => self.core.engine.collect_events(),
+                        _ => {}
                     }
                     let _ = reply.try_send(answer(&self.core.engine, now, query));
                 }
