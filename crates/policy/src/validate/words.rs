@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 /// A number and what there is of it, in the form that it asks for.
-pub(super) fn counted<N: Display + PartialEq + From<u8>>(
+pub(super) fn counted<N: Copy + Display + PartialEq + From<u8>>(
     number: N,
     one: &str,
     more: &str,
@@ -13,7 +13,11 @@ pub(super) fn counted<N: Display + PartialEq + From<u8>>(
 }
 
 /// The same behind its verb: "is 1 pair", "are 2 pairs".
-pub(super) fn are<N: Display + PartialEq + From<u8>>(number: N, one: &str, more: &str) -> String {
+pub(super) fn are<N: Copy + Display + PartialEq + From<u8>>(
+    number: N,
+    one: &str,
+    more: &str,
+) -> String {
     let verb = if number == N::from(1) { "is" } else { "are" };
     format!("{verb} {}", counted(number, one, more))
 }
