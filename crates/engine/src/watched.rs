@@ -55,6 +55,8 @@ impl Engine {
         let segment = Segment::read(&tcp, payload, scene.in_pieces);
         match sessions.judge(found, &segment) {
             Judged::Real => Ok(*flow),
+            // Both have sent SYN, as if this were the one that was lost.
+            Judged::Opens => Ok(Flow { flags: Some(flags | Flags::SYN), ..*flow }),
             Judged::Unproven => Ok(Flow { flags: Some(INERT), ..*flow }),
             Judged::Outside => Err(DropReason::OutOfWindow),
         }

@@ -91,7 +91,10 @@ impl State {
         let opens = syn && !flags.contains(Flags::ACK);
         match self {
             // A RST changes nothing here: the timeout is the short one already.
-            Self::HalfOpen if syn && direction == Reverse => Self::Established,
+            Self::HalfOpen if syn && direction == Reverse => {
+                let ends = !opens && flags.contains(Flags::FIN);
+                if ends { Self::FinReverse } else { Self::Established }
+            }
             Self::HalfOpenReverse if syn && direction == Forward => Self::Established,
             Self::Reopening if !rst && direction == Forward => Self::Established,
             Self::PickedUp if direction == Forward && opens => Self::HalfOpen,

@@ -14,37 +14,25 @@
 //!
 //! The table lies beside that of the sessions and is made only where the policy asks for it.
 
-use mooring_wire::tcp::{Flags, Tcp};
+mod segment;
 
+use mooring_wire::tcp::Flags;
+
+use self::segment::MOST_SCALE;
+pub use self::segment::Segment;
 use crate::{Direction, State};
 
 /// The connections of a table of sessions, by the numbers of their records.
 pub(crate) type Windows = Vec<Connection>;
-
-/// What a segment says about the sequence space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Number of its first byte, or of its SYN.
-    pub sequence: u32,
-    /// What it acknowledges, if it has ACK.
-    pub acknowledgment: u32,
-    /// The window that it offers, not scaled.
-    pub window: u16,
-    /// Its control bits.
-    pub flags: Flags,
-    /// Bytes of its payload: of a super-packet all of them, of a first piece those in it.
-    pub payload: u32,
-    /// The shift count of a SYN's window scale option (RFC 7323 §2.2).
-    pub scale: Option<u8>,
-    /// More of its payload comes in other pieces of its packet.
-    pub in_pieces: bool,
-}
 
 /// What is to become of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// An end of the connection has sent it.
     Real,
+    /// The same, and what it acknowledges shows that the SYN was, too, which the other end had sent
+    /// before: the connection is open.
+    Opens,
     /// Whether it is real the ends will find out: it passes and changes nothing. Of a SYN or RST the
     /// receiver asks the other end (RFC 5961, "challenge ACK").
     Unproven,
@@ -80,32 +68,6 @@ struct End {
     bits: u8,
 }
 
-impl Segment {
-    /// Reads a segment of which `payload` bytes are there.
-    pub fn read(tcp: &Tcp<&[u8]>, payload: u32, in_pieces: bool) -> Self {
-        let flags = tcp.flags();
-        Self {
-            sequence: tcp.sequence(),
-            acknowledgment: tcp.acknowledgment(),
-            window: tcp.window(),
-            flags,
-            payload,
-            scale: if flags.contains(Flags::SYN) { window_scale(tcp.options()) } else { None },
-            in_pieces,
-        }
-    }
-
-    fn has(&self, flags: Flags) -> bool {
-        self.flags.contains(flags)
-    }
-
-    /// The number behind it: SYN and FIN have one each.
-    fn end(&self) -> u32 {
-        let controls = u32::from(self.has(Flags::SYN)) + u32::from(self.has(Flags::FIN));
-        self.sequence.wrapping_add(self.payload).wrapping_add(controls)
-    }
-}
-
 impl Connection {
     /// Whether a segment that goes `direction` in a session of `state` is real; if it is, what it
     /// tells is known from now on.
@@ -122,8 +84,19 @@ impl Connection {
             (false, true, _) => self.reset(direction, segment),
             (true, false, false) => self.opening(state, direction, segment),
             (true, false, true) => self.answer(state, direction, segment),
-            (false, false, _) => self.segment(direction, segment),
+            (false, false, _) => match self.segment(direction, segment) {
+                Judged::Real if self.opens(state, direction, segment) => Judged::Opens,
+                judged => judged,
+            },
         }
+    }
+
+    /// Whether a segment acknowledges the SYN of the host inside, whose answer nobody has seen: the
+    /// two SYN crossed, and the SYN-ACK to it was lost before us.
+    fn opens(&self, state: State, direction: Direction, segment: &Segment) -> bool {
+        let (_, receiver) = self.of(direction);
+        let answers = is_within(segment.acknowledgment, receiver.first, receiver.next);
+        may_cross(state, direction) && !receiver.is(PROPOSED) && answers
     }
 
     /// Numbers that an end of the connection expects next, as far as known: what a keep-alive to the
@@ -163,12 +136,13 @@ impl Connection {
         }
     }
 
-    /// RFC 5961 §4: a SYN does not move a connection that is open; if it is real, an answer to it will
-    /// show so.
+    /// RFC 5961 §4: a SYN does not move a connection that is open, nor does one that crosses that of the
+    /// host inside (RFC 5382 REQ-2) open it; if it is real, an answer to it will show so.
     fn opening(&mut self, state: State, direction: Direction, segment: &Segment) -> Judged {
         let sender = &mut self.ends[direction as usize];
         let again = sender.is(SYN_ALONE) && segment.end() == sender.next;
-        if state.half_open().is_some() && (again || !sender.is(SEEN)) {
+        let crosses = may_cross(state, direction);
+        if state.half_open().is_some() && !crosses && (again || !sender.is(SEEN)) {
             sender.begin(segment);
             return Judged::Real;
         }
@@ -180,25 +154,35 @@ impl Connection {
         sender.proposed = [segment.sequence.wrapping_add(1), segment.end()];
         sender.proposed_scale = segment.scale.unwrap_or(NO_SCALE);
         sender.bits |= PROPOSED;
-        if state.is_transitory() { Judged::Real } else { Judged::Unproven }
+        if state.is_transitory() && !crosses { Judged::Real } else { Judged::Unproven }
     }
 
     /// A SYN that answers one.
     fn answer(&mut self, state: State, direction: Direction, segment: &Segment) -> Judged {
         let (sender, receiver) = self.of_mut(direction);
         let number = segment.acknowledgment;
+        let answers = receiver.next.wrapping_sub(number) <= LONGEST_SYN;
+        // In place of a SYN that crossed, which may have been anybody's.
+        let shows = may_cross(state, direction) && answers;
         if receiver.is(PROPOSED) && is_within(number, receiver.proposed[0], receiver.proposed[1]) {
             receiver.begin_proposed();
-        } else if sender.is(SEEN) {
+        } else if may_cross(state, direction.opposite()) && !receiver.is(SEEN) {
+            // It was not the last SYN that the host inside has heard, but it knows which.
+            receiver.take_up(number);
+        } else if sender.is(SEEN) && !shows {
             return self.segment(direction, segment);
         } else if state.half_open().is_none() {
             return Judged::Unproven;
         } else if !receiver.is(SEEN) {
             receiver.take_up(number);
-        } else if receiver.next.wrapping_sub(number) > LONGEST_SYN {
+        } else if !answers {
             return Judged::Outside;
         }
         sender.begin(segment);
+        // It has said so itself: nothing is left to be shown.
+        if shows || sender.first == sender.proposed[0] {
+            sender.bits &= !PROPOSED;
+        }
         sender.acknowledge(segment, receiver, u32::from(segment.window));
         if receiver.window != 0 {
             // As much as the SYN has offered, which is never scaled.
@@ -354,17 +338,10 @@ impl End {
     }
 }
 
-/// The shift count among the options of a SYN (RFC 7323 §2.2, §2.3: at most 14).
-fn window_scale(mut options: &[u8]) -> Option<u8> {
-    loop {
-        match *options {
-            [END_OF_OPTIONS, ..] | [] => return None,
-            [NO_OPERATION, ref rest @ ..] => options = rest,
-            [WINDOW_SCALE, 3, shift, ..] => return Some(shift.min(MOST_SCALE)),
-            [_, len, ..] => options = options.get(usize::from(len.max(2))..)?,
-            [_] => return None,
-        }
-    }
+/// Whether the host inside waits for what comes `direction`: then a SYN may be one that crossed its
+/// own, and anybody's who knows the ports.
+fn may_cross(state: State, direction: Direction) -> bool {
+    state == State::HalfOpen && direction == Direction::Reverse
 }
 
 /// Sequence numbers go round (RFC 9293 §3.4).
@@ -400,11 +377,6 @@ const LEAST_REACH: u32 = 66_000;
 const LONGEST_SYN: u32 = 1_500;
 
 const NO_SCALE: u8 = u8::MAX;
-const MOST_SCALE: u8 = 14;
-
-const END_OF_OPTIONS: u8 = 0;
-const NO_OPERATION: u8 = 1;
-const WINDOW_SCALE: u8 = 3;
 
 const _: () = assert!(size_of::<Connection>() == 64);
 

@@ -21,6 +21,7 @@ use crate::Direction::{self, Forward, Reverse};
 /// - SYN opens what was closed or reset (RFC 5382 §4.1 REQ-2), at once from inside, from outside when
 ///   the inside host has answered (`Reopening`);
 /// - who is inside and sends RST is believed until it says otherwise (`Reset`; RFC 7857 §7.1);
+/// - an answer that is a FIN, too, is not forgotten over its being an answer;
 /// - `PickedUp` is ours.
 ///
 /// `New` and `NewReverse` are of other protocols; whatever they meet, it is total.
@@ -100,6 +101,9 @@ fn every_segment_in_every_state_does_what_the_table_says() {
                     // Of no connection.
                     (true, true) => state,
                     (true, false) if state == PickedUp && direction == Forward && ack => state,
+                    (true, false) if state == HalfOpen && direction == Reverse && ack && fin => {
+                        FinReverse
+                    }
                     (true, false) => row[usize::from(ack)],
                     (false, true) => row[3],
                     // An answer acknowledges something, or it is none.

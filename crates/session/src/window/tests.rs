@@ -6,7 +6,8 @@ use mooring_wire::tcp::{Flags, Tcp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{Connection, Judged, Segment, window_scale};
+use super::segment::window_scale;
+use super::{Connection, Judged, Segment};
 use crate::Direction::{self, Forward, Reverse};
 use crate::State;
 
@@ -141,6 +142,75 @@ fn an_answer_that_answers_no_syn_opens_nothing() {
     assert_eq!(connection.judge(state, Reverse, &blind), Judged::Outside);
     let real = segment(SYN_ACK, THEIRS, OURS + 1);
     assert_eq!(connection.judge(state, Reverse, &real), Judged::Real);
+}
+
+/// RFC 5961 §4 in kind: whoever only knows the ports sends a SYN before the remote end has answered.
+/// Whether the host falls for it or not, its session waits for who can acknowledge its SYN.
+#[test]
+fn a_blind_syn_neither_opens_nor_moves_what_waits_for_its_answer() {
+    for host_believes in [false, true] {
+        let mut connection = Connection::default();
+        let state = State::HalfOpen;
+        assert_eq!(connection.judge(state, Forward, &segment(SYN, OURS, 0)), Judged::Real);
+        let blind = segment(SYN, 0x5000_0000, 0);
+        assert_eq!(connection.judge(state, Reverse, &blind), Judged::Unproven);
+        if host_believes {
+            let answer = segment(SYN_ACK, OURS, 0x5000_0001);
+            assert_eq!(connection.judge(state, Forward, &answer), Judged::Real);
+            assert_eq!(connection.judge(state, Reverse, &blind), Judged::Unproven, "again");
+        }
+        let guess = segment(SYN_ACK, 0x5000_0000, OURS + 70_000);
+        assert_eq!(connection.judge(state, Reverse, &guess), Judged::Outside);
+        let real = segment(SYN_ACK, THEIRS, OURS + 1);
+        assert_eq!(connection.judge(state, Reverse, &real), Judged::Real);
+        let theirs = THEIRS.wrapping_add(1);
+        assert_eq!(judge(&mut connection, Forward, segment(ACK, OURS + 1, theirs)), Judged::Real);
+        let data = Segment { payload: 10, ..segment(ACK, theirs, OURS + 1) };
+        assert_eq!(judge(&mut connection, Reverse, data), Judged::Real);
+        let forged = segment(ACK, 0x5000_0001, OURS + 1);
+        assert_eq!(judge(&mut connection, Reverse, forged), Judged::Outside);
+    }
+}
+
+/// RFC 5382 §4.1 REQ-2 a: both SYN-ACK pass, and if that of the remote end is lost before us, its next
+/// acknowledgment stands for it.
+#[test]
+fn connections_that_both_ends_open_at_once_open_by_what_the_remote_end_acknowledges() {
+    let expected = [
+        (segment(SYN_ACK, THEIRS, OURS + 1), Judged::Real),
+        (segment(ACK, THEIRS.wrapping_add(1), OURS + 1), Judged::Opens),
+        (segment(ACK, THEIRS.wrapping_add(1), OURS), Judged::Real),
+        (segment(ACK, THEIRS.wrapping_add(1), OURS + 2), Judged::Outside),
+    ];
+    for (answer, judged) in expected {
+        let mut connection = Connection::default();
+        let crossing = [
+            (Forward, segment(SYN, OURS, 0), Judged::Real),
+            (Reverse, segment(SYN, THEIRS, 0), Judged::Unproven),
+            (Forward, segment(SYN_ACK, OURS, THEIRS.wrapping_add(1)), Judged::Real),
+            (Reverse, answer, judged),
+        ];
+        for (direction, segment, judged) in crossing {
+            let seen = connection.judge(State::HalfOpen, direction, &segment);
+            assert_eq!(seen, judged, "{direction:?} {segment:?}");
+        }
+    }
+}
+
+/// The same where the ports were used before.
+#[test]
+fn a_closed_connection_may_be_opened_again_from_both_ends_at_once() {
+    let mut connection = open();
+    let (ours, theirs) = (0x7000_0000, 0x5000_0000);
+    let crossing = [
+        (State::Closing, Forward, segment(SYN, ours, 0), Judged::Real),
+        (State::HalfOpen, Reverse, segment(SYN, theirs, 0), Judged::Unproven),
+        (State::HalfOpen, Forward, segment(SYN_ACK, ours, theirs + 1), Judged::Real),
+        (State::HalfOpen, Reverse, segment(ACK, theirs + 1, ours + 1), Judged::Opens),
+    ];
+    for (state, direction, segment, judged) in crossing {
+        assert_eq!(connection.judge(state, direction, &segment), judged, "{segment:?}");
+    }
 }
 
 /// RFC 5961 §4.2: the end that has the connection asks; what it then hears is exact.

@@ -60,6 +60,36 @@ fn blind_segments_are_dropped_before_they_change_anything() {
     bench.forward(OUTSIDE, &theirs(port, "A", (THEIRS, OURS + 4), b"answer"));
 }
 
+/// RFC 5382 §4.1 REQ-2 a, and RFC 5961 §4 in kind: a SYN from outside that crosses the host's opens
+/// nothing by itself.
+#[test]
+fn a_syn_that_crosses_is_believed_when_the_remote_end_acknowledges_ours() {
+    for answer in ["SA", "A"] {
+        let mut bench = Bench::ready_with(&config_with(WATCHED));
+        let sent = bench.forward(INSIDE, &ours("S", (OURS - 1, 0), b""));
+        let Transport::Tcp(port, 80) = Seen::read(&sent).transport else { panic!("{sent:02x?}") };
+        // Anybody can send one.
+        bench.forward(OUTSIDE, &theirs(port, "S", (0x5000_0000, 0), b""));
+        assert_eq!(state(&bench), "half_open");
+        bench.forward(OUTSIDE, &theirs(port, "S", (THEIRS - 1, 0), b""));
+        bench.forward(INSIDE, &ours("SA", (OURS - 1, THEIRS), b""));
+        assert_eq!(state(&bench), "half_open");
+        let sequence = if answer == "SA" { THEIRS - 1 } else { THEIRS };
+        bench.forward(OUTSIDE, &theirs(port, answer, (sequence, OURS), b""));
+        assert_eq!(state(&bench), "established");
+        bench.forward(OUTSIDE, &theirs(port, "A", (THEIRS, OURS), b"data"));
+    }
+    // Nor does it keep the real one out.
+    let mut bench = Bench::ready_with(&config_with(WATCHED));
+    let sent = bench.forward(INSIDE, &ours("S", (OURS - 1, 0), b""));
+    let Transport::Tcp(port, 80) = Seen::read(&sent).transport else { panic!("{sent:02x?}") };
+    bench.forward(OUTSIDE, &theirs(port, "S", (0x5000_0000, 0), b""));
+    bench.forward(OUTSIDE, &theirs(port, "SA", (THEIRS - 1, OURS), b""));
+    assert_eq!(state(&bench), "established");
+    bench.forward(INSIDE, &ours("A", (OURS, THEIRS), b"data"));
+    bench.forward(OUTSIDE, &theirs(port, "A", (THEIRS, OURS + 4), b"answer"));
+}
+
 /// RFC 5961 §3: the ends settle what only they can know; the session waits for it.
 #[test]
 fn a_reset_or_syn_that_may_be_forged_passes_and_changes_nothing() {

@@ -236,6 +236,9 @@ impl Talk {
         self.judged += 1;
         match self.connection.judge(self.state, direction, &segment) {
             Judged::Real => self.state = self.state.after_segment(direction, segment.flags),
+            Judged::Opens => {
+                self.state = self.state.after_segment(direction, segment.flags | Flags::SYN);
+            }
             Judged::Unproven => assert!(segment.has(Flags::SYN), "{segment:?} in {:?}", self.state),
             Judged::Outside => {
                 let (sender, receiver) = (&self.ends[from], &self.ends[1 - from]);
@@ -350,7 +353,8 @@ impl Talk {
                 let (sequence, from) =
                     (self.random.next_u32(), self.random.next_u32() as usize % 2);
                 let blind = Segment { sequence, ..super::segment(Flags::SYN, 0, 0) };
-                if self.state == State::Established {
+                let waits = self.state == State::HalfOpen && from == 1 && self.judged > 0;
+                if waits || self.state == State::Established {
                     let direction = if from == 0 { Forward } else { Reverse };
                     let judged = self.connection.judge(self.state, direction, &blind);
                     assert_eq!(judged, Judged::Unproven);
