@@ -1,5 +1,7 @@
 //! The configurations that are tried, by family.
 
+use std::net::IpAddr;
+
 use crate::duel::Family;
 use crate::packet::{TCP, UDP};
 use crate::spec::{Action, Filtering, Kind, Limits, Net, Pool, Rule, Spec, ip};
@@ -48,6 +50,83 @@ pub(crate) fn picked_up() -> Family {
         spec.tcp.pick_up = true;
     }
     family.universe.hairpins = 60;
+    family
+}
+
+/// Hosts are asked before their connections end, of hairpins, too.
+pub(crate) fn probed() -> Family {
+    let mut family = tracking();
+    for spec in &mut family.specs {
+        spec.tcp.probes = true;
+    }
+    (family.universe.hairpins, family.universe.wait) = (60, 6_000);
+    family
+}
+
+/// Blind RST, SYN and data segments among those of the ends.
+pub(crate) fn windows() -> Family {
+    let mut family = tracking();
+    for spec in &mut family.specs {
+        (spec.tcp.windows, spec.pools[0].hairpin) = (true, false);
+    }
+    family.specs[1].tcp.probes = true;
+    family.universe.hairpins = 0;
+    family
+}
+
+/// What comes in one batch is as if it came one after the other.
+pub(crate) fn together() -> Family {
+    let mut family = endpoint_independent();
+    family.specs[0].pools[0].filtering = Filtering::Endpoint;
+    (family.universe.batches, family.universe.hairpins) = (300, 60);
+    family
+}
+
+/// The same where tables are full, make room, and pools move.
+fn together_in_need(mut family: Family) -> Family {
+    family.universe.batches = 300;
+    family
+}
+
+/// The same in IPv6.
+pub(crate) fn in_v6(mut family: Family) -> Family {
+    let other = |address: &mut IpAddr| {
+        let IpAddr::V4(v4) = *address else { return };
+        let [a, .., last] = v4.octets();
+        let net = match a {
+            10 => "fd00:10::",
+            203 => "2001:db8:ff::",
+            198 => "2001:db8:2::",
+            _ => "2001:db8:1::",
+        };
+        *address = ip(&format!("{net}{last:x}"));
+    };
+    let net = |net: &mut Net| {
+        other(&mut net.0);
+        net.1 += 96;
+        // A /24 is a link.
+        net.1 -= if net.1 == 120 { 56 } else { 0 };
+    };
+    for spec in &mut family.specs {
+        for pool in &mut spec.pools {
+            pool.addresses.iter_mut().for_each(other);
+            pool.allow.iter_mut().chain(&mut pool.deny).for_each(net);
+        }
+        for rule in &mut spec.rules {
+            let lists = rule.allow.iter_mut().chain(&mut rule.deny);
+            lists.chain(&mut rule.source).chain(&mut rule.destination).for_each(net);
+            match &mut rule.action {
+                Action::Static(inside, outside) => [inside, outside].into_iter().for_each(other),
+                Action::PortForward(address, _, _, target) => {
+                    other(address);
+                    other(&mut target.0);
+                }
+                _ => {}
+            }
+        }
+    }
+    let Universe { hosts, remotes, targets, .. } = &mut family.universe;
+    hosts.iter_mut().chain(remotes).chain(targets).for_each(other);
     family
 }
 
@@ -325,6 +404,7 @@ fn universe() -> Universe {
         hairpins: 30,
         reloads: 0,
         pieces: 0,
+        batches: 0,
     }
 }
 
@@ -356,6 +436,14 @@ pub(crate) fn all() -> Vec<(&'static str, Family)> {
         ("overflow", overflow()),
         ("arbitrary overflow", arbitrary_overflow()),
         ("picked up", picked_up()),
+        ("probed", probed()),
+        ("probed of v6", in_v6(of_workers(probed(), 2))),
+        ("windows", windows()),
+        ("windows of v6", in_v6(windows())),
+        ("together", together()),
+        ("together in need", together_in_need(full())),
+        ("together over reloads", together_in_need(reloads())),
+        ("together of v6", in_v6(together())),
         ("unsolicited", unsolicited()),
         ("unsolicited of two", of_workers(unsolicited(), 2)),
         ("of v6", of_v6()),

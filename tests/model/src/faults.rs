@@ -39,10 +39,14 @@ pub(crate) enum Wrong {
     /// Sessions end too early or too late.
     Hasty,
     Sluggish,
+    /// What comes in one batch is walked from its end.
+    Backwards,
+    /// A host is not asked before its session ends.
+    Unasked,
 }
 
 impl Wrong {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Port,
         Self::Untranslated,
         Self::Misdelivered,
@@ -60,6 +64,8 @@ impl Wrong {
         Self::LostPacket,
         Self::Hasty,
         Self::Sluggish,
+        Self::Backwards,
+        Self::Unasked,
     ];
 }
 
@@ -87,6 +93,20 @@ impl Fault {
             Wrong::Swallowed => seen.sent.clear(),
             Wrong::Twice => seen.sent.push(seen.sent[0].clone()),
             _ => {}
+        }
+    }
+
+    /// Whether a batch is walked from its end now.
+    pub(crate) fn turns(&mut self) -> bool {
+        let turns = self.what == Wrong::Backwards && self.patience == 0;
+        self.patience = self.patience.saturating_sub(usize::from(!turns));
+        turns
+    }
+
+    /// Keeps questions back.
+    pub(crate) fn hush(&self, sent: &mut Vec<(Side, Packet)>) {
+        if self.what == Wrong::Unasked {
+            sent.retain(|(_, packet)| packet.flags().is_none());
         }
     }
 

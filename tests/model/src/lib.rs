@@ -28,5 +28,6 @@ mod random;
 mod rig;
 mod spec;
 mod step;
+mod together;
 mod tracking;
 mod trials;

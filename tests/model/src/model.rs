@@ -9,14 +9,18 @@ mod errors;
 mod leases;
 mod limits;
 mod plan;
+mod probes;
 mod reload;
 mod unsolicited;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use self::plan::{Plan, is_syn, may_begin};
 use self::unsolicited::Unsolicited;
+pub(crate) use self::windows::Numbers;
+use self::windows::{Belief, Talk};
 use crate::packet::{Body, End, Key, Packet, Sum};
 use crate::spec::{Pool, Side, Spec, is_own, own_address};
 use crate::tracking::{State, Way};
@@ -79,6 +83,7 @@ pub(crate) struct Session {
     drains: bool,
     /// Only what comes from inside keeps it alive.
     outbound: bool,
+    talk: Talk,
 }
 
 /// An inside end and what stands for it outside.
@@ -332,6 +337,7 @@ impl Model {
             generation: self.generation,
             drains: plan.drains,
             outbound: self.refreshes_outbound(plan),
+            talk: Talk::default(),
         };
         let keys = [session.key(Way::Forward), session.key(Way::Reverse)];
         if keys.iter().any(|key| self.find(key).is_some()) {
@@ -361,9 +367,14 @@ impl Model {
         if self.reopens_too_many(at, way, packet.flags()) {
             return Ok(self.refuse("half_open_limit", packet, from, seen));
         }
+        let belief = self.believe(at, way, packet);
+        if belief == Belief::Dropped {
+            return Ok(Expected::dropped("out_of_window"));
+        }
         if packet.ttl <= 1 {
             return Ok(self.refuse("ttl_expired", packet, from, seen));
         }
+        let session = &self.sessions[at];
         let egress = session.side(way.turned());
         let mut translated = packet.with_key(session.translated(way));
         let mtu = mtu(egress);
@@ -375,7 +386,7 @@ impl Model {
         if egress == Side::Hairpin {
             return self.second_half(at, &translated, packet, (way, seen));
         }
-        self.touch(at, way, packet.flags());
+        self.touch(at, way, belief.flags(packet.flags()));
         translated.ttl -= 1;
         Ok(Expected { dropped: None, sent: vec![(egress, translated)] })
     }

@@ -18,6 +18,7 @@ use crate::faults::Fault;
 use crate::model::Seen;
 use crate::packet::{Body, Packet, key_of_quote};
 use crate::spec::{Action, Net, Side, Spec, side_of};
+use crate::together::Twin;
 
 pub(crate) struct Rig {
     units: Vec<Unit>,
@@ -26,12 +27,14 @@ pub(crate) struct Rig {
     bypassed: Vec<Net>,
     /// Wrong on purpose.
     pub(crate) fault: Option<Fault>,
+    /// Another worker that does the same, and what it has not done yet.
+    twin: Option<Twin>,
 }
 
 /// One worker.
-struct Unit {
-    engine: Engine,
-    outbox: Outbox,
+pub(crate) struct Unit {
+    pub(crate) engine: Engine,
+    pub(crate) outbox: Outbox,
     walked: u64,
     left_at_once: u64,
     /// Dropped after they had waited.
@@ -75,7 +78,7 @@ impl Rig {
             Unit { engine, outbox, walked: 0, left_at_once: 0, waited_in_vain: 0 }
         };
         let units = (0..workers).map(unit).collect();
-        Self { units, generation: 1, bypassed: bypassed(spec), fault: None }
+        Self { units, generation: 1, bypassed: bypassed(spec), fault: None, twin: None }
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -97,7 +100,7 @@ impl Rig {
             if seen.legs.len() > MOST_LEGS {
                 return Err(format!("handed over too often: {:?}", seen.legs));
             }
-            let verdict = self.units[at].walk(now, (side, Offload::NONE), handed, &mut frame)?;
+            let verdict = self.walk(at, now, side, (handed, &mut frame))?;
             match verdict {
                 Verdict::Tx(egress) => seen.sent.push(sent(egress, &frame)?),
                 Verdict::HandOver(WorkerId(to)) if handed.is_none() => {
@@ -110,7 +113,7 @@ impl Rig {
                 Verdict::Cut => {}
                 other => return Err(format!("an unexpected verdict: {other:?}")),
             }
-            seen.sent.extend(self.units[at].ready()?);
+            seen.sent.extend(self.ready(at)?);
         }
         if let Some(fault) = &mut self.fault {
             fault.corrupt(&mut seen);
@@ -185,6 +188,12 @@ impl Rig {
             }
             sent.extend(unit.ready()?);
         }
+        if let Some(twin) = &mut self.twin {
+            twin.poll(now, &sent)?;
+        }
+        if let Some(fault) = &self.fault {
+            fault.hush(&mut sent);
+        }
         Ok(sent)
     }
 
@@ -192,18 +201,18 @@ impl Rig {
         let policy = compile(spec);
         self.bypassed.extend(bypassed(spec));
         self.generation += 1;
-        for unit in &mut self.units {
+        for unit in self.units.iter_mut().chain(self.twin.as_mut().map(Twin::unit)) {
             let (generation, now) = (Generation(self.generation), Tick::from_millis(now));
             let policy = Arc::clone(&policy);
             unit.engine.set_policy(policy, generation, &LINKS, now, &mut unit.outbox);
         }
-        for unit in &mut self.units {
+        for unit in self.units.iter_mut().chain(self.twin.as_mut().map(Twin::unit)) {
             unit.engine.all_follow(Generation(self.generation));
         }
     }
 
     pub(crate) fn set_kernel_addresses(&mut self, addresses: &[IpAddr]) {
-        for unit in &mut self.units {
+        for unit in self.units.iter_mut().chain(self.twin.as_mut().map(Twin::unit)) {
             unit.engine.set_kernel_addresses(addresses.to_vec());
         }
     }
@@ -253,6 +262,46 @@ impl Rig {
         });
         let lost = usize::from(self.fault.as_ref().is_some_and(Fault::loses_a_lease));
         (sum.0, sum.1, sum.2 + lost)
+    }
+
+    /// From now on another worker does the same, and several packets at once where they come so.
+    pub(crate) fn with_twin(&mut self, spec: &Spec, seed: u64) {
+        let mut twin = Self::new(spec, 1, seed);
+        self.twin = twin.units.pop().map(Twin::new);
+    }
+
+    /// The packets that follow come to the twin as one batch.
+    pub(crate) fn gather(&mut self) {
+        self.twin.as_mut().expect("a family with a twin").gather();
+    }
+
+    /// Now they do.
+    pub(crate) fn come_together(&mut self, now: u64, side: Side) -> Result<(), String> {
+        let backwards = self.fault.as_mut().is_some_and(Fault::turns);
+        self.twin.as_mut().map_or(Ok(()), |twin| twin.come_together(now, side, backwards))
+    }
+
+    fn walk(
+        &mut self,
+        at: usize,
+        now: u64,
+        side: Side,
+        (handed, frame): (Option<bool>, &mut Vec<u8>),
+    ) -> Result<Verdict, String> {
+        let before = self.twin.is_some().then(|| frame.clone());
+        let verdict = self.units[at].walk(now, (side, Offload::NONE), handed, frame)?;
+        if let (Some(twin), Some(before)) = (&mut self.twin, before) {
+            twin.walk(now, side, before, (verdict, frame))?;
+        }
+        Ok(verdict)
+    }
+
+    fn ready(&mut self, at: usize) -> Result<Vec<(Side, Packet)>, String> {
+        let ready = self.units[at].ready()?;
+        if let Some(twin) = &mut self.twin {
+            twin.ready(&ready)?;
+        }
+        Ok(ready)
     }
 
     pub(crate) fn engine(&self, worker: usize) -> &Engine {
@@ -312,7 +361,7 @@ impl Rig {
 }
 
 impl Unit {
-    fn walk(
+    pub(crate) fn walk(
         &mut self,
         now: u64,
         (side, offload): (Side, Offload),
@@ -342,7 +391,7 @@ impl Unit {
         Ok(verdict)
     }
 
-    fn poll(&mut self, now: u64) -> bool {
+    pub(crate) fn poll(&mut self, now: u64) -> bool {
         let before = self.dropped();
         let more = self.engine.poll(Tick::from_millis(now), &mut self.outbox);
         self.waited_in_vain += self.dropped() - before;
@@ -350,7 +399,7 @@ impl Unit {
     }
 
     /// What is ready to leave.
-    fn ready(&mut self) -> Result<Vec<(Side, Packet)>, String> {
+    pub(crate) fn ready(&mut self) -> Result<Vec<(Side, Packet)>, String> {
         let mut all = Vec::new();
         for link in [InterfaceId(0), InterfaceId(1)] {
             for packet in self.outbox.ready_for(link) {

@@ -126,6 +126,10 @@ pub(crate) struct Tcp {
     pub(crate) pick_up: bool,
     /// Who asks unasked is told, in the end.
     pub(crate) tells: bool,
+    /// A host is asked before its session ends.
+    pub(crate) probes: bool,
+    /// Segments that no end can have sent are dropped.
+    pub(crate) windows: bool,
 }
 
 impl Pool {
@@ -246,6 +250,20 @@ impl Pool {
         }
         lists(text, &self.allow, &self.deny);
         let _ = writeln!(text, "{}", self.more);
+    }
+}
+
+impl Tcp {
+    fn toml(self, text: &mut String) {
+        let Self { pick_up, tells, probes, windows } = self;
+        let syn = if tells { "icmp" } else { "drop" };
+        if pick_up || tells || probes || windows {
+            let _ = writeln!(
+                text,
+                "[tcp]\npick_up = {pick_up}\nunsolicited_syn = \"{syn}\"\nprobe = {probes}\n\
+                 window_tracking = {windows}"
+            );
+        }
     }
 }
 
@@ -373,7 +391,7 @@ impl Spec {
             of_source: Limits { sessions: None, mappings: None, half_open: None, rate: None },
             timeouts: [30, 90, 20, 12, 10],
             evict: false,
-            tcp: Tcp { pick_up: false, tells: false },
+            tcp: Tcp { pick_up: false, tells: false, probes: false, windows: false },
             more: "",
             told: None,
         }
@@ -405,11 +423,7 @@ impl Spec {
                 let _ = writeln!(text, "{key} = {limit}");
             }
         }
-        let Tcp { pick_up, tells } = self.tcp;
-        if pick_up || tells {
-            let syn = if tells { "icmp" } else { "drop" };
-            let _ = writeln!(text, "[tcp]\npick_up = {pick_up}\nunsolicited_syn = \"{syn}\"");
-        }
+        self.tcp.toml(&mut text);
         text
     }
 

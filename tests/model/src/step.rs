@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::model::Numbers;
 use crate::packet::{ACK, Body, FIN, GRE, Packet, RST, SYN, Sum, TCP, UDP, icmp_of};
 use crate::random::Random;
 use crate::spec::{Side, ip};
@@ -21,7 +22,16 @@ pub(crate) enum What {
     /// A packet as it is.
     Send(Side, Packet),
     /// A packet of a session that there is, by its number, or one much like it.
-    Along { session: usize, way: Way, twist: Twist, flags: u8, ttl: u8, sum: Sum, extra: u8 },
+    Along {
+        session: usize,
+        way: Way,
+        twist: Twist,
+        flags: u8,
+        ttl: u8,
+        sum: Sum,
+        extra: u8,
+        numbers: Numbers,
+    },
     /// An ICMP error about a packet of a session.
     Error {
         session: usize,
@@ -42,6 +52,10 @@ pub(crate) enum What {
     Reload(usize),
     /// A datagram that comes in pieces: of a session, if there is one, or this one.
     Pieces { session: usize, way: Way, else_of: Packet, cut: Cut },
+    /// Packets that come in one batch, each so many times.
+    Together(Vec<Self>, usize),
+    /// Among these: the hosts of two sessions send to each other's outside ends.
+    Both { sessions: (usize, usize), flags: u8 },
     /// Several packets at once, more than the appliance answers.
     Flood(Side, Packet, usize),
 }
@@ -122,6 +136,8 @@ pub(crate) struct Universe {
     pub(crate) reloads: usize,
     /// Of a thousand steps, how many are datagrams in pieces.
     pub(crate) pieces: usize,
+    /// Of a thousand steps, how many are batches of several packets.
+    pub(crate) batches: usize,
 }
 
 impl Universe {
@@ -129,6 +145,7 @@ impl Universe {
         let in_pieces = self.pieces > 0 && random.below(1000) < self.pieces;
         let what = match random.below(1000) {
             _ if in_pieces => self.pieces(random),
+            _ if self.batches > 0 && random.below(1000) < self.batches => self.batch(random),
             n if n < self.reloads => What::Reload(random.below(self.specs)),
             n if n < 50 => What::Wait(self.wait(random)),
             n if n < 50 + self.hairpins => self.hairpin(random),
@@ -217,6 +234,7 @@ impl Universe {
             ttl,
             sum,
             extra: random.below(3) as u8,
+            numbers: random.of(&[Numbers::Right, Numbers::Right, Numbers::Beside, Numbers::Blind]),
         }
     }
 
@@ -275,6 +293,30 @@ impl Universe {
         let way = if random.once_in(2) { Way::Forward } else { Way::Reverse };
         let else_of = Packet::new(host, remote, body);
         What::Pieces { session: random.below(1 << 20), way, else_of, cut }
+    }
+
+    /// The same new flow twice and thrice, both directions of a hairpin, or whatever comes.
+    fn batch(&self, random: &mut Random) -> What {
+        let (first, second) = (random.below(1 << 20), random.below(1 << 20));
+        let flags = if random.once_in(4) { flags(random) } else { SYN };
+        let both = What::Both { sessions: (first, second), flags };
+        match random.below(4) {
+            0 => What::Together(vec![self.outward(random)], 2 + random.below(2)),
+            1 => What::Together(vec![both], 1 + random.below(2)),
+            2 => {
+                let all = [self.hairpin(random), self.outward(random), both, self.along(random)];
+                What::Together(all.to_vec(), 1 + random.below(2))
+            }
+            _ => {
+                let any = |random: &mut Random| match random.below(4) {
+                    0 => self.outward(random),
+                    1 => self.hairpin(random),
+                    _ => self.along(random),
+                };
+                let all = (0..2 + random.below(7)).map(|_| any(random)).collect();
+                What::Together(all, 1)
+            }
+        }
     }
 
     /// Addresses that should not be.

@@ -77,6 +77,10 @@ impl State {
             },
             (Self::PickedUp, Way::Forward) if opens => Self::Begun(way),
             (Self::PickedUp, _) => self,
+            // An answer that ends its sender's part at once.
+            (Self::Begun(Way::Forward), Way::Reverse) if has(SYN) && has(ACK) && has(FIN) => {
+                Self::Fin(way)
+            }
             (Self::Begun(first), _) if has(SYN) && first != way => Self::Established,
             (Self::Reopening, Way::Forward) if !has(RST) => Self::Established,
             (Self::Begun(_) | Self::Reopening, _) => self,

@@ -7,7 +7,7 @@ use crate::arranged;
 use crate::duel::Family;
 use crate::families::{
     all, arbitrary, contiguity, endpoint_independent, fixed, least_used, of_second, of_workers,
-    overflow, parity, picked_up, tracking, unsolicited,
+    overflow, parity, picked_up, probed, together, tracking, unsolicited, windows,
 };
 use crate::faults::{Fault, Wrong};
 use crate::packet::{Body, Packet};
@@ -115,6 +115,48 @@ fn agrees_about_connections_that_are_older() {
     run("picked up", STEPS);
 }
 
+/// RFC 5382 §5.
+#[test]
+fn agrees_about_connections_that_fall_silent() {
+    run("probed", STEPS);
+}
+
+#[test]
+fn agrees_about_connections_that_fall_silent_in_ipv6() {
+    run("probed of v6", STEPS);
+}
+
+/// RFC 5961 in kind.
+#[test]
+fn agrees_about_blind_segments() {
+    run("windows", STEPS);
+}
+
+#[test]
+fn agrees_about_blind_segments_in_ipv6() {
+    run("windows of v6", STEPS);
+}
+
+#[test]
+fn agrees_about_packets_that_come_together() {
+    run("together", STEPS);
+}
+
+#[test]
+fn agrees_about_packets_that_come_together_to_a_full_table() {
+    run("together in need", STEPS);
+}
+
+#[test]
+fn agrees_about_packets_that_come_together_over_reloads() {
+    run("together over reloads", STEPS);
+}
+
+#[test]
+fn agrees_about_packets_that_come_together_in_ipv6() {
+    run("together of v6", STEPS);
+}
+
 #[test]
 fn agrees_about_syn_that_nobody_asked_for() {
     run("unsolicited", STEPS);
@@ -213,9 +255,13 @@ fn every_reason_and_event_is_met_a_hundred_times() {
 #[test]
 fn every_fault_that_is_put_in_is_found() {
     for what in Wrong::ALL {
-        let family =
-            if what == Wrong::Worker { of_workers(fixed(), 2) } else { endpoint_independent() };
-        let script = family.script(4, 1_000);
+        let family = match what {
+            Wrong::Worker => of_workers(fixed(), 2),
+            Wrong::Backwards => together(),
+            Wrong::Unasked => probed(),
+            _ => endpoint_independent(),
+        };
+        let script = family.script(4, 3_000);
         family.play(&script, 4, None).expect("without a fault all is well");
         let found = family.play(&script, 4, Some(Fault { what, patience: 100 }));
         let (at, why) = found.err().unwrap_or_else(|| panic!("{what:?} is not found"));
@@ -265,6 +311,8 @@ fn every_option_that_is_not_kept_is_found() {
             }),
         ),
         ("pick_up", without(picked_up(), &|spec| spec.tcp.pick_up = false)),
+        ("probe", without(probed(), &|spec| spec.tcp.probes = false)),
+        ("windows", without(windows(), &|spec| spec.tcp.windows = false)),
         ("unsolicited", without(unsolicited(), &|spec| spec.tcp.tells = false)),
         ("refresh", without(of_second(tracking()), &|spec| spec.pools[0].outbound = false)),
         ("half-open", without(tracking(), &|spec| spec.timeouts[3] = spec.timeouts[2])),
@@ -277,7 +325,7 @@ fn every_option_that_is_not_kept_is_found() {
 }
 
 /// Steps of each test of a family.
-const STEPS: usize = 160_000;
+const STEPS: usize = 110_000;
 
 /// The rings between workers are the appliance's (`run/worker/exchange.rs`): it counts what they lose, no
 /// engine does, and `a_full_ring_refuses_and_every_buffer_comes_back` shows it.

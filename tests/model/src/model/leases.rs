@@ -317,8 +317,11 @@ impl Model {
         if pool.endpoint_dependent {
             return (outside, None);
         }
-        self.resting
-            .retain(|rest| (rest.was.protocol, rest.was.outside) != (plan.key.protocol, outside));
+        self.resting.retain(|rest| {
+            let same = (rest.was.protocol, rest.was.outside) == (plan.key.protocol, outside);
+            // Two that are not known are not the same.
+            !same || outside.1 == UNKNOWN && rest.was.inside != plan.inside
+        });
         self.next += 1;
         self.mappings.push(Mapping {
             id: self.next,
@@ -335,8 +338,8 @@ impl Model {
         let (first, last) = pool.range(plan.key.protocol);
         let free = |port: &u16| self.is_free(plan, pool, worker, (address, *port), SLACK);
         let unseen = |rest: &&Rest| {
-            let end = (rest.was.protocol, rest.was.outside);
-            end == (plan.key.protocol, (address, UNKNOWN)) && self.now < rest.until + SLACK
+            let end = (rest.was.protocol, rest.was.outside.1);
+            end == (plan.key.protocol, UNKNOWN) && self.now < rest.until + SLACK
         };
         let unseen = self.resting.iter().filter(unseen).count();
         (first..=last).filter(free).take(unseen + 1).count() > unseen

@@ -76,6 +76,14 @@ impl Model {
 
     /// Asserts that a session which is not there any more had to go: its time was over.
     pub(crate) fn may_end(&self, session: &Session) -> Result<(), String> {
+        match self.is_asked(session) {
+            true => Err(format!("ended unasked: {session:?}")),
+            false => self.may_end_by_time(session),
+        }
+    }
+
+    /// Asserts that the time of a session is over.
+    pub(super) fn may_end_by_time(&self, session: &Session) -> Result<(), String> {
         let silent = self.now - session.last;
         let [timeout, _] = self.timeouts(session);
         match silent >= timeout {
