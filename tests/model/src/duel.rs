@@ -166,6 +166,7 @@ impl<'f> Duel<'f> {
             }
             What::Together(all, times) => self.together(all, *times)?,
             What::Both { .. } => {}
+            What::Large(large) => self.large(large, step.worker)?,
             What::Along { .. } | What::Error { .. } | What::Hairpin { .. } => {
                 if let Some((side, packet)) = self.of_session(&step.what) {
                     let numbers = match step.what {
@@ -248,7 +249,7 @@ impl<'f> Duel<'f> {
 
     /// What only the tables show: the end of a session whose first packet was too long, or is the first
     /// half of a hairpin whose second went to another worker in vain; and who had to go for a new one.
-    fn learn(&self, packet: &Packet, seen: &mut Seen) {
+    pub(crate) fn learn(&self, packet: &Packet, seen: &mut Seen) {
         let half = seen.legs.last().is_some_and(|leg| leg.1);
         let hidden = seen.dropped == Some("too_big") || seen.dropped.is_some() && half;
         let gone = self.model.spec.evict && self.rig.ended() != self.ended;

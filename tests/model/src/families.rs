@@ -88,6 +88,12 @@ fn together_in_need(mut family: Family) -> Family {
     family
 }
 
+/// Some of whose packets are longer than others.
+pub(crate) fn large(mut family: Family) -> Family {
+    (family.universe.large, family.universe.hairpins) = (300, 0);
+    family
+}
+
 /// The same in IPv6.
 pub(crate) fn in_v6(mut family: Family) -> Family {
     let other = |address: &mut IpAddr| {
@@ -405,6 +411,7 @@ fn universe() -> Universe {
         reloads: 0,
         pieces: 0,
         batches: 0,
+        large: 0,
     }
 }
 
@@ -444,6 +451,9 @@ pub(crate) fn all() -> Vec<(&'static str, Family)> {
         ("together in need", together_in_need(full())),
         ("together over reloads", together_in_need(reloads())),
         ("together of v6", in_v6(together())),
+        ("large", large(fixed())),
+        ("large of two", of_workers(large(fixed()), 2)),
+        ("large of v6", large(of_v6())),
         ("unsolicited", unsolicited()),
         ("unsolicited of two", of_workers(unsolicited(), 2)),
         ("of v6", of_v6()),

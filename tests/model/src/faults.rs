@@ -43,10 +43,12 @@ pub(crate) enum Wrong {
     Backwards,
     /// A host is not asked before its session ends.
     Unasked,
+    /// Of a packet that is cut, a piece is lost.
+    LostPiece,
 }
 
 impl Wrong {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Port,
         Self::Untranslated,
         Self::Misdelivered,
@@ -66,6 +68,7 @@ impl Wrong {
         Self::Sluggish,
         Self::Backwards,
         Self::Unasked,
+        Self::LostPiece,
     ];
 }
 
@@ -101,6 +104,13 @@ impl Fault {
         let turns = self.what == Wrong::Backwards && self.patience == 0;
         self.patience = self.patience.saturating_sub(usize::from(!turns));
         turns
+    }
+
+    /// Loses the last of several pieces.
+    pub(crate) fn lose_a_piece<T>(&mut self, left: &mut Vec<T>) {
+        if self.what == Wrong::LostPiece && left.len() > 1 {
+            left.pop();
+        }
     }
 
     /// Keeps questions back.

@@ -21,6 +21,7 @@ mod crowd;
 mod duel;
 mod families;
 mod faults;
+mod large;
 mod model;
 mod packet;
 mod pieces;

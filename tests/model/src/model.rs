@@ -378,7 +378,8 @@ impl Model {
         let egress = session.side(way.turned());
         let mut translated = packet.with_key(session.translated(way));
         let mtu = mtu(egress);
-        if packet.len() > mtu {
+        // No router cuts in IPv6 (RFC 8200 §5).
+        if packet.wire_len() > mtu && (packet.whole || packet.source.is_ipv6()) {
             let error = if packet.source.is_ipv4() { (3, 4) } else { (2, 0) };
             let sent = self.tell((error, mtu as u32, Bucket::TooBig), packet, from, seen);
             return Ok(Expected { dropped: Some("too_big"), sent });
@@ -555,7 +556,7 @@ impl Seen {
 }
 
 /// Bytes of the longest packet that a link carries.
-const fn mtu(side: Side) -> usize {
+pub(crate) const fn mtu(side: Side) -> usize {
     match side {
         Side::Inside => 1500,
         Side::Outside => 1400,

@@ -15,6 +15,8 @@ pub(crate) struct Packet {
     /// Don't Fragment; false in IPv6.
     pub(crate) whole: bool,
     pub(crate) sum: Sum,
+    /// Of a super-packet: bytes of payload of each segment.
+    pub(crate) segments: Option<usize>,
     pub(crate) body: Body,
 }
 
@@ -84,7 +86,8 @@ impl Key {
 impl Packet {
     pub(crate) fn new(source: IpAddr, destination: IpAddr, body: Body) -> Self {
         let (identification, whole) = (0, source.is_ipv4());
-        Self { source, destination, ttl: 64, identification, whole, sum: Sum::Right, body }
+        let (ttl, sum, segments) = (64, Sum::Right, None);
+        Self { source, destination, ttl, identification, whole, sum, segments, body }
     }
 
     pub(crate) fn protocol(&self) -> u8 {
@@ -200,7 +203,7 @@ impl Packet {
     }
 
     /// Where the checksum is in the transport header.
-    fn sum_at(&self) -> Option<usize> {
+    pub(crate) fn sum_at(&self) -> Option<usize> {
         match self.body {
             Body::Tcp { .. } => Some(16),
             Body::Udp { .. } => Some(6),
@@ -210,7 +213,7 @@ impl Packet {
     }
 
     /// The pseudo-header that the transport checksum covers, too.
-    fn pseudo(&self, len: usize) -> Vec<u8> {
+    pub(crate) fn pseudo(&self, len: usize) -> Vec<u8> {
         match (self.source, self.destination) {
             (IpAddr::V4(_), _) if self.protocol() == ICMP => Vec::new(),
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -267,6 +270,7 @@ impl Packet {
             identification: head.identification,
             whole: head.whole,
             sum: Sum::Right,
+            segments: None,
             body,
         };
         if let Some(at) = packet.sum_at() {

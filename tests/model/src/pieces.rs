@@ -245,7 +245,7 @@ fn order(packet: &Packet, cut: Cut) -> Vec<Part> {
 }
 
 /// A piece of a packet, as somebody on the way has cut it. `number` identifies those of IPv6.
-fn piece(packet: &Packet, (from, to, more): Part, number: u32) -> Vec<u8> {
+pub(crate) fn piece(packet: &Packet, (from, to, more): Part, number: u32) -> Vec<u8> {
     let whole = packet.bytes();
     let ip = ip_len(packet);
     let mut bytes = whole[..ip].to_vec();
@@ -272,7 +272,7 @@ fn ip_len(packet: &Packet) -> usize {
     if packet.source.is_ipv4() { 20 } else { 40 }
 }
 
-fn is_piece(bytes: &[u8]) -> bool {
+pub(crate) fn is_piece(bytes: &[u8]) -> bool {
     match bytes[0] >> 4 {
         4 => bytes[6] & 0x3f != 0 || bytes[7] != 0,
         _ => bytes[6] == 44,
@@ -280,14 +280,14 @@ fn is_piece(bytes: &[u8]) -> bool {
 }
 
 /// Whether a piece is the first one.
-fn begins(bytes: &[u8]) -> bool {
+pub(crate) fn begins(bytes: &[u8]) -> bool {
     match bytes[0] >> 4 {
         4 => bytes[6] & 0x1f == 0 && bytes[7] == 0,
         _ => bytes[42] == 0 && bytes[43] & 0xf8 == 0,
     }
 }
 
-fn addresses(bytes: &[u8]) -> (IpAddr, IpAddr) {
+pub(crate) fn addresses(bytes: &[u8]) -> (IpAddr, IpAddr) {
     let v4 = |at: usize| <[u8; 4]>::try_from(&bytes[at..at + 4]).map(IpAddr::from);
     let v6 = |at: usize| <[u8; 16]>::try_from(&bytes[at..at + 16]).map(IpAddr::from);
     match bytes[0] >> 4 {

@@ -15,6 +15,7 @@ use mooring_session::Tick;
 use mooring_wire::Mac;
 
 use crate::faults::Fault;
+use crate::large::Given;
 use crate::model::Seen;
 use crate::packet::{Body, Packet, key_of_quote};
 use crate::spec::{Action, Net, Side, Spec, side_of};
@@ -142,7 +143,7 @@ impl Rig {
             if seen.legs.len() > 30 {
                 return Err(format!("handed over too often: {:?}", seen.legs));
             }
-            match self.units[at].walk(now, (side, Offload::NONE), handed, &mut frame)? {
+            match self.units[at].walk(now, (side, &mut { Offload::NONE }), handed, &mut frame)? {
                 Verdict::Tx(egress) => seen.sent.push(unframed(egress, &frame)?),
                 Verdict::HandOver(WorkerId(to)) => legs.push_back((to.into(), Some(false), frame)),
                 Verdict::Drop(reason) => seen.dropped.push(reason.name()),
@@ -171,12 +172,50 @@ impl Rig {
         frame: &[u8],
         at: usize,
     ) -> Result<Seen, String> {
-        let offload = Offload::NONE.with_gso(GsoKind::UdpL4, 500, 42);
+        let mut offload = Offload::NONE.with_gso(GsoKind::UdpL4, 500, 42);
         let at = at % self.units.len();
-        match self.units[at].walk(now, (side, offload), None, &mut frame.to_vec())? {
+        match self.units[at].walk(now, (side, &mut offload), None, &mut frame.to_vec())? {
             Verdict::Drop(reason) => Ok(Seen { dropped: Some(reason.name()), ..Seen::default() }),
             other => Err(format!("an unexpected verdict: {other:?}")),
         }
+    }
+
+    /// A packet that is longer than others comes in, and perhaps a device has work left for it.
+    pub(crate) fn give_large(
+        &mut self,
+        now: u64,
+        (side, offload): (Side, Offload),
+        frame: &[u8],
+        at: usize,
+    ) -> Result<Given, String> {
+        let (mut seen, mut left) = Given::default();
+        let mut legs = VecDeque::from([(at, None, frame.to_vec(), offload)]);
+        while let Some((at, handed, mut frame, mut offload)) = legs.pop_front() {
+            seen.legs.push((at, false));
+            match self.units[at].walk(now, (side, &mut offload), handed, &mut frame)? {
+                Verdict::Tx(egress) => {
+                    let (side, bytes) = unframed(egress, &frame)?;
+                    left.push((side, bytes, offload));
+                }
+                Verdict::HandOver(WorkerId(to)) if handed.is_none() => {
+                    legs.push_back((to.into(), Some(false), frame, offload));
+                }
+                Verdict::Drop(reason) => seen.dropped = Some(reason.name()),
+                Verdict::Cut => {}
+                other => return Err(format!("an unexpected verdict: {other:?}")),
+            }
+            for link in [InterfaceId(0), InterfaceId(1)] {
+                for packet in self.units[at].outbox.ready_for(link) {
+                    let (side, bytes) = unframed(link, packet.bytes())?;
+                    left.push((side, bytes, Offload::NONE));
+                }
+            }
+            self.units[at].outbox.clear();
+        }
+        if let Some(fault) = &mut self.fault {
+            fault.lose_a_piece(&mut left);
+        }
+        Ok((seen, left))
     }
 
     /// Does all that is due. What is sent meanwhile is nobody's answer.
@@ -289,7 +328,7 @@ impl Rig {
         (handed, frame): (Option<bool>, &mut Vec<u8>),
     ) -> Result<Verdict, String> {
         let before = self.twin.is_some().then(|| frame.clone());
-        let verdict = self.units[at].walk(now, (side, Offload::NONE), handed, frame)?;
+        let verdict = self.units[at].walk(now, (side, &mut { Offload::NONE }), handed, frame)?;
         if let (Some(twin), Some(before)) = (&mut self.twin, before) {
             twin.walk(now, side, before, (verdict, frame))?;
         }
@@ -364,14 +403,14 @@ impl Unit {
     pub(crate) fn walk(
         &mut self,
         now: u64,
-        (side, offload): (Side, Offload),
+        (side, offload): (Side, &mut Offload),
         handed: Option<bool>,
         frame: &mut Vec<u8>,
     ) -> Result<Verdict, String> {
         let before = self.dropped();
         let len = frame.len();
         let mut batch = Batch::new();
-        let window = Window::new(frame, 0, len, offload);
+        let window = Window::new(frame, 0, len, *offload);
         batch.push(window).map_err(|_| "a batch has room for one")?;
         let (now, ingress) = (Tick::from_millis(now), InterfaceId(side as u8));
         let verdicts = match handed {
@@ -381,6 +420,7 @@ impl Unit {
             }
         };
         let len = batch.packets()[0].len();
+        *offload = batch.packets()[0].offload;
         drop(batch);
         frame.truncate(len);
         let [verdict] = verdicts[..] else { return Err("not one verdict".to_owned()) };

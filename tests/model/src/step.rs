@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::large::Large;
 use crate::model::Numbers;
 use crate::packet::{ACK, Body, FIN, GRE, Packet, RST, SYN, Sum, TCP, UDP, icmp_of};
 use crate::random::Random;
@@ -56,6 +57,8 @@ pub(crate) enum What {
     Together(Vec<Self>, usize),
     /// Among these: the hosts of two sessions send to each other's outside ends.
     Both { sessions: (usize, usize), flags: u8 },
+    /// A super-packet, or one that may have to be cut.
+    Large(Large),
     /// Several packets at once, more than the appliance answers.
     Flood(Side, Packet, usize),
 }
@@ -138,6 +141,8 @@ pub(crate) struct Universe {
     pub(crate) pieces: usize,
     /// Of a thousand steps, how many are batches of several packets.
     pub(crate) batches: usize,
+    /// Of a thousand steps, how many are packets that are longer than others.
+    pub(crate) large: usize,
 }
 
 impl Universe {
@@ -145,6 +150,7 @@ impl Universe {
         let in_pieces = self.pieces > 0 && random.below(1000) < self.pieces;
         let what = match random.below(1000) {
             _ if in_pieces => self.pieces(random),
+            _ if self.large > 0 && random.below(1000) < self.large => self.large(random),
             _ if self.batches > 0 && random.below(1000) < self.batches => self.batch(random),
             n if n < self.reloads => What::Reload(random.below(self.specs)),
             n if n < 50 => What::Wait(self.wait(random)),
@@ -293,6 +299,23 @@ impl Universe {
         let way = if random.once_in(2) { Way::Forward } else { Way::Reverse };
         let else_of = Packet::new(host, remote, body);
         What::Pieces { session: random.below(1 << 20), way, else_of, cut }
+    }
+
+    /// About as long as the links carry, or much longer.
+    fn large(&self, random: &mut Random) -> What {
+        let host = random.of(&self.hosts);
+        let remote = self.alike(random, &self.remotes, host);
+        let ports = (random.of(&self.ports), random.of(&self.remote_ports));
+        let else_of = Packet::new(host, remote, Body::Udp { ports, payload: Vec::new() });
+        What::Large(Large {
+            session: random.below(1 << 20),
+            way: if random.once_in(3) { Way::Reverse } else { Way::Forward },
+            else_of,
+            size: random.of(&[300, 1_340, 1_360, 1_372, 1_379, 1_400, 1_460, 1_472, 2_900]),
+            count: 1 + random.below(4),
+            whole: random.once_in(3),
+            single: random.once_in(3),
+        })
     }
 
     /// The same new flow twice and thrice, both directions of a hairpin, or whatever comes.

@@ -51,7 +51,7 @@ impl Twin {
             gathered.push((frame, verdict, done.to_vec()));
             return Ok(());
         }
-        let walked = self.unit.walk(now, (side, Offload::NONE), None, &mut frame)?;
+        let walked = self.unit.walk(now, (side, &mut { Offload::NONE }), None, &mut frame)?;
         match walked == verdict && frame == done {
             true => Ok(()),
             false => Err(format!("the twin says {walked:?}, not {verdict:?}")),

@@ -6,8 +6,8 @@ use mooring_nat::EventKind;
 use crate::arranged;
 use crate::duel::Family;
 use crate::families::{
-    all, arbitrary, contiguity, endpoint_independent, fixed, least_used, of_second, of_workers,
-    overflow, parity, picked_up, probed, together, tracking, unsolicited, windows,
+    all, arbitrary, contiguity, endpoint_independent, fixed, large, least_used, of_second,
+    of_workers, overflow, parity, picked_up, probed, together, tracking, unsolicited, windows,
 };
 use crate::faults::{Fault, Wrong};
 use crate::packet::{Body, Packet};
@@ -158,6 +158,21 @@ fn agrees_about_packets_that_come_together_in_ipv6() {
 }
 
 #[test]
+fn agrees_about_packets_that_are_cut() {
+    run("large", STEPS);
+}
+
+#[test]
+fn agrees_about_packets_that_two_workers_cut() {
+    run("large of two", STEPS);
+}
+
+#[test]
+fn agrees_about_packets_that_are_too_long_in_ipv6() {
+    run("large of v6", STEPS);
+}
+
+#[test]
 fn agrees_about_syn_that_nobody_asked_for() {
     run("unsolicited", STEPS);
 }
@@ -259,6 +274,7 @@ fn every_fault_that_is_put_in_is_found() {
             Wrong::Worker => of_workers(fixed(), 2),
             Wrong::Backwards => together(),
             Wrong::Unasked => probed(),
+            Wrong::LostPiece => large(fixed()),
             _ => endpoint_independent(),
         };
         let script = family.script(4, 3_000);
