@@ -31,8 +31,11 @@ pub struct Counters {
     /// Sessions ended by their timeout.
     pub sessions_expired: u64,
     /// Sessions ended before it: a new policy does not want them, a full table needed their room, or
-    /// nobody wanted the packet they were begun for.
+    /// nobody wanted the packet they were begun for; or those of `transitory_ended`.
     pub sessions_ended: u64,
+    /// Those of them that were no longer open and had to end for another one (`transitory_per_source`, a
+    /// pool's `transitory`).
+    pub transitory_ended: u64,
     /// ICMP errors and echo replies of our own.
     pub originated: u64,
     /// Frames in which somebody else used an address of ours.
@@ -80,6 +83,7 @@ impl Counters {
             sessions_created: 0,
             sessions_expired: 0,
             sessions_ended: 0,
+            transitory_ended: 0,
             originated: 0,
             conflicts: 0,
             batches: 0,

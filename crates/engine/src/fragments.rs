@@ -341,7 +341,7 @@ impl Engine {
         let flags = (session.protocol == Protocol::TCP).then_some(INERT);
         A::rewrite_piece(packet.bytes_mut(), session, found.direction);
         if nat.sessions.touch(found, scene.now, packet.len(), flags) {
-            nat.state_changed(found.index);
+            self.turned::<A>(scene.now, found.index);
         }
         self.counters.translated += 1;
         hop

@@ -20,6 +20,8 @@ impl Engine {
         loop {
             let sessions = &mut A::nat_mut(&mut self.nats).sessions;
             let Some(index) = sessions.next_to_ask() else { return };
+            self.turned::<A>(now, index);
+            let sessions = &mut A::nat_mut(&mut self.nats).sessions;
             let len = HEADER_LEN + A::IP_HEADER_LEN + tcp::HEADER_LEN;
             let Some(mut probe) = outbox.compose(len) else {
                 sessions.ask_later(index);

@@ -234,7 +234,7 @@ impl Engine {
         let hop = session.next_hop(found.direction);
         A::rewrite(packet.bytes_mut(), flow.place, session, found.direction, partial);
         if nat.sessions.touch(found, scene.now, packet.len(), flow.flags) {
-            nat.state_changed(found.index);
+            self.turned::<A>(scene.now, found.index);
         }
         self.counters.translated += 1;
         hop

@@ -4,7 +4,7 @@
 //! that opens one again after its end.
 
 use mooring_packet::Packet;
-use mooring_session::{INERT, Judged, Segment, SessionRef};
+use mooring_session::{INERT, Judged, Segment, SessionIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::tcp::{Flags, Tcp};
 
@@ -15,6 +15,15 @@ use crate::walk::Scene;
 use crate::{DropReason, Engine, Verdict};
 
 impl Engine {
+    /// The state of a session has changed, which is rare: what counts sessions by it wants to know.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn turned<A: Family>(&mut self, now: Tick, index: SessionIndex) {
+        let ended = self.ask::<A, _>(now, |nat, admission| nat.state_changed(index, admission));
+        self.counters.sessions_ended += ended;
+        self.counters.transitory_ended += ended;
+    }
+
     /// Hop 4 for a TCP segment, where they are looked at.
     #[inline(never)]
     pub(crate) fn watched<A: Family>(

@@ -31,6 +31,9 @@ pub enum EventKind {
     SourceLimit,
     /// The table of sessions, mappings or sources is full (RFC 8158 event 13).
     TableFull,
+    /// A source has as many TCP sessions that are no longer open as it, or all of its pool, may have: the
+    /// oldest of them has ended.
+    TransitoryLimit,
 }
 
 /// One event.
@@ -68,7 +71,7 @@ pub struct EventLog {
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BlockAllocated,
         Self::BlockReleased,
         Self::HalfOpenLimit,
@@ -77,6 +80,7 @@ impl EventKind {
         Self::SessionRateLimit,
         Self::SourceLimit,
         Self::TableFull,
+        Self::TransitoryLimit,
     ];
 
     /// The kind's name in `show events`.
@@ -91,6 +95,7 @@ impl EventKind {
             Self::SessionRateLimit => "session_rate_limit",
             Self::SourceLimit => "source_limit",
             Self::TableFull => "table_full",
+            Self::TransitoryLimit => "transitory_limit",
         }
     }
 

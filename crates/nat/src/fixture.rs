@@ -124,7 +124,8 @@ impl World {
     pub(crate) fn segment(&mut self, index: SessionIndex, direction: Direction, flags: Flags) {
         let found = SessionRef { index, direction };
         if self.nat.sessions.touch(found, self.now, 60, Some(flags)) {
-            self.nat.state_changed(index);
+            let (nat, mut admission) = self.admission();
+            nat.state_changed(index, &mut admission);
         }
     }
 

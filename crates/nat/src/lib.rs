@@ -35,7 +35,8 @@ pub mod share;
 mod sweeps;
 mod tally;
 mod territory;
-pub mod translator;
+pub mod transitory;
+mod translator;
 mod turn;
 
 pub use admit::{Admission, Arrival, NextHops};

@@ -223,24 +223,21 @@ impl<A: Address> Nat<A> {
     pub(crate) fn recount(&mut self, index: SessionIndex, pool: Option<u16>) {
         let Some(source) = self.tallied(index) else { return };
         let held = self.sessions.held(index);
-        let half_open = self.sessions.session(index).state.half_open();
+        let state = self.sessions.session(index).state;
         let Some(tally) = &mut self.tally else { return };
-        tally.mark(index, source, held.began, Mark::new(pool, half_open));
+        tally.mark(index, source, held.began, Mark::new(pool, state));
         if let Some(mapping) = held.mapping {
             tally.map(mapping, source, self.mappings.mapping(mapping).pool);
         }
     }
 
-    /// The state of a session has changed: whether it is open counts.
-    #[cold]
-    #[inline(never)]
-    pub fn state_changed(&mut self, index: SessionIndex) {
-        let Some(source) = self.tallied(index) else { return };
-        let half_open = self.sessions.session(index).state.half_open();
+    /// What of a live session's state counts is counted. True when it is no longer open and was.
+    pub(crate) fn recount_state(&mut self, index: SessionIndex) -> bool {
+        let Some(source) = self.tallied(index) else { return false };
+        let state = self.sessions.session(index).state;
         let began = self.sessions.held(index).began;
-        if let Some(tally) = &mut self.tally {
-            tally.mark_half_open(index, source, began, half_open);
-        }
+        let Some(tally) = &mut self.tally else { return false };
+        tally.mark_state(index, source, began, state)
     }
 
     /// The source of a live session, if there is a tally.
@@ -315,21 +312,21 @@ impl<A: Address> Nat<A> {
     }
 
     /// Whose a live session is.
-    fn claimant_of(&self, index: SessionIndex) -> Claimant<A> {
+    pub(crate) fn claimant_of(&self, index: SessionIndex) -> Claimant<A> {
         let source = self.source_of(self.sessions.session(index).inside);
         Claimant { source, began: self.sessions.held(index).began }
     }
 
     /// Whether a session can be ended with all that belongs to it: half of a hairpin only with the
     /// other half, if that goes on no more than this one.
-    fn is_whole(&self, index: SessionIndex) -> bool {
+    pub(crate) fn is_whole(&self, index: SessionIndex) -> bool {
         let other_may = |other| self.sessions.session(other).state.is_expendable();
         !self.sessions.session(index).is_hairpin(Direction::Forward)
             || self.other_half(index).is_some_and(other_may)
     }
 
     /// The other half of a hairpin, if this session is one and the other is this worker's.
-    fn other_half(&self, index: SessionIndex) -> Option<SessionIndex> {
+    pub(crate) fn other_half(&self, index: SessionIndex) -> Option<SessionIndex> {
         let session = self.sessions.session(index);
         if !session.is_hairpin(Direction::Forward) {
             return None;

@@ -87,7 +87,7 @@ impl<A: Address> Nat<A> {
         self.sessions.renew(index, renewed, admission.now);
         match self.sessions.held(index).mapping {
             Some(mapping) => self.recount(index, Some(self.mappings.mapping(mapping).pool)),
-            None => self.state_changed(index),
+            None => _ = self.recount_state(index),
         }
         Rechecked::Kept
     }

@@ -1,14 +1,15 @@
-//! What the options among the limits count: mappings, connections that are not open yet, sessions in a
-//! second; by source, and by pool.
+//! What the options among the limits count: mappings, connections that are not open yet or no longer,
+//! sessions in a second; by source, and by pool.
 //!
 //! It stands beside the tables, by the numbers of their records, and is made when a policy first has
 //! such a limit; from then on it is kept. A session's *mark* says what of it is counted, so nothing is
 //! counted twice or taken back twice, whenever its counting began: sessions that are older than the
 //! tally get their mark when the reload rechecks them.
 
-use mooring_session::{Direction, MappingIndex, SessionIndex, SourceIndex, Tick};
+use mooring_session::{Direction, MappingIndex, SessionIndex, SourceIndex, State, Tick};
 
 use crate::bucket::Bucket;
+use crate::transitory::Closing;
 
 /// The counts of one worker and family.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Tally {
     sources: Box<[OfSource]>,
     /// By number of pool.
     pools: Vec<OfPool>,
+    /// Those that are no longer open, made when a policy first limits them: until then none is marked so.
+    closing: Option<Closing>,
 }
 
 /// What of a session is counted.
@@ -30,6 +33,8 @@ pub(crate) struct Mark {
     pool: u16,
     /// Whose SYN has no answer.
     half_open: Option<Direction>,
+    /// It is no longer open, and among those that close.
+    transitory: bool,
 }
 
 /// Of a source. Two numbers are: by its own SYN, and by those of others.
@@ -37,6 +42,8 @@ pub(crate) struct Mark {
 pub(crate) struct OfSource {
     pub(crate) mappings: u32,
     pub(crate) half_open: [u32; 2],
+    /// By who began them.
+    pub(crate) transitory: [u32; 2],
     pub(crate) begun: Bucket,
 }
 
@@ -46,13 +53,19 @@ pub(crate) struct OfPool {
     pub(crate) sessions: [u32; 2],
     pub(crate) mappings: u32,
     pub(crate) half_open: [u32; 2],
+    pub(crate) transitory: [u32; 2],
     pub(crate) begun: [Bucket; 2],
 }
 
 impl Mark {
-    /// Of a session of the pool with this number.
-    pub(crate) fn new(pool: Option<u16>, half_open: Option<Direction>) -> Self {
-        Self { pool: pool.map_or(0, |pool| pool + 1), half_open }
+    /// Of a session in this state of the pool with this number.
+    pub(crate) fn new(pool: Option<u16>, state: State) -> Self {
+        Self { pool: pool.map_or(0, |pool| pool + 1), ..Self::default() }.in_state(state)
+    }
+
+    /// Of the same session in this state.
+    fn in_state(self, state: State) -> Self {
+        Self { half_open: state.half_open(), transitory: state.is_over(), ..self }
     }
 
     fn pool(self) -> Option<usize> {
@@ -68,6 +81,7 @@ impl Tally {
             mapped: vec![false; sessions].into(),
             sources: vec![OfSource::default(); sources].into(),
             pools: Vec::new(),
+            closing: None,
         }
     }
 
@@ -76,6 +90,28 @@ impl Tally {
         if self.pools.len() < pools {
             self.pools.resize(pools, OfPool::default());
         }
+    }
+
+    /// Sessions that are no longer open are counted from now on, once they are marked anew.
+    pub(crate) fn count_closing(&mut self) {
+        let (sessions, sources) = (self.marks.len(), self.sources.len());
+        self.closing.get_or_insert_with(|| Closing::new(sessions, sources));
+    }
+
+    /// Whether it counts them.
+    #[cfg(test)]
+    pub(crate) fn counts_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// The numbers of a claimant's sessions that are no longer open, the one that has been so longest
+    /// first.
+    pub(crate) fn closing_longest(
+        &self,
+        source: SourceIndex,
+        began: Direction,
+    ) -> impl Iterator<Item = u32> + '_ {
+        self.closing.iter().flat_map(move |closing| closing.oldest(source, began))
     }
 
     pub(crate) fn source(&self, index: SourceIndex) -> &OfSource {
@@ -114,29 +150,38 @@ impl Tally {
         }
     }
 
-    /// From now on `mark` says what of a session is counted.
+    /// From now on `mark` says what of a session is counted. True when it is one of those that close
+    /// and was not.
     pub(crate) fn mark(
         &mut self,
         session: SessionIndex,
         source: SourceIndex,
         began: Direction,
         mark: Mark,
-    ) {
+    ) -> bool {
+        let transitory = mark.transitory && self.closing.is_some();
+        let mark = Mark { transitory, ..mark };
         let before = std::mem::replace(&mut self.marks[session.number() as usize], mark);
         self.count(before, source, began, |count| *count = count.saturating_sub(1));
         self.count(mark, source, began, |count| *count += 1);
+        // Who stays in the list keeps his place.
+        let changed = before.transitory != transitory;
+        if let Some(closing) = self.closing.as_mut().filter(|_| changed) {
+            closing.set(session, (source, began), transitory);
+        }
+        changed && transitory
     }
 
     /// As [`Self::mark`], when the state of the session has changed and its pool has not.
-    pub(crate) fn mark_half_open(
+    pub(crate) fn mark_state(
         &mut self,
         session: SessionIndex,
         source: SourceIndex,
         began: Direction,
-        half_open: Option<Direction>,
-    ) {
-        let pool = self.marks[session.number() as usize].pool;
-        self.mark(session, source, began, Mark { pool, half_open });
+        state: State,
+    ) -> bool {
+        let mark = self.marks[session.number() as usize].in_state(state);
+        self.mark(session, source, began, mark)
     }
 
     /// A mapping of this source and pool is there; it is counted once.
@@ -158,6 +203,7 @@ impl Tally {
         size_of_val::<[Mark]>(&self.marks)
             + size_of_val::<[bool]>(&self.mapped)
             + size_of_val::<[OfSource]>(&self.sources)
+            + self.closing.as_ref().map_or(0, Closing::allocated)
     }
 
     fn count(
@@ -170,6 +216,12 @@ impl Tally {
         let mut pool = mark.pool().and_then(|pool| self.pools.get_mut(pool));
         if let Some(pool) = &mut pool {
             step(&mut pool.sessions[began as usize]);
+        }
+        if mark.transitory {
+            step(&mut self.sources[source.number() as usize].transitory[began as usize]);
+            if let Some(pool) = &mut pool {
+                step(&mut pool.transitory[began as usize]);
+            }
         }
         if let Some(way) = mark.half_open {
             step(&mut self.sources[source.number() as usize].half_open[way as usize]);

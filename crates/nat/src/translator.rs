@@ -252,6 +252,11 @@ impl<A: Address> Nat<A> {
         if let Some(tally) = &mut self.tally {
             tally.follow(self.pools.count());
         }
+        let transitory = policy.limits.transitory_per_source.is_some()
+            || any(|pool| pool.limits.transitory.is_some());
+        if let Some(tally) = self.tally.as_mut().filter(|_| transitory) {
+            tally.count_closing();
+        }
         let half_open = policy.limits.half_open_per_source.is_some()
             || any(|pool| pool.limits.half_open.is_some());
         self.watching = half_open || policy.tcp.window_tracking;

@@ -166,6 +166,8 @@ impl Scrape {
         out.counter("sessions_expired", "Sessions ended by their timeout", expired)?;
         let ended = self.of_workers(|counters, _| counters.sessions_ended);
         out.counter("sessions_ended", "Sessions ended before their timeout", ended)?;
+        let transitory = self.of_workers(|counters, _| counters.transitory_ended);
+        out.counter("transitory_ended", "Of those, closing connections over a limit", transitory)?;
         self.write_packets(out)?;
         let conflicts = self.of_workers(|counters, _| counters.conflicts);
         out.counter("conflicts", "Frames in which others used an address of ours", conflicts)?;

@@ -154,6 +154,7 @@ impl Report {
             "sessions_created": counters.sessions_created,
             "sessions_expired": counters.sessions_expired,
             "sessions_ended": counters.sessions_ended,
+            "transitory_ended": counters.transitory_ended,
             "batches": counters.batches,
             "events": counters.events.iter().sum::<u64>(),
             "events_lost": counters.events_lost,

@@ -207,6 +207,7 @@ const POOL_LIMITS: &[Key] = &[
     key("sessions", Number(1, MAX_SESSIONS as i64), Means("none"), "Sessions."),
     key("mappings", Number(1, MAX_SESSIONS as i64), Means("none"), "Endpoint-independent mappings."),
     key("half_open", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions that are not open yet."),
+    key("transitory", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions that are no longer open. The oldest of a host ends for its next one."),
     key("session_rate", Number(1, MAX_RATE as i64), Means("none"), "New sessions in a second, and a burst of as many."),
 ];
 
@@ -275,6 +276,7 @@ const LIMITS: &[Key] = &[
     key("sessions_per_source", Number(1, MAX_SESSIONS as i64), Is("4096"), "Begun by one inside address; what others begin does not count."),
     key("mappings_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "Endpoint-independent mappings of one source."),
     key("half_open_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions of one source that are not open yet."),
+    key("transitory_per_source", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions of one source that are no longer open. The oldest one ends for the next."),
     key("session_rate_per_source", Number(1, MAX_RATE as i64), Means("none"), "New sessions of one source in a second, and a burst of as many."),
     key("source_prefix_v4", Number(8, 32), Is("32"), "Bits of an IPv4 address that make a source."),
     key("source_prefix_v6", Number(16, 128), Is("128"), "Bits of an IPv6 address that make a source: 64 where each subscriber has a prefix."),

@@ -174,6 +174,7 @@ pub(crate) struct PoolLimits {
     pub(crate) sessions: Option<Spanned<i64>>,
     pub(crate) mappings: Option<Spanned<i64>>,
     pub(crate) half_open: Option<Spanned<i64>>,
+    pub(crate) transitory: Option<Spanned<i64>>,
     pub(crate) session_rate: Option<Spanned<i64>>,
 }
 
@@ -255,6 +256,7 @@ pub(crate) struct Limits {
     pub(crate) sessions_per_source: Option<Spanned<i64>>,
     pub(crate) mappings_per_source: Option<Spanned<i64>>,
     pub(crate) half_open_per_source: Option<Spanned<i64>>,
+    pub(crate) transitory_per_source: Option<Spanned<i64>>,
     pub(crate) session_rate_per_source: Option<Spanned<i64>>,
     pub(crate) source_prefix_v4: Option<Spanned<i64>>,
     pub(crate) source_prefix_v6: Option<Spanned<i64>>,

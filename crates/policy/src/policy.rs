@@ -169,6 +169,8 @@ pub struct Limits {
     pub mappings_per_source: Option<u32>,
     /// TCP sessions of one source that are not open yet.
     pub half_open_per_source: Option<u32>,
+    /// TCP sessions of one source that are no longer open.
+    pub transitory_per_source: Option<u32>,
     /// New sessions of one source in a second, and a burst of as many.
     pub session_rate_per_source: Option<u32>,
     /// Bits of an IPv4 address that make a source.
@@ -370,6 +372,7 @@ impl Limits {
     pub const fn count_more(&self) -> bool {
         self.mappings_per_source.is_some()
             || self.half_open_per_source.is_some()
+            || self.transitory_per_source.is_some()
             || self.session_rate_per_source.is_some()
     }
 
@@ -395,6 +398,7 @@ impl Default for Limits {
             sessions_per_source: 4096,
             mappings_per_source: None,
             half_open_per_source: None,
+            transitory_per_source: None,
             session_rate_per_source: None,
             source_prefix_v4: 32,
             source_prefix_v6: 128,

@@ -150,6 +150,8 @@ pub struct PoolLimits {
     pub mappings: Option<u32>,
     /// TCP sessions that are not open yet.
     pub half_open: Option<u32>,
+    /// TCP sessions that are no longer open.
+    pub transitory: Option<u32>,
     /// New sessions in a second, and a burst of as many.
     pub session_rate: Option<u32>,
 }

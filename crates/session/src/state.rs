@@ -161,7 +161,15 @@ impl State {
     #[inline]
     #[must_use]
     pub const fn is_transitory(self) -> bool {
-        matches!(self, Self::Closing | Self::Transitory | Self::Reset) || self.half_open().is_some()
+        self.is_over() || self.half_open().is_some()
+    }
+
+    /// A TCP connection that is no longer open, or of which that is not sure: its timer is
+    /// [`TimeoutClass::TcpTransitory`].
+    #[inline]
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Closing | Self::Transitory | Self::Reset)
     }
 
     /// What may be ended to make room, if the configuration says so: no conversation goes on in it.

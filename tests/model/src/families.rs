@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::duel::Family;
 use crate::packet::{TCP, UDP};
-use crate::spec::{Action, Filtering, Kind, Limits, Net, Pool, Rule, Spec, ip};
+use crate::spec::{Action, Filtering, Kind, Limits, NO_LIMITS, Net, Pool, Rule, Spec, ip};
 use crate::step::Universe;
 
 /// Source NAT, endpoint-independent, two addresses, few ports.
@@ -245,13 +245,45 @@ fn limits() -> Family {
     let base = Spec::new(vec![pool, lost], rules);
     let mut of_source = base.clone();
     of_source.of_source =
-        Limits { sessions: None, mappings: Some(4), half_open: Some(2), rate: Some(1) };
+        Limits { mappings: Some(4), half_open: Some(2), rate: Some(1), ..NO_LIMITS };
     let mut of_pool = base;
-    of_pool.pools[0].limits =
-        Limits { sessions: Some(9), mappings: Some(7), half_open: Some(3), rate: Some(2) };
+    of_pool.pools[0].limits = Limits {
+        sessions: Some(9),
+        mappings: Some(7),
+        half_open: Some(3),
+        rate: Some(2),
+        ..NO_LIMITS
+    };
     let universe = Universe { target_ports: vec![8080, 8081, 30000, 30001], ..universe() };
     let universe = Universe { wait: 600, specs: 1, ..universe };
     Family { specs: vec![of_source, of_pool], universe, workers: 1 }
+}
+
+/// So many connections that close: of a source, of a pool, of both.
+fn transitory() -> Family {
+    let mut family = tracking();
+    for spec in &mut family.specs {
+        spec.of_source = Limits { transitory: Some(1), ..NO_LIMITS };
+        (spec.pools[0].ports, spec.pools[0].hold_down) = ((30000, 30031), (0, false));
+        spec.timeouts[2] = 300;
+    }
+    let of_pool = |limit| Limits { transitory: Some(limit), ..NO_LIMITS };
+    family.specs[1].pools[0].limits = of_pool(2);
+    let mut third = family.specs[0].clone();
+    (third.of_source, third.pools[0].limits) = (NO_LIMITS, of_pool(1));
+    family.specs.push(third);
+    let universe = Universe { specs: 3, hairpins: 80, wait: 600, ..family.universe };
+    Family { universe, ..family }
+}
+
+/// The same of IPv6, of sources.
+fn transitory_v6() -> Family {
+    let mut family = of_v6();
+    for spec in &mut family.specs {
+        spec.of_source = Limits { transitory: Some(1), ..NO_LIMITS };
+        spec.timeouts[2] = 300;
+    }
+    family
 }
 
 /// Blocks of ports.
@@ -433,6 +465,9 @@ pub(crate) fn all() -> Vec<(&'static str, Family)> {
         ("full", full()),
         ("limits of sources", limits()),
         ("limits of pools", of_second(limits())),
+        ("transitory", transitory()),
+        ("transitory of two", of_workers(transitory(), 2)),
+        ("transitory of v6", transitory_v6()),
         ("blocks", blocks()),
         ("slices", slices()),
         ("own ports", own_ports()),

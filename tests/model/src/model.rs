@@ -55,6 +55,8 @@ pub(crate) struct Model {
     /// SYN that nobody has asked for and whose senders will be told.
     unsolicited: Vec<Unsolicited>,
     next: u64,
+    /// Connections that have begun to close, ever.
+    closed: u64,
 }
 
 /// Both directions of a flow.
@@ -75,6 +77,8 @@ pub(crate) struct Session {
     /// Where forward and reverse packets come in.
     pub(crate) sides: [Side; 2],
     pub(crate) state: State,
+    /// Of a connection that closes: how many had begun to before it.
+    closing: Option<u64>,
     pub(crate) last: u64,
     pub(crate) packets: [u64; 2],
     /// When a policy was asked about it.
@@ -187,6 +191,7 @@ impl Model {
             spent: BTreeMap::new(),
             unsolicited: Vec::new(),
             next: 0,
+            closed: 0,
             spec,
         }
     }
@@ -331,6 +336,7 @@ impl Model {
                 Some(flags) if !is_syn(flags) => State::PickedUp,
                 _ => State::Begun(plan.began),
             },
+            closing: None,
             last: self.now,
             packets: [0; 2],
             renewed: self.now,
@@ -420,7 +426,7 @@ impl Model {
             let too_many = self.reopens_too_many(at, way, packet.flags());
             if too_many { Err("half_open_limit") } else { Ok((at, way)) }
         });
-        let (second, back) = match found {
+        let (mut second, back) = match found {
             Ok(found) => found,
             Err(reason) if together => {
                 if let Some((at, _)) = self.find(&id).filter(|found| self.is_unused(found.0)) {
@@ -439,7 +445,9 @@ impl Model {
         let egress = session.side(back.turned());
         if together {
             let (first, _) = self.find(&id).ok_or("the first half has gone")?;
+            let id = session.key(Way::Forward);
             self.touch(first, way, packet.flags());
+            (second, _) = self.find(&id).ok_or("half of a hairpin has gone for the other")?;
         }
         self.touch(second, back, packet.flags());
         Ok(Expected { dropped: None, sent: vec![(egress, translated)] })
@@ -464,6 +472,7 @@ impl Model {
         if anew {
             session.last = self.now;
         }
+        self.closes(at);
     }
 
     /// Takes a session out, and its mapping if nobody else uses it.

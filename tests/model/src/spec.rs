@@ -68,6 +68,7 @@ pub(crate) struct Limits {
     pub(crate) sessions: Option<usize>,
     pub(crate) mappings: Option<usize>,
     pub(crate) half_open: Option<usize>,
+    pub(crate) transitory: Option<usize>,
     /// New sessions in a second.
     pub(crate) rate: Option<u64>,
 }
@@ -211,11 +212,12 @@ impl Pool {
             if self.arbitrary { "arbitrary" } else { "paired" },
         );
         let (seconds, strict) = self.hold_down;
-        let Limits { sessions, mappings, half_open, rate } = self.limits;
+        let Limits { sessions, mappings, half_open, transitory, rate } = self.limits;
         let limits = [
             ("sessions", sessions),
             ("mappings", mappings),
             ("half_open", half_open),
+            ("transitory", transitory),
             ("session_rate", rate.map(|rate| rate as usize)),
         ];
         for (key, limit) in limits {
@@ -388,7 +390,7 @@ impl Spec {
             rules,
             sessions: 24,
             per_source: 10,
-            of_source: Limits { sessions: None, mappings: None, half_open: None, rate: None },
+            of_source: NO_LIMITS,
             timeouts: [30, 90, 20, 12, 10],
             evict: false,
             tcp: Tcp { pick_up: false, tells: false, probes: false, windows: false },
@@ -412,10 +414,11 @@ impl Spec {
              [limits]\nsessions = {sessions}\nsessions_per_source = {per_source}\n\
              on_full = \"{full}\"\n{more}"
         );
-        let Limits { mappings, half_open, rate, .. } = self.of_source;
+        let Limits { mappings, half_open, transitory, rate, .. } = self.of_source;
         let limits = [
             ("mappings_per_source", mappings),
             ("half_open_per_source", half_open),
+            ("transitory_per_source", transitory),
             ("session_rate_per_source", rate.map(|rate| rate as usize)),
         ];
         for (key, limit) in limits {
@@ -565,6 +568,10 @@ const fn name_of(protocol: u8) -> &'static str {
         _ => "47",
     }
 }
+
+/// None at all.
+pub(crate) const NO_LIMITS: Limits =
+    Limits { sessions: None, mappings: None, half_open: None, transitory: None, rate: None };
 
 const TOPOLOGY: &str = r#"
 [[interface]]

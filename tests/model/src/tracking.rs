@@ -117,6 +117,11 @@ impl State {
         )
     }
 
+    /// Of TCP: it closes, or may have ended.
+    pub(crate) const fn closes(self) -> bool {
+        matches!(self, Self::Closing | Self::Reset(_))
+    }
+
     /// No conversation goes on in it.
     pub(crate) const fn is_expendable(self) -> bool {
         self.is_short()

@@ -66,6 +66,21 @@ fn agrees_about_limits_of_pools() {
 }
 
 #[test]
+fn agrees_about_limits_of_connections_that_close() {
+    run("transitory", STEPS);
+}
+
+#[test]
+fn agrees_about_limits_of_connections_that_close_of_two_workers() {
+    run("transitory of two", STEPS);
+}
+
+#[test]
+fn agrees_about_limits_of_connections_that_close_of_ipv6() {
+    run("transitory of v6", STEPS);
+}
+
+#[test]
 fn agrees_about_blocks_of_ports() {
     run("blocks", STEPS);
 }

@@ -299,6 +299,7 @@ pub(crate) fn add(sum: &mut Counters, other: &Counters) {
         sessions_created,
         sessions_expired,
         sessions_ended,
+        transitory_ended,
         originated,
         conflicts,
         batches,
@@ -321,6 +322,7 @@ pub(crate) fn add(sum: &mut Counters, other: &Counters) {
     sum.sessions_created += sessions_created;
     sum.sessions_expired += sessions_expired;
     sum.sessions_ended += sessions_ended;
+    sum.transitory_ended += transitory_ended;
     sum.originated += originated;
     sum.conflicts += conflicts;
     sum.batches += batches;

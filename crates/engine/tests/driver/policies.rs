@@ -143,8 +143,8 @@ const LIMITED: &str = r#"
 
 /// What the first policies limit beside that, in their order.
 const LIMITS: [&str; 4] = [
-    "half_open_per_source = 4\necho_reply_rate = 10\n",
-    "mappings_per_source = 4\nhalf_open_per_source = 2\nicmp_error_rate = 50\n",
+    "half_open_per_source = 4\ntransitory_per_source = 1\necho_reply_rate = 10\n",
+    "mappings_per_source = 4\nhalf_open_per_source = 2\ntransitory_per_source = 2\nicmp_error_rate = 50\n",
     "session_rate_per_source = 3\n",
     "on_full = \"evict-transitory\"\necho_reply_rate = 2\n",
 ];

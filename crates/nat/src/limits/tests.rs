@@ -6,3 +6,4 @@ mod eviction;
 mod kept;
 mod options;
 mod sources;
+mod transitory;

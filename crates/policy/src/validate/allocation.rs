@@ -123,6 +123,7 @@ pub(super) fn limits(keys: Option<&model::PoolLimits>, report: &mut Report<'_>) 
         sessions: number("sessions", &keys.sessions, MAX_SESSIONS),
         mappings: number("mappings", &keys.mappings, MAX_SESSIONS),
         half_open: number("half_open", &keys.half_open, MAX_SESSIONS),
+        transitory: number("transitory", &keys.transitory, MAX_SESSIONS),
         session_rate: number("session_rate", &keys.session_rate, MAX_RATE),
     }
 }

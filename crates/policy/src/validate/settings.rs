@@ -158,6 +158,11 @@ pub(super) fn limits(element: &Element<model::Limits>, report: &mut Report<'_>) 
             &keys.half_open_per_source,
             MAX_SESSIONS,
         ),
+        transitory_per_source: count(
+            "transitory_per_source",
+            &keys.transitory_per_source,
+            MAX_SESSIONS,
+        ),
         session_rate_per_source: count(
             "session_rate_per_source",
             &keys.session_rate_per_source,

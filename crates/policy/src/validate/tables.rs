@@ -25,6 +25,7 @@ pub(super) fn check(
         ("sessions_per_source", &keys.sessions_per_source, &sessions),
         ("mappings_per_source", &keys.mappings_per_source, &sessions),
         ("half_open_per_source", &keys.half_open_per_source, &sessions),
+        ("transitory_per_source", &keys.transitory_per_source, &sessions),
         ("fragments_per_source", &keys.fragments_per_source, &fragments),
     ] {
         table.check(key, value, report);
@@ -35,6 +36,7 @@ pub(super) fn check(
             ("sessions", &keys.sessions),
             ("mappings", &keys.mappings),
             ("half_open", &keys.half_open),
+            ("transitory", &keys.transitory),
         ] {
             sessions.check(key, value, report);
         }
@@ -83,12 +85,14 @@ fn warn_never_met(
     let most = limits.sessions_per_source;
     behind("mappings_per_source", &keys.mappings_per_source, "sessions_per_source", most);
     behind("half_open_per_source", &keys.half_open_per_source, "sessions_per_source", most);
+    behind("transitory_per_source", &keys.transitory_per_source, "sessions_per_source", most);
     for (element, pool) in model.pools.iter().zip(pools) {
         let (Some(keys), Some(most)) = (&element.keys.limits, pool.limits.sessions) else {
             continue;
         };
         behind("mappings", &keys.mappings, "sessions", most);
         behind("half_open", &keys.half_open, "sessions", most);
+        behind("transitory", &keys.transitory, "sessions", most);
     }
     // RFC 7857 §2.1 lets it be shorter, because half-open sessions are what floods are made of.
     if let Some(value) = &model.timeouts.keys.tcp_half_open

@@ -136,6 +136,54 @@ impl Model {
                 .is_some_and(|limit| of_pool >= limit)
     }
 
+    /// Where a connection begins to close and there are too many of those, the one of the same host, begun
+    /// by the same side, that has been closing longest ends for it: of the pool, if that has too many.
+    pub(super) fn closes(&mut self, at: usize) {
+        let session = &mut self.sessions[at];
+        let closes = session.protocol == TCP && session.state.closes();
+        if !closes || session.closing.is_some() {
+            session.closing = session.closing.filter(|_| closes);
+            return;
+        }
+        self.closed += 1;
+        session.closing = Some(self.closed);
+        let session = &self.sessions[at];
+        let (worker, began, v4) = (session.worker, session.began, session.inside.0.is_ipv4());
+        let all = || {
+            let here = |s: &&Session| {
+                (s.worker, s.began, s.inside.0.is_ipv4()) == (worker, began, v4)
+                    && s.closing.is_some()
+            };
+            self.sessions.iter().filter(here)
+        };
+        let of_host = || all().filter(|s| s.inside.0 == session.inside.0);
+        let in_pool = |s: &&Session| s.pool == session.pool;
+        let limit = session.pool.and_then(|name| self.spec.pool(name));
+        let limit = limit.and_then(|pool| self.share(&pool.limits).transitory);
+        let of_pool = limit.is_some_and(|limit| all().filter(in_pool).count() > limit);
+        let of_source =
+            self.spec.of_source.transitory.is_some_and(|limit| of_host().count() > limit);
+        // Neither it nor the half of a hairpin that closes with it.
+        let own = self.other_half(session);
+        let may = |s: &&Session| {
+            let other = s.closing != session.closing && Some(s.key(Way::Forward)) != own;
+            other && self.may_go_whole(s)
+        };
+        let mut victim = None;
+        if of_pool {
+            victim = of_host().filter(in_pool).filter(may).min_by_key(|s| s.closing);
+        }
+        if victim.is_none() && of_source {
+            victim = of_host().filter(may).min_by_key(|s| s.closing);
+        }
+        let Some(victim) = victim else { return };
+        for key in [Some(victim.key(Way::Forward)), self.other_half(victim)].into_iter().flatten() {
+            if let Some((at, _)) = self.find(&key) {
+                self.end(at);
+            }
+        }
+    }
+
     /// What all hosts of a pool may have.
     fn limit_of_pool(&self, plan: &Plan, worker: usize) -> Option<Reason> {
         let pool = self.pool_of(plan)?;
@@ -200,6 +248,7 @@ impl Model {
             sessions: part(limits.sessions),
             mappings: part(limits.mappings),
             half_open: part(limits.half_open),
+            transitory: part(limits.transitory),
             rate: limits.rate.map(|rate| rate.div_ceil(self.workers as u64)),
         }
     }

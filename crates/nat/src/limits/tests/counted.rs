@@ -31,8 +31,9 @@ fn configs() -> [String; 4] {
             r#"{{ name = "{name}", addresses = ["203.0.113.10"], ports = "{ports}", filtering = "endpoint-independent", {more} }}"#
         )
     };
-    let sources = "mappings_per_source = 3, half_open_per_source = 3, session_rate_per_source = 5";
-    let pools = "limits = { sessions = 6, mappings = 5, half_open = 4, session_rate = 9 }";
+    let sources = "mappings_per_source = 3, half_open_per_source = 3, transitory_per_source = 2, session_rate_per_source = 5";
+    let pools =
+        "limits = { sessions = 6, mappings = 5, half_open = 4, transitory = 3, session_rate = 9 }";
     let two = [pool("other", "5000-5009", ""), pool("egress", "4000-4009", pools)].join(",");
     [
         config("", &pool("egress", "4000-4009", ""), "egress"),
@@ -106,26 +107,40 @@ fn take(world: &mut World, step: &Step) {
 /// Compares the tally with a count of what is there, once every session has been rechecked.
 fn check(world: &World) {
     let nat = &world.nat;
-    let mut by_source: HashMap<Ipv4Addr, ([u32; 2], [u32; 2])> = HashMap::new();
+    let mut by_source: HashMap<Ipv4Addr, [[u32; 2]; 3]> = HashMap::new();
     for index in nat.sessions.page(0, u32::MAX).0 {
         let session = nat.sessions.session(index);
         let counts = by_source.entry(nat.source_of(session.inside)).or_default();
-        counts.0[nat.sessions.held(index).began as usize] += 1;
+        counts[0][nat.sessions.held(index).began as usize] += 1;
         if let Some(way) = session.state.half_open() {
-            counts.1[way as usize] += 1;
+            counts[1][way as usize] += 1;
         }
+        counts[2][nat.sessions.held(index).began as usize] += u32::from(session.state.is_over());
     }
     assert_eq!(nat.sources.len(), by_source.len());
     let mut mappings: HashMap<Ipv4Addr, u32> = HashMap::new();
     for (mapping, _) in nat.mappings.page(0, u32::MAX).0 {
         *mappings.entry(nat.source_of(mapping.inside)).or_default() += 1;
     }
-    for (address, (sessions, half_open)) in by_source {
+    for (address, [sessions, half_open, transitory]) in by_source {
         let source = nat.sources.find(address).expect("who has sessions is there");
         let counted = [Forward, Reverse].map(|way| nat.sources.source(source).sessions(way));
         assert_eq!(counted, sessions);
         if let Some(tally) = nat.tally.as_ref().filter(|_| !nat.is_sweeping()) {
             assert_eq!(tally.source(source).half_open, half_open, "{address}");
+            let listed = [Forward, Reverse].map(|way| {
+                let closing: Vec<u32> = tally.closing_longest(source, way).collect();
+                let live = |at: &u32| nat.sessions.first_live(*at, *at + 1);
+                assert!(closing.iter().all(|at| live(at).is_some_and(|index| {
+                    nat.sessions.session(index).state.is_over()
+                        && nat.sessions.held(index).began == way
+                })));
+                closing.len() as u32
+            });
+            assert_eq!(listed, tally.source(source).transitory, "{address}");
+            if tally.counts_closing() {
+                assert_eq!(listed, transitory, "{address}");
+            }
             let mapped = mappings.get(&address).copied().unwrap_or_default();
             assert_eq!(tally.source(source).mappings, mapped, "{address}");
         }
@@ -136,19 +151,22 @@ fn check(world: &World) {
 fn check_pools(world: &World) {
     let nat = &world.nat;
     let Some(tally) = nat.tally.as_ref().filter(|_| !nat.is_sweeping()) else { return };
-    let mut by_pool: HashMap<u16, ([u32; 2], [u32; 2])> = HashMap::new();
+    let mut by_pool: HashMap<u16, [u32; 2]> = HashMap::new();
+    let mut closing = 0;
     for index in nat.sessions.page(0, u32::MAX).0 {
         let held = nat.sessions.held(index);
         let Some(mapping) = held.mapping else { continue };
         let counts = by_pool.entry(nat.mappings.mapping(mapping).pool).or_default();
-        counts.0[held.began as usize] += 1;
-        if let Some(way) = nat.sessions.session(index).state.half_open() {
-            counts.1[way as usize] += 1;
-        }
+        counts[held.began as usize] += 1;
+        closing += u32::from(nat.sessions.session(index).state.is_over());
     }
-    let counted = |number| (tally.pool(number).sessions, tally.pool(number).half_open);
-    let all: [u32; 2] = [0, 1].map(|way| by_pool.values().map(|counts| counts.0[way]).sum());
-    let told: [u32; 2] = [0, 1].map(|way| (0..9).map(|pool| counted(pool).0[way]).sum());
+    let counted = |number| tally.pool(number).sessions;
+    if tally.counts_closing() {
+        let told = (0..9).flat_map(|pool| tally.pool(pool).transitory).sum::<u32>();
+        assert_eq!(told, closing);
+    }
+    let all: [u32; 2] = [0, 1].map(|way| by_pool.values().map(|counts| counts[way]).sum());
+    let told: [u32; 2] = [0, 1].map(|way| (0..9).map(|pool| counted(pool)[way]).sum());
     assert_eq!(told, all, "every session is of one pool");
     let mut mappings = 0;
     for (mapping, _) in nat.mappings.page(0, u32::MAX).0 {
@@ -175,7 +193,8 @@ proptest! {
         if let Some(tally) = &world.nat.tally {
             for number in 0..9 {
                 let pool = tally.pool(number);
-                assert_eq!((pool.sessions, pool.mappings, pool.half_open), ([0; 2], 0, [0; 2]));
+                let counts = [pool.sessions, pool.half_open, pool.transitory];
+                assert_eq!((counts, pool.mappings), ([[0; 2]; 3], 0));
             }
         }
     }
