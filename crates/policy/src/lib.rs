@@ -16,6 +16,7 @@ mod access;
 mod claims;
 mod classifier;
 mod deterministic;
+mod holding;
 mod kernel;
 mod keys;
 mod model;
@@ -33,6 +34,7 @@ mod unsupported;
 mod validate;
 
 pub use access::{Access, AccessEntry, Admittance};
+pub use holding::{Assignment, Assignments, Networks, NotTaken, Standing};
 pub use kernel::{DeviceFacts, KernelFacts};
 pub use keys::MAX_WORKERS;
 pub use policy::{
