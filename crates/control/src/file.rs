@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use mooring_policy::{Generation, KernelFacts, MAX_WORKERS, Problems, load_with};
+use mooring_policy::{Facts, Generation, KernelFacts, MAX_WORKERS, Problems, load_with};
 use thiserror::Error;
 
 use crate::DesiredState;
@@ -98,8 +98,9 @@ impl FileSource {
         kernel: Option<&KernelFacts>,
     ) -> Result<DesiredState, LoadError> {
         let file = self.path.display().to_string();
-        let loaded = load_with(&text, kernel, Some(self.cores))
-            .map_err(|problems| LoadError::Refused { file, problems })?;
+        let facts = Facts { kernel, cores: Some(self.cores), ..Facts::default() };
+        let loaded =
+            load_with(&text, &facts).map_err(|problems| LoadError::Refused { file, problems })?;
         self.proposed = text;
         Ok(DesiredState {
             generation: self.next(),

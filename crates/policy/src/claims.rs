@@ -223,9 +223,17 @@ fn all_but(policy: &Policy, interface: Option<InterfaceId>) -> InterfaceSet {
 }
 
 impl Policy {
-    /// Whether `interface` answers for `address`: ARP, neighbor discovery, ping.
+    /// Whether `interface` answers for `address`: ARP, neighbor discovery, ping. Not for one that is
+    /// not held.
     #[must_use]
     pub fn answers_for(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        self.is_side_of(interface, address)
+            && self.is_held(address)
+            && self.is_given_on(address, interface)
+    }
+
+    /// Whether `interface` is where `address` would be answered for.
+    fn is_side_of(&self, interface: InterfaceId, address: IpAddr) -> bool {
         match self.ownership(address) {
             None => false,
             Some(Ownership::Interface(own) | Ownership::Gateway(own)) => own == interface,
@@ -235,13 +243,13 @@ impl Policy {
         }
     }
 
-    /// The addresses to announce when they are taken up, each with the interface that answers for
+    /// The addresses that are held, to announce when they are taken up, each with the interface that answers for
     /// it: those of the interfaces, and up to 256 of each pool and rule.
     pub fn announced(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
         self.answered(ANNOUNCED)
     }
 
-    /// Every address of ours (the first 65,536 of each `static` rule), each with the interface that answers for it.
+    /// Every address that we hold (the first 65,536 of each `static` rule), each with the interface that answers for it.
     pub fn addresses(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
         self.answered(Pool::MAX_ADDRESSES)
     }
@@ -264,7 +272,11 @@ impl Policy {
         let outside = pools.chain(claimed).flat_map(|address| {
             self.outside_of(address).iter().map(move |interface| (interface, address))
         });
-        own.chain(outside)
+        // Without somebody who gives addresses nothing is to be asked: all are held.
+        let is_held = |(interface, address): &(InterfaceId, IpAddr)| {
+            self.holdings.is_none() || self.answers_for(*interface, *address)
+        };
+        own.chain(outside).filter(is_held)
     }
 }
 

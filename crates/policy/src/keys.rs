@@ -35,6 +35,8 @@ pub(crate) enum Value {
     TextOrNumber(i64, i64),
     /// A list of strings or one word.
     TextsOr(&'static str),
+    /// A word, a list of names, or a table of labels: which routes.
+    Routes,
     /// An inline table.
     Table(&'static [Key]),
     /// A list of inline tables.
@@ -52,7 +54,7 @@ pub(crate) enum Absent {
 }
 
 use self::Absent::{Is, Means, Required};
-use self::Value::{Flag, Number, OneOf, Table, Tables, Text, TextOrNumber, Texts, TextsOr};
+use self::Value::{Flag, Number, OneOf, Routes, Table, Tables, Text, TextOrNumber, Texts, TextsOr};
 use crate::pool::PortBlocks;
 
 const fn key(name: &'static str, value: Value, default: Absent, about: &'static str) -> Key {
@@ -141,18 +143,21 @@ const APPLIANCE: &[Key] = &[
 
 #[rustfmt::skip] // one key a line
 const CONTROL: &[Key] = &[
-    key("source", OneOf(&["file", "kubernetes"]), Is("\"file\""), "`file`: every address that is claimed is held. `kubernetes` is not in this version."),
+    key("source", OneOf(&["file", "kubernetes"]), Is("\"file\""), "`file`: every address that is claimed is held. `kubernetes`: an address is held only while a GKEIPRoute gives it to this Pod."),
+    key("session_retention", Number(0, MAX_REST as i64), Is("30"), "`kubernetes`: seconds that the sessions of an address that was taken away are kept, suspended: they go on if it comes back by then and nobody else has had it."),
 ];
 
 #[rustfmt::skip] // one key a line
 const INTERFACE: &[Key] = &[
     key("name", Text, Required, "What rules, `show` and `explain` call it: letters, digits, `-`, `_`, `.`; unique."),
-    key("device", Text, Required, "The device as `ip link` shows it; one that the appliance makes for `tap`. `network:NAME` is not in this version."),
+    key("device", Text, Required, "The device as `ip link` shows it; one that the appliance makes for `tap`. `network:NAME`: the one of that network, by the Pod's annotations; with the source `kubernetes`."),
     key("backend", OneOf(&["af_packet", "tap", "tun-tap", "af_xdp"]), Is("\"af_packet\""), "`af_packet`: a packet socket on the device. `tap`: a TAP device, the kernel is the other end. `tun-tap`: the same without offloads, to compare with. `af_xdp` is not in this version."),
     key("addresses", TextsOr("kernel"), Required, "The appliance's own addresses with the length of their prefix, which is connected: `[\"192.0.2.1/24\"]`. `\"kernel\"`: the device's addresses and routes, the kernel keeps answering for them; not on a tap."),
     key("mtu", Number(68, 65_535), Means("the device's"), "Bytes of the largest IP packet."),
     key("vrf", Text, Means("none"), "Not in this version."),
     key("gateway_addresses", Texts, Means("none"), "Next hops of the hosts on this link, answered for (ARP, ND, ping) as if they were its own: `[\"10.0.0.254\"]`."),
+    key("gateway_addresses_from", Table(ADDRESSES_FROM), Means("none"), "Those that routes give, beside them; with the source `kubernetes`."),
+    key("network", Text, Means("by the Pod's annotations"), "The network that the device is on, as routes name it; with the source `kubernetes`."),
     key("router_advertisements", Flag, Is("false"), "Tell the IPv6 hosts on this link that the appliance is their router. It needs an IPv6 address there, own or gateway."),
 ];
 
@@ -166,7 +171,8 @@ const ROUTE: &[Key] = &[
 #[rustfmt::skip] // one key a line
 const POOL: &[Key] = &[
     key("name", Text, Required, "What rules call it; unique."),
-    key("addresses", Texts, Required, "Prefixes or addresses, every address of them is used; IPv4 or IPv6, not both; at most 65,536 in all pools, each costs 24 KB a worker. None of an interface, of a router or of the kernel."),
+    key("addresses", Texts, Means("none, with `addresses_from`"), "Prefixes or addresses, every address of them is used; IPv4 or IPv6, not both; at most 65,536 in all pools, each costs 24 KB a worker. None of an interface, of a router or of the kernel."),
+    key("addresses_from", Table(ADDRESSES_FROM), Means("none"), "Those that routes give, beside them; with the source `kubernetes`."),
     key("ports", TextOrNumber(1, 65_535), Is("\"1024-65535\""), "TCP, UDP and SCTP ports; does not limit ICMP identifiers. Pools may share an address if their ports do not meet."),
     key("mapping", OneOf(&["endpoint-independent", "endpoint-dependent"]), Is("\"endpoint-independent\""), "`endpoint-independent`: one outside port for all remotes. `endpoint-dependent`: ports are shared between remotes."),
     key("filtering", OneOf(&["address-and-port-dependent", "address-dependent", "endpoint-independent"]), Is("\"address-and-port-dependent\""), "Who may send to a mapping: the remotes' addresses and ports that it sent to, their addresses with any port, or anyone. The wider two need `endpoint-independent` mapping."),
@@ -183,6 +189,13 @@ const POOL: &[Key] = &[
     key("limits", Table(POOL_LIMITS), Means("none"), "How much all hosts of the pool together may have."),
     key("allow", Texts, Means("all"), "Prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides; both together have 65536 at most."),
     key("deny", Texts, Means("none"), "Prefixes of remotes that may begin nothing, not even a ping."),
+];
+
+#[rustfmt::skip] // one key a line
+const ADDRESSES_FROM: &[Key] = &[
+    key("routes", Routes, Required, "`\"all\"` of the Pod's namespace, those of these names `[\"edge-a\"]`, or those with all of these labels `{ tier = \"edge\" }`."),
+    key("network", Text, Means("any"), "Only routes of this network."),
+    key("family", OneOf(&["ipv4", "ipv6"]), Means("that of `addresses`, else ipv4"), "Only addresses of this family."),
 ];
 
 #[rustfmt::skip] // one key a line

@@ -34,7 +34,7 @@ mod unsupported;
 mod validate;
 
 pub use access::{Access, AccessEntry, Admittance};
-pub use holding::{Assignment, Assignments, Networks, NotTaken, Standing};
+pub use holding::{Assignment, Assignments, Given, Networks, NotTaken, Standing};
 pub use kernel::{DeviceFacts, KernelFacts};
 pub use keys::MAX_WORKERS;
 pub use policy::{
@@ -49,7 +49,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use rule::{Action, Mismatch, PortForward, Question, Rule, RuleId, StaticMap};
 pub use schema::schema;
 pub use service::{Service, ServiceId, ServiceKind};
-pub use settings::Settings;
+pub use settings::{Settings, Source};
 pub use side::InterfaceSet;
 
 use std::num::NonZeroU8;
@@ -68,6 +68,23 @@ pub struct Loaded {
     pub follows_kernel: bool,
     /// What is allowed but probably not meant, in the order of the text.
     pub warnings: Vec<Problem>,
+    /// Addresses that were assigned and that the policy has no use for.
+    pub not_taken: Vec<NotTaken>,
+}
+
+/// What a configuration leaves to others. What is not known is `None`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// What the kernel says of its devices: their addresses and routes, where the text asks for them.
+    /// Without it an interface with `addresses = "kernel"` has none.
+    pub kernel: Option<&'a KernelFacts>,
+    /// How many workers `workers = 0` stands for here: what ports must go round. Where it is not known
+    /// they are reckoned as one, and a warning says so.
+    pub cores: Option<NonZeroU8>,
+    /// Which network each device is on.
+    pub networks: Option<&'a Networks>,
+    /// Which addresses are held, where the text leaves that to somebody else. Without it none.
+    pub assignments: Option<&'a Assignments>,
 }
 
 /// Reads, validates and compiles a configuration in TOML, without knowing what the kernel says: an
@@ -77,28 +94,23 @@ pub struct Loaded {
 /// Every problem of the text at once, in its order, warnings among them. If the text is not TOML,
 /// the syntax errors alone: what stands between them cannot be trusted.
 pub fn load(text: &str) -> Result<Loaded, Problems> {
-    load_with(text, None, None)
+    load_with(text, &Facts::default())
 }
 
-/// The same as [`load`] with what the kernel says of its devices: their addresses and routes, where
-/// the configuration asks for them. `cores` is how many workers `workers = 0` stands for here: what
-/// ports must go round. Where it is not known they are reckoned as one, and a warning says so.
+/// The same as [`load`] with what others say.
 ///
 /// # Errors
-/// As [`load`]; also where the kernel's facts do not fit the text.
-pub fn load_with(
-    text: &str,
-    kernel: Option<&KernelFacts>,
-    cores: Option<NonZeroU8>,
-) -> Result<Loaded, Problems> {
+/// As [`load`]; also where the facts of the kernel or the Pod do not fit the text. Assignments never
+/// make an error: what does not fit is in [`Loaded::not_taken`].
+pub fn load_with(text: &str, facts: &Facts<'_>) -> Result<Loaded, Problems> {
     let mut report = Report::new(text);
     let model = read::read(text, &mut report);
     let follows_kernel = model.as_ref().is_some_and(Model::follows_kernel);
-    let compiled = model.and_then(|model| validate::validate(&model, kernel, cores, &mut report));
+    let compiled = model.and_then(|model| validate::validate(&model, facts, &mut report));
     let problems = report.finish();
     match compiled {
-        Some((policy, settings)) => {
-            Ok(Loaded { policy, settings, follows_kernel, warnings: problems })
+        Some((policy, settings, not_taken)) => {
+            Ok(Loaded { policy, settings, follows_kernel, warnings: problems, not_taken })
         }
         None => Err(Problems(problems)),
     }

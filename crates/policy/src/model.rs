@@ -5,16 +5,19 @@
 //! addresses and ports are still text. The whole language is here, also what this version cannot do
 //! yet (see `unsupported`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{SeqAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::policy::{Backend, OnFull, UnsolicitedSyn};
 use crate::pool::{AddressChoice, Filtering, Mapping, Pooling, Refresh};
 use crate::service::ServiceKind;
+pub(crate) use crate::settings::Source;
 
 /// A whole configuration.
 #[derive(Debug, Default)]
@@ -33,6 +36,11 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// Who says which addresses are held.
+    pub(crate) fn source(&self) -> Source {
+        self.control.keys.source.unwrap_or_default()
+    }
+
     /// Whether something is left to what the kernel says.
     pub(crate) fn follows_kernel(&self) -> bool {
         let learned =
@@ -77,16 +85,8 @@ pub(crate) struct Appliance {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Control {
-    /// One source until another is supported: reading it checks that there is no other.
-    #[allow(dead_code, reason = "there is only one source yet")]
     pub(crate) source: Option<Source>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
-    File,
-    Kubernetes,
+    pub(crate) session_retention: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,7 +99,34 @@ pub(crate) struct Interface {
     pub(crate) mtu: Option<Spanned<i64>>,
     pub(crate) vrf: Option<Spanned<String>>,
     pub(crate) gateway_addresses: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) gateway_addresses_from: Option<Spanned<AddressesFrom>>,
+    pub(crate) network: Option<Spanned<String>>,
     pub(crate) router_advertisements: Option<Spanned<bool>>,
+}
+
+/// Which of the addresses that a control plane gives are meant.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AddressesFrom {
+    pub(crate) routes: Option<RouteChoice>,
+    pub(crate) network: Option<Spanned<String>>,
+    pub(crate) family: Option<Family>,
+}
+
+/// Some of the routes: all, those of these names, those with all of these labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RouteChoice {
+    All,
+    Names(Vec<String>),
+    Labels(BTreeMap<String, String>),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Family {
+    #[default]
+    Ipv4,
+    Ipv6,
 }
 
 /// An interface's addresses: listed, or learned from the kernel.
@@ -122,6 +149,7 @@ pub(crate) struct Route {
 pub(crate) struct Pool {
     pub(crate) name: Option<Spanned<String>>,
     pub(crate) addresses: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(crate) addresses_from: Option<Spanned<AddressesFrom>>,
     pub(crate) ports: Option<Spanned<Word>>,
     pub(crate) mapping: Option<Mapping>,
     pub(crate) filtering: Option<Spanned<Filtering>>,
@@ -409,6 +437,37 @@ impl<'de> Deserialize<'de> for Addresses {
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(WordVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RouteChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RouteChoiceVisitor)
+    }
+}
+
+struct RouteChoiceVisitor;
+
+impl<'de> Visitor<'de> for RouteChoiceVisitor {
+    type Value = RouteChoice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"all\", a list of names, or a table of labels")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RouteChoice, E> {
+        if text == "all" {
+            return Ok(RouteChoice::All);
+        }
+        Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RouteChoice, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(RouteChoice::Names)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<RouteChoice, A::Error> {
+        BTreeMap::deserialize(MapAccessDeserializer::new(table)).map(RouteChoice::Labels)
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::claims::Claims;
 use crate::classifier::Classifier;
+use crate::holding::Holdings;
 use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
@@ -43,6 +44,8 @@ pub struct Policy {
     /// How many sessions there may be.
     pub limits: Limits,
     pub(crate) claims: Claims,
+    /// Which addresses are held; `None`: all that are claimed.
+    pub(crate) holdings: Option<Holdings>,
     delivered: Vec<(InterfaceId, IpAddr)>,
     routes: JointPrefixMap<IpNet, Route>,
     /// Of sessions that their sender begins.
@@ -72,6 +75,8 @@ pub struct Interface {
     pub gateway_addresses: Vec<IpAddr>,
     /// Hosts on this link are told by IPv6 router advertisements that we are a router.
     pub router_advertisements: bool,
+    /// The network that it is on, as those who give addresses call it; `None` if nobody says.
+    pub network: Option<String>,
     /// Bytes of the largest IP packet; `None` takes the device's.
     pub mtu: Option<u16>,
 }
@@ -245,6 +250,7 @@ impl Policy {
             claiming: Classifier::new(rules.iter().map(claiming).collect()),
             inbound: Classifier::new(rules.iter().map(Rule::inbound).collect()),
             claims: Claims::default(),
+            holdings: None,
             interfaces,
             rules,
             pools,

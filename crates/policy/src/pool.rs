@@ -53,6 +53,8 @@ pub struct Pool {
     pub limits: PoolLimits,
     /// Which remote ends may begin something.
     pub access: Access,
+    /// The numbers of the addresses that are held, in their order; `None`: all are.
+    pub held: Option<Vec<u32>>,
 }
 
 /// Whether an inside host keeps to one address of the pool (RFC 4787 §4.1, REQ-2).
@@ -201,6 +203,31 @@ impl Pool {
             n -= count;
         }
         None
+    }
+
+    /// How many of its addresses are held.
+    #[must_use]
+    pub fn held_count(&self) -> u32 {
+        self.held.as_ref().map_or_else(|| self.address_count(), |held| held.len() as u32)
+    }
+
+    /// The number of the `n`-th address that is held, counted from that with the number `from` on and
+    /// round to it. `None` when none is held.
+    #[must_use]
+    pub fn nth_held(&self, from: u32, n: u32) -> Option<u32> {
+        let Some(held) = &self.held else {
+            let at = u64::from(from) + u64::from(n);
+            return Some(at.checked_rem(self.address_count().into())? as u32);
+        };
+        let first = held.partition_point(|number| *number < from);
+        let at = (first as u64 + u64::from(n)).checked_rem(held.len() as u64)?;
+        held.get(at as usize).copied()
+    }
+
+    /// Whether the address with this number is held.
+    #[must_use]
+    pub fn is_held(&self, number: u32) -> bool {
+        self.held.as_ref().is_none_or(|held| held.binary_search(&number).is_ok())
     }
 
     /// Whether the address belongs to the pool.

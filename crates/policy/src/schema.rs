@@ -95,6 +95,13 @@ fn of_value(value: &Value) -> Json {
                 { "type": "integer", "minimum": from, "maximum": to },
             ],
         }),
+        Value::Routes => json!({
+            "anyOf": [
+                { "const": "all" },
+                texts(),
+                { "type": "object", "additionalProperties": { "type": "string" } },
+            ],
+        }),
         Value::TextsOr(word) => json!({ "anyOf": [{ "const": word }, texts()] }),
         Value::Table(keys) => of_keys(keys),
         Value::Tables(keys) => json!({ "type": "array", "items": of_keys(keys) }),

@@ -1,9 +1,11 @@
-//! How the process runs, as opposed to what happens to packets: the `[appliance]` table.
+//! How the process runs, as opposed to what happens to packets: `[appliance]` and `[control]`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The `[appliance]` table.
+use serde::Deserialize;
+
+/// The tables `[appliance]` and `[control]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Packet threads; 0 stands for one per usable core. Default 1.
@@ -17,6 +19,21 @@ pub struct Settings {
     pub health: Option<SocketAddr>,
     /// Run although the kernel forwards packets between the interfaces, untranslated.
     pub allow_kernel_forwarding: bool,
+    /// Who says which addresses are held: `[control]`.
+    pub source: Source,
+    /// Seconds that the sessions of an address are kept which was taken away.
+    pub session_retention: u32,
+}
+
+/// Who says which addresses are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The configuration: all that it claims are.
+    #[default]
+    File,
+    /// The GKEIPRoutes of the Pod's namespace.
+    Kubernetes,
 }
 
 impl Default for Settings {
@@ -27,6 +44,8 @@ impl Default for Settings {
             metrics: None,
             health: None,
             allow_kernel_forwarding: false,
+            source: Source::File,
+            session_retention: 30,
         }
     }
 }

@@ -56,6 +56,12 @@ impl InterfaceSet {
         Self(self.0 | other.0)
     }
 
+    /// Those that are in both sets.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The interfaces, in the order of the configuration.
     pub fn iter(self) -> impl Iterator<Item = InterfaceId> {
         (0..Self::CAPACITY as u8).map(InterfaceId).filter(move |id| self.contains(*id))

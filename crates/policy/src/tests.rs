@@ -216,6 +216,7 @@ fn places_count_characters_and_quotes_cannot_break_lines() {
 
 mod access;
 mod claims;
+mod holding;
 mod kernel;
 mod reference;
 mod workers;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use self::Value::{Any, Prefix, Text};
+use self::Value::{Any, Text};
 use crate::report::Report;
 
 /// One line of the table: `key` of `section`, having a certain value, cannot be done.
@@ -24,7 +24,6 @@ struct Feature {
 enum Value {
     Any,
     Text(&'static str),
-    Prefix(&'static str),
 }
 
 /// Reports every value of one table that this version cannot do.
@@ -47,9 +46,6 @@ impl Value {
         match (self, value.get_ref()) {
             (Self::Any, _) => vec![(at, String::new())],
             (Self::Text(text), DeValue::String(found)) if found == text => {
-                vec![(at, format!("\"{found}\""))]
-            }
-            (Self::Prefix(prefix), DeValue::String(found)) if found.starts_with(prefix) => {
                 vec![(at, format!("\"{found}\""))]
             }
             _ => Vec::new(),
@@ -81,8 +77,6 @@ const KINDS: &str = "the kinds of this version are \"source-nat\", \"static\", \
 
 #[rustfmt::skip] // one line a feature
 const FEATURES: &[Feature] = &[
-    refused("[control]", "source", Text("kubernetes"), "use source = \"file\""),
-    refused(INTERFACE, "device", Prefix("network:"), "name the device as `ip link` shows it"),
     refused(INTERFACE, "backend", Text("af_xdp"), BACKENDS),
     refused(INTERFACE, "vrf", Any, "remove it: all interfaces share one routing table"),
     refused(RULE, "kind", Text("load-balance"), KINDS),

@@ -6,6 +6,7 @@
 
 mod access;
 mod allocation;
+mod assigned;
 mod claims;
 mod fit;
 mod gateways;
@@ -20,7 +21,6 @@ mod useless;
 mod values;
 mod words;
 
-use std::num::NonZeroU8;
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -28,25 +28,26 @@ use toml::Spanned;
 
 use self::claims::Surroundings;
 
-use crate::kernel::KernelFacts;
+use crate::Facts;
+use crate::holding::NotTaken;
 use crate::model::{Element, Model, Named};
 use crate::policy::{Parts, Policy};
 use crate::report::{Report, did_you_mean};
-use crate::settings::Settings;
+use crate::settings::{Settings, Source};
 
 /// `None` if there is an error, found here or before.
 pub(crate) fn validate(
     model: &Model,
-    kernel: Option<&KernelFacts>,
-    cores: Option<NonZeroU8>,
+    facts: &Facts<'_>,
     report: &mut Report<'_>,
-) -> Option<(Policy, Settings)> {
+) -> Option<(Policy, Settings, Vec<NotTaken>)> {
     settings::version(model.version.as_ref(), report);
-    let settings = settings::appliance(&model.appliance, report);
-    let crew = settings::crew(&model.appliance, settings.workers, cores, report);
-    let links = interfaces::validate(&model.interfaces, kernel, report);
-    let routes = routes::validate(model, &links, kernel, report);
-    let (pools, prefixes) = pools::validate(&model.pools, &links, &routes.listed, crew, report);
+    let mut settings = settings::appliance(&model.appliance, report);
+    settings::control(&model.control, &mut settings, report);
+    let crew = settings::crew(&model.appliance, settings.workers, facts.cores, report);
+    let mut links = interfaces::validate(&model.interfaces, facts, report);
+    let routes = routes::validate(model, &links, facts.kernel, report);
+    let (mut pools, prefixes) = pools::validate(&model.pools, &links, &routes.listed, crew, report);
     let (rules, delivered) = rules::validate(model, &links, &pools, report);
     let services = services::validate(model, &links, &pools, &rules, report);
     let around = Surroundings { links: &links, routes: &routes.listed, pools: &prefixes };
@@ -54,15 +55,28 @@ pub(crate) fn validate(
     let (timeouts, limits) =
         (settings::timeouts(&model.timeouts, report), settings::limits(&model.limits, report));
     tables::check(model, &limits, &timeouts, &pools, report);
+    assigned::check(model, &pools, report);
     if !report.has_errors() {
         useless::warn(&rules, &pools, model, report);
     }
+    let given = (settings.source == Source::Kubernetes).then(|| facts.assignments.cloned());
+    let given = given.map(Option::unwrap_or_default);
+    let mut not_taken = given.as_ref().map_or_else(Vec::new, |given| {
+        let around = (routes.listed.as_slice(), rules.as_slice());
+        assigned::distribute(model, given, &mut pools, &mut links, around, report)
+    });
     let services = services.into_iter().map(|(_, service)| service).collect();
     let (interfaces, routes) = (links.interfaces, routes.compiled());
     let tcp = settings::tcp(&model.tcp);
     let parts =
         Parts { interfaces, routes, pools, rules, services, delivered, timeouts, tcp, limits };
-    (!report.has_errors()).then(|| (Policy::compile(parts), settings))
+    (!report.has_errors()).then(|| {
+        let mut policy = Policy::compile(parts);
+        if let Some(given) = &given {
+            policy.hold(given, &mut not_taken);
+        }
+        (policy, settings, not_taken)
+    })
 }
 
 /// The value of a key that must be there; `example` shows how it is written.

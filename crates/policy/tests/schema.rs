@@ -42,6 +42,10 @@ fn keyword_broken(
         "minimum" => value.as_i64() >= wanted.as_i64(),
         "maximum" => value.as_i64() <= wanted.as_i64(),
         "required" => names(wanted).all(|name| value.get(name).is_some()),
+        "additionalProperties" if wanted.is_object() => {
+            let values = value.as_object().into_iter().flat_map(|table| table.values());
+            { values }.all(|value| broken(wanted, value, path).is_empty())
+        }
         "additionalProperties" => {
             keys(value).all(|key| wanted == true || schema["properties"].get(key).is_some())
         }

@@ -1,6 +1,6 @@
 //! What is left to the kernel: addresses and routes of its devices.
 
-use crate::{DeviceFacts, Hop, InterfaceId, KernelFacts, Loaded, Problems, load, load_with};
+use crate::{DeviceFacts, Facts, Hop, InterfaceId, KernelFacts, Loaded, Problems, load, load_with};
 
 use super::address;
 
@@ -36,8 +36,12 @@ fn pod() -> KernelFacts {
     KernelFacts { devices: vec![other, eth0] }
 }
 
+fn facts(kernel: &KernelFacts) -> Facts<'_> {
+    Facts { kernel: Some(kernel), ..Facts::default() }
+}
+
 fn with_kernel(more: &str) -> Result<Loaded, Problems> {
-    load_with(&format!("{POD}{more}"), Some(&pod()), None)
+    load_with(&format!("{POD}{more}"), &facts(&pod()))
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn via_kernel_takes_the_routes_within_its_destination() {
         format!("{listed}[[route]]\ndestination = \"{destination}\"\nvia = \"kernel\"\n")
     };
     let to = |text: &str| {
-        let policy = load_with(text, Some(&pod()), None).expect("it holds").policy;
+        let policy = load_with(text, &facts(&pod())).expect("it holds").policy;
         policy.route(address("198.51.100.1")).map(|hop| hop.interface)
     };
     assert_eq!(to(&route("0.0.0.0/0")), Some(InterfaceId(0)));
@@ -102,7 +106,7 @@ fn a_device_that_is_not_there_is_an_error_only_if_the_kernel_was_asked() {
     assert!(load(POD).is_ok());
     let route = "[[route]]\ndestination = \"0.0.0.0/0\"\nvia = \"192.0.2.9\"\n";
     assert!(load(&format!("{POD}{route}")).is_ok(), "its link is not known yet");
-    let problems = load_with(POD, Some(&KernelFacts::default()), None).expect_err("no such device");
+    let problems = load_with(POD, &facts(&KernelFacts::default())).expect_err("no such device");
     assert_eq!(problems.0[0].message, "the kernel has no device \"eth0\"");
     assert_eq!((problems.0[0].line, problems.0[0].column), (5, 5));
 }

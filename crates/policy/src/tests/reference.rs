@@ -69,6 +69,7 @@ fn of(value: &Value) -> String {
         Value::Texts => "list of strings".to_owned(),
         Value::TextOrNumber(from, to) => format!("string, or {from} to {to}"),
         Value::TextsOr(word) => format!("list of strings, or `\"{word}\"`"),
+        Value::Routes => "`\"all\"`, list of names, or table of labels".to_owned(),
         Value::Table(_) => "inline table".to_owned(),
         Value::Tables(_) => "list of inline tables".to_owned(),
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 
 use super::LINKS;
-use crate::{Loaded, Problems, load, load_with};
+use crate::{Facts, Loaded, Problems, load, load_with};
 
 /// A pool of 15 blocks an address, of which a host may have so many; one worker per core.
 fn blocks(most: u16, cores: Option<u8>) -> Result<Loaded, Problems> {
@@ -22,7 +22,7 @@ fn blocks(most: u16, cores: Option<u8>) -> Result<Loaded, Problems> {
         pool = "egress"
         {LINKS}"#
     );
-    load_with(&text, None, cores.and_then(NonZeroU8::new))
+    load_with(&text, &Facts { cores: cores.and_then(NonZeroU8::new), ..Facts::default() })
 }
 
 #[test]

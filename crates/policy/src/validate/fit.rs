@@ -14,14 +14,14 @@ use crate::pool::{
 };
 use crate::report::Report;
 
-/// Nothing is said of a pool without addresses: that was reported.
+/// Nothing is said of a pool that has no addresses and gets none: that was reported.
 pub(super) fn check(
     element: &Element<model::Pool>,
     pool: &Pool,
     crew: Crew,
     report: &mut Report<'_>,
 ) {
-    if pool.addresses.is_empty() {
+    if pool.addresses.is_empty() && element.keys.addresses_from.is_none() {
         return;
     }
     match &pool.allocation {

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::routes::Placement;
-use super::{Placed, at_most, gateways, required, unique_name, values};
+use super::{Placed, assigned, at_most, gateways, required, unique_name, values};
+use crate::Facts;
+use crate::holding::Networks;
 use crate::kernel::KernelFacts;
 use crate::model::{self, Addresses, Element};
 use crate::policy::{Backend, Interface, InterfaceId};
@@ -74,9 +76,10 @@ impl Links {
 
 pub(super) fn validate(
     elements: &[Element<model::Interface>],
-    kernel: Option<&KernelFacts>,
+    facts: &Facts<'_>,
     report: &mut Report<'_>,
 ) -> Links {
+    let kernel = facts.kernel;
     let mut links = Links::default();
     if elements.is_empty() {
         let hint = "add an [[interface]] with `name`, `device` and `addresses`";
@@ -85,7 +88,8 @@ pub(super) fn validate(
     at_most("interface", MAX_INTERFACES, elements, report);
     for (index, element) in elements.iter().enumerate().take(MAX_INTERFACES) {
         let name = interface_name(index, elements, report);
-        let device = device(index, elements, report);
+        let device = device(index, elements, facts.networks, report);
+        let written = element.keys.device.as_ref().map_or("", |device| device.get_ref());
         let from_kernel = from_kernel(element, report);
         let id = InterfaceId(index as u8);
         for address in addresses(element, report) {
@@ -112,6 +116,7 @@ pub(super) fn validate(
             from_kernel,
             gateway_addresses: gateways.into_iter().map(|address| address.value).collect(),
             router_advertisements: gateways::advertises(element, id, &links, known, report),
+            network: assigned::network(element, written, facts.networks),
             mtu: mtu.map(|mtu| mtu as u16),
         };
         links.interfaces.push(interface);
@@ -168,7 +173,12 @@ fn interface_name(
     name
 }
 
-fn device(index: usize, elements: &[Element<model::Interface>], report: &mut Report<'_>) -> String {
+fn device(
+    index: usize,
+    elements: &[Element<model::Interface>],
+    networks: Option<&Networks>,
+    report: &mut Report<'_>,
+) -> String {
     let element = &elements[index];
     let device = required(element, element.keys.device.as_ref(), "device", "\"eth0\"", report);
     let Some(device) = device else { return String::new() };
@@ -182,7 +192,7 @@ fn device(index: usize, elements: &[Element<model::Interface>], report: &mut Rep
         || text == ".."
         || text.len() > 15
         || text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
-    if invalid && !text.starts_with("network:") {
+    if invalid && !text.starts_with(assigned::NETWORK) {
         let hint = "name the device as `ip link` shows it: at most 15 bytes";
         report.error(device.span(), format!("\"{text}\" cannot be a device"), hint);
     } else if let Some(first) = elements[..index].iter().find_map(same) {
@@ -192,7 +202,7 @@ fn device(index: usize, elements: &[Element<model::Interface>], report: &mut Rep
         );
         report.error(device.span(), format!("two interfaces use the device \"{text}\""), hint);
     }
-    text.to_owned()
+    assigned::device(device, networks, report)
 }
 
 fn addresses(element: &Element<model::Interface>, report: &mut Report<'_>) -> Vec<Placed<IpNet>> {

@@ -11,7 +11,7 @@ use super::routes::Placement;
 use super::settings::Crew;
 use super::words::counted;
 use super::{Placed, at_most, overlap, required, unique_name, values};
-use super::{allocation, fit};
+use super::{allocation, assigned, fit};
 use crate::model::{self, Element};
 use crate::pool::{Filtering, Mapping, Pool, address_count};
 use crate::report::Report;
@@ -51,7 +51,8 @@ pub(super) fn validate(
             check_claim(&claim, &claims, &pools, report);
             claims.push(claim);
         }
-        let family = addresses.first().map(|first| ("the pool", first.value.addr().is_ipv4()));
+        let family = assigned::is_v4(element, addresses.first().map(|first| &first.value));
+        let family = family.map(|is_v4| ("the pool", is_v4));
         let pool = Pool {
             name,
             addresses: addresses.into_iter().map(|prefix| prefix.value).collect(),
@@ -70,6 +71,7 @@ pub(super) fn validate(
             refresh: keys.refresh.unwrap_or_default(),
             limits: allocation::limits(keys.limits.as_ref(), report),
             access: access(&keys.allow, &keys.deny, family, report),
+            held: None,
         };
         fit::check(element, &pool, crew, report);
         pools.push(pool);
@@ -90,11 +92,14 @@ fn addresses(
     report: &mut Report<'_>,
 ) -> Vec<Placed<IpNet>> {
     let written = element.keys.addresses.as_ref();
+    if written.is_none() && element.place("addresses_from").is_some() {
+        return Vec::new();
+    }
     let Some(list) = required(element, written, "addresses", "[\"203.0.113.10/32\"]", report)
     else {
         return Vec::new();
     };
-    if list.get_ref().is_empty() {
+    if list.get_ref().is_empty() && element.keys.addresses_from.is_none() {
         let hint = "list the addresses to translate to: \"203.0.113.10/32\"";
         report.error(list.span(), "a pool needs an address", hint);
     }

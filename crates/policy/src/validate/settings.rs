@@ -8,11 +8,11 @@ use toml::Spanned;
 
 use super::values;
 use super::words::counted;
-use crate::keys::{MAX_FRAGMENTS, MAX_RATE, MAX_SESSIONS, MAX_TIMEOUT, MAX_WORKERS};
+use crate::keys::{MAX_FRAGMENTS, MAX_RATE, MAX_REST, MAX_SESSIONS, MAX_TIMEOUT, MAX_WORKERS};
 use crate::model::{self, Element};
 use crate::policy::{Limits, Tcp, Timeouts};
 use crate::report::Report;
-use crate::settings::Settings;
+use crate::settings::{Settings, Source};
 
 pub(super) fn version(version: Option<&Spanned<i64>>, report: &mut Report<'_>) {
     if let Some(version) = version.filter(|version| *version.get_ref() != 1) {
@@ -39,6 +39,23 @@ pub(super) fn appliance(element: &Element<model::Appliance>, report: &mut Report
         metrics,
         health,
         allow_kernel_forwarding: keys.allow_kernel_forwarding.unwrap_or_default(),
+        ..default
+    }
+}
+
+/// `[control]`
+pub(super) fn control(
+    element: &Element<model::Control>,
+    settings: &mut Settings,
+    report: &mut Report<'_>,
+) {
+    settings.source = element.keys.source.unwrap_or_default();
+    let Some(retention) = &element.keys.session_retention else { return };
+    let seconds = values::integer("session_retention", retention, 0..=MAX_REST, report);
+    settings.session_retention = seconds.unwrap_or(settings.session_retention);
+    if settings.source == Source::File {
+        let message = "`session_retention` changes nothing with the source `file`";
+        report.warning(retention.span(), message, "an address is lost by a reload only");
     }
 }
 

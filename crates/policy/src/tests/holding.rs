@@ -1,0 +1,197 @@
+//! Addresses that a control plane gives: what is held is claimed by the text and given to us.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::address;
+use crate::{
+    Assignment, Assignments, Facts, Generation, InterfaceId, Loaded, Networks, Standing, load,
+    load_with,
+};
+
+const TEXT: &str = r#"
+[control]
+source = "kubernetes"
+
+[[interface]]
+name = "inside"
+device = "in0"
+network = "tenants"
+addresses = ["10.0.0.1/24", "fd00:10::1/64"]
+gateway_addresses = ["10.0.0.254"]
+gateway_addresses_from = { routes = { role = "gateway" } }
+
+[[interface]]
+name = "outside"
+device = "network:wan"
+addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
+
+[[pool]]
+name = "egress"
+addresses = ["203.0.113.10/31"]
+addresses_from = { routes = ["edge-a", "edge-b"], network = "wan" }
+
+[[pool]]
+name = "egress-v6"
+addresses_from = { routes = "all", family = "ipv6" }
+
+[[rule]]
+name = "one"
+kind = "static"
+from = "inside"
+to = "outside"
+inside = "10.0.0.5/32"
+outside = "203.0.113.20/32"
+
+[[rule]]
+name = "egress"
+kind = "source-nat"
+from = "inside"
+to = "outside"
+source = ["10.0.0.0/8"]
+pool = "egress"
+
+[[rule]]
+name = "egress-v6"
+kind = "source-nat"
+from = "inside"
+to = "outside"
+pool = "egress-v6"
+"#;
+
+const HELD: Standing = Standing::Held { since: Generation(3) };
+
+fn given(route: &str, network: &str, at: &str, standing: Standing) -> Assignment {
+    let role = if route == "gateway" { "gateway" } else { "edge" };
+    Assignment {
+        address: address(at),
+        route: route.to_owned(),
+        labels: BTreeMap::from([("role".to_owned(), role.to_owned())]),
+        network: network.to_owned(),
+        standing,
+    }
+}
+
+fn with(addresses: Vec<Assignment>) -> Loaded {
+    let networks = Networks { devices: vec![("wan".to_owned(), "eth1".to_owned())] };
+    let assignments = Assignments { addresses };
+    let facts =
+        Facts { networks: Some(&networks), assignments: Some(&assignments), ..Facts::default() };
+    load_with(TEXT, &facts).unwrap_or_else(|problems| panic!("{}", problems.render("text")))
+}
+
+const OUTSIDE: InterfaceId = InterfaceId(1);
+
+fn held(loaded: &Loaded) -> Vec<IpAddr> {
+    let outside = loaded.policy.addresses().filter(|(interface, _)| *interface == OUTSIDE);
+    let own = |address: &IpAddr| {
+        loaded.policy.interfaces[1].addresses.iter().all(|net| net.addr() != *address)
+    };
+    outside.map(|(_, address)| address).filter(own).collect()
+}
+
+#[test]
+fn nothing_is_held_until_somebody_gives_it() {
+    let loaded = load(TEXT).expect("the text alone is valid");
+    assert_eq!(held(&loaded), Vec::<IpAddr>::new());
+    let policy = &loaded.policy;
+    assert!(!policy.holds_any() && !policy.is_held(address("203.0.113.10")));
+    assert!(policy.ownership(address("203.0.113.10")).is_some(), "claimed it is");
+    assert!(policy.is_held(address("192.0.2.1")), "that is not for routes to give");
+    assert_eq!(policy.pools[0].held_count(), 0);
+    assert!(!policy.answers_for(InterfaceId(0), address("10.0.0.254")), "gateways move along");
+    assert_eq!(policy.interfaces[1].device, "network:wan", "nobody said which it is");
+}
+
+#[test]
+fn what_is_claimed_and_given_is_held() {
+    let loaded = with(vec![
+        given("edge-a", "wan", "203.0.113.11", HELD),
+        given("edge-b", "wan", "198.51.100.7", HELD),
+        given("edge-c", "wan", "203.0.113.20", HELD),
+        given("edge-c", "wan", "2001:db8::7", HELD),
+        given("gateway", "tenants", "10.0.0.253", HELD),
+        given("edge-a", "wan", "203.0.113.10", Standing::Kept { since: Generation(1) }),
+        given("edge-a", "wan", "198.51.100.8", Standing::Claimed),
+    ]);
+    assert_eq!(loaded.not_taken, []);
+    let mut all = held(&loaded);
+    all.sort();
+    let expected = ["198.51.100.7", "203.0.113.11", "203.0.113.20", "2001:db8::7"];
+    assert_eq!(all, expected.map(address));
+    let policy = &loaded.policy;
+    assert_eq!(policy.interfaces[1].device, "eth1");
+    assert_eq!(policy.standing(address("203.0.113.11")), HELD);
+    assert!(
+        !policy.is_held(address("203.0.113.10"))
+            && policy.pools[0].contains(address("203.0.113.10"))
+    );
+    assert_eq!(
+        policy.pools[0].held,
+        Some(vec![1, 2]),
+        "the second of the list, and the first given"
+    );
+    for gateway in ["10.0.0.253", "10.0.0.254"] {
+        assert!(policy.answers_for(InterfaceId(0), address(gateway)), "{gateway}");
+    }
+    assert_eq!(policy.given().count(), 7);
+}
+
+/// A mistake of one route is told, and changes nothing for the others.
+#[test]
+fn what_the_policy_has_no_use_for_is_told_with_a_reason() {
+    let loaded = with(vec![
+        given("edge-a", "wan", "203.0.113.10", HELD),
+        given("edge-x", "wan", "203.0.113.99", HELD),
+        given("edge-a", "wan", "203.0.113.20", HELD),
+        given("edge-a", "wan", "192.0.2.1", HELD),
+        given("edge-b", "lan", "203.0.113.11", HELD),
+        given("edge-d", "tenants", "2001:db8::9", HELD),
+        given("gateway", "tenants", "203.0.113.11", HELD),
+    ]);
+    assert_eq!(held(&loaded), [address("203.0.113.10")]);
+    let told = |at: &str| {
+        let found = loaded.not_taken.iter().find(|told| told.address == address(at));
+        found.map_or("", |told| told.reason.as_str())
+    };
+    assert_eq!(told("203.0.113.99"), "no pool, rule or gateway has a use for it");
+    assert_eq!(told("203.0.113.20"), "rule `one` claims all of 203.0.113.20");
+    assert_eq!(told("192.0.2.1"), "192.0.2.1 is the address of interface `outside`");
+    assert!(told("203.0.113.11").starts_with("pool `egress` has 203.0.113.11 as well"));
+    let reason = "network `tenants` is interface `inside`, but the address is used on `outside`";
+    assert_eq!(told("2001:db8::9"), reason);
+    let unknown = with(vec![given("edge-c", "lan", "203.0.113.20", HELD)]);
+    assert!(unknown.not_taken[0].reason.starts_with("no interface is on network `lan`"));
+}
+
+#[test]
+fn addresses_that_nobody_can_give_are_an_error_of_the_text() {
+    let problems = |text: &str| load(text).expect_err("an error").render("t");
+    let as_file = TEXT.replace("source = \"kubernetes\"", "source = \"file\"");
+    let said = problems(&as_file);
+    assert!(said.contains("`addresses_from` needs somebody who gives addresses"), "{said}");
+    assert!(said.contains("device \"network:wan\" needs a Pod's annotations"), "{said}");
+    let said = problems(&TEXT.replace("{ routes = \"all\", family", "{ family"));
+    assert!(said.contains("`addresses_from` does not say of which routes"), "{said}");
+    let said = problems(&TEXT.replace(
+        "\"egress-v6\"\naddresses_from",
+        "\"egress-v6\"\naddresses = [\"203.0.113.77\"]\naddresses_from",
+    ));
+    assert!(said.contains("`family` is not that of the pool's `addresses`"), "{said}");
+    let slices = "ports = \"1024-65535\"\nallocation = { kind = \"deterministic\", source = \"10.0.0.0/28\", ports_per_host = 512 }";
+    let said =
+        problems(&TEXT.replace("network = \"wan\" }", &format!("network = \"wan\" }}\n{slices}")));
+    assert!(
+        said.contains("a deterministic pool cannot take addresses as they are given"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_device_of_a_network_that_the_pod_is_not_on_is_an_error() {
+    let networks = Networks { devices: vec![("lan".to_owned(), "eth1".to_owned())] };
+    let facts = Facts { networks: Some(&networks), ..Facts::default() };
+    let said = load_with(TEXT, &facts).expect_err("no such network").render("t");
+    assert!(said.contains("the Pod has no interface on network `wan`"), "{said}");
+    assert!(said.contains("the Pod's annotations name lan"), "{said}");
+}
