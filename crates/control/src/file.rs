@@ -108,6 +108,7 @@ impl FileSource {
             settings: loaded.settings,
             follows_kernel: loaded.follows_kernel,
             warnings: loaded.warnings,
+            not_taken: loaded.not_taken.into(),
         })
     }
 }

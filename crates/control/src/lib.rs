@@ -12,7 +12,7 @@ pub mod file;
 
 use std::sync::Arc;
 
-use mooring_policy::{Generation, Policy, Problem, Settings};
+use mooring_policy::{Generation, NotTaken, Policy, Problem, Settings};
 
 pub use file::{FileSource, LoadError, usable_cores};
 
@@ -29,4 +29,6 @@ pub struct DesiredState {
     pub follows_kernel: bool,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
+    /// Addresses that were given to this instance and that the policy has no use for.
+    pub not_taken: Arc<[NotTaken]>,
 }

@@ -8,6 +8,8 @@ use crate::neighbours::Ignored;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DropReason {
+    /// For or from an address of ours that is not given to this instance now.
+    AddressNotHeld,
     /// A wrong checksum of an IPv4 header, or of a message meant for us to read.
     BadChecksum,
     /// An `allow` or `deny` list keeps the source from beginning anything.
@@ -90,7 +92,8 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
+        Self::AddressNotHeld,
         Self::BadChecksum,
         Self::Denied,
         Self::ErrorAboutError,
@@ -135,6 +138,7 @@ impl DropReason {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AddressNotHeld => "address_not_held",
             Self::BadChecksum => "bad_checksum",
             Self::Denied => "denied",
             Self::ErrorAboutError => "error_about_error",
@@ -177,9 +181,6 @@ impl DropReason {
     }
 }
 
-/// Names of the contract for drops that cannot happen in this version: `show drops` lists them as 0.
-pub const RESERVED: [&str; 1] = ["address_not_held"];
-
 impl From<Refusal> for DropReason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -191,6 +192,7 @@ impl From<Refusal> for DropReason {
             Refusal::RuleDrop => Self::RuleDrop,
             Refusal::TtlExpired => Self::TtlExpired,
             Refusal::UnsupportedProtocol => Self::UnsupportedProtocol,
+            Refusal::AddressNotHeld => Self::AddressNotHeld,
             Refusal::PoolEmpty => Self::PoolEmpty,
             Refusal::PortsExhausted => Self::PortsExhausted,
             Refusal::TableFull => Self::TableFull,
@@ -220,13 +222,12 @@ impl From<Ignored> for DropReason {
 mod tests {
     use std::collections::HashSet;
 
-    use super::{DropReason, RESERVED};
+    use super::DropReason;
 
     #[test]
     fn every_reason_has_its_counter_and_a_name_of_its_own() {
-        let names: HashSet<_> =
-            DropReason::ALL.iter().map(|reason| reason.name()).chain(RESERVED).collect();
-        assert_eq!(names.len(), DropReason::ALL.len() + RESERVED.len());
+        let names: HashSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
         for (index, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
         }

@@ -220,6 +220,9 @@ impl Engine {
             Some(Ownership::Pool(id)) => format!("of pool `{}`", self.policy.pool(id).name),
             Some(Ownership::Rule(id)) => format!("of rule `{}`", self.rule_name(id.0)),
         };
+        if !self.policy.is_held(address) {
+            return format!("{address} is claimed but not held: {owner}");
+        }
         format!("{address} is ours: {owner}")
     }
 

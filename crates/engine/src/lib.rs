@@ -39,7 +39,7 @@ pub mod view;
 pub mod walk;
 
 pub use counters::{Counters, InterfaceCounters};
-pub use drop_reason::{DropReason, RESERVED};
+pub use drop_reason::DropReason;
 pub use engine::{Engine, Link, Occupancy};
 pub use history::{EVENTS_PAGE, EventPage, Told};
 pub use mooring_nat::{Event, EventKind, Share};

@@ -43,6 +43,9 @@ impl Engine {
         }
         // Behind the first half of a hairpin nothing but rules is asked.
         let owner = self.policy.ownership(destination.into());
+        if owner.is_some() && !self.policy.is_held(destination.into()) {
+            return Err(DropReason::AddressNotHeld);
+        }
         if let Some(owner) = owner.filter(|_| ingress != HAIRPIN_INTERFACE)
             && let Some(ours) = self.ours_at(ingress, owner, key, is_echo)?
         {

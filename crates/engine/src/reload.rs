@@ -17,6 +17,17 @@ use crate::owner::Owners;
 use crate::walk::Scene;
 use crate::{DropReason, Engine, Link, Verdict};
 
+/// What the policy of now makes of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It goes on.
+    Current,
+    /// It goes on when its address is held again; none of its packets passes before.
+    Suspended,
+    /// It has ended.
+    Ended,
+}
+
 impl Engine {
     /// From now on `policy` decides, whose generation is `generation`. Its interfaces are those of the
     /// policy before, in number and order; tables keep their size. Ports stay owned.
@@ -39,7 +50,8 @@ impl Engine {
         // What happened under the policy before speaks of its pools.
         self.collect_events();
         self.history.follow(&policy);
-        self.neighbours.change_policy((&self.policy, &policy), now, outbox);
+        let dropped = self.neighbours.change_policy((&self.policy, &policy), now, outbox);
+        self.counters.drops[DropReason::AddressNotHeld as usize] += dropped;
         let Nats { v4, v6 } = &mut self.nats;
         v4.adopt(&policy, generation);
         v6.adopt(&policy, generation);
@@ -88,20 +100,22 @@ impl Engine {
         if self.is_current::<A>(found) {
             return Err(DropReason::SpoofedSource);
         }
-        if self.recheck::<A>(scene.now, found) {
-            return self.forward(scene, found, flow, packet, outbox);
+        match self.recheck::<A>(scene.now, found) {
+            Standing::Current => self.forward(scene, found, flow, packet, outbox),
+            Standing::Ended => self.miss(scene, flow, packet, outbox),
+            Standing::Suspended => Err(DropReason::AddressNotHeld),
         }
-        self.miss(scene, flow, packet, outbox)
     }
 
-    /// The session that knows a flow, if the policy of now still wants it.
+    /// The session that knows a flow, if the policy of now still wants it and its address is held.
     pub(crate) fn session_of<A: Family>(
         &mut self,
         now: Tick,
         key: &FlowKey<A>,
     ) -> Option<SessionRef> {
         let found = A::nat(&self.nats).sessions.find_key(key)?;
-        (self.is_current::<A>(found) || self.recheck::<A>(now, found)).then_some(found)
+        let is_current = self.is_current::<A>(found);
+        (is_current || self.recheck::<A>(now, found) == Standing::Current).then_some(found)
     }
 
     /// Whether a session was admitted, or checked, under the policy of now.
@@ -110,14 +124,15 @@ impl Engine {
         A::nat(&self.nats).sessions.session(found.index).generation == self.generation.0
     }
 
-    /// Asks the policy about a session; false when it has ended.
-    pub(crate) fn recheck<A: Family>(&mut self, now: Tick, found: SessionRef) -> bool {
+    /// Asks the policy about a session.
+    pub(crate) fn recheck<A: Family>(&mut self, now: Tick, found: SessionRef) -> Standing {
         let rechecked = self.ask::<A, _>(now, |nat, admission| nat.recheck(found.index, admission));
         match rechecked {
-            Rechecked::Kept => true,
+            Rechecked::Kept => Standing::Current,
+            Rechecked::Suspended => Standing::Suspended,
             Rechecked::Ended(_) => {
                 self.counters.sessions_ended += 1;
-                false
+                Standing::Ended
             }
         }
     }

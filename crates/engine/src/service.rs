@@ -57,6 +57,9 @@ impl Engine {
         if self.policy.services.iter().all(|service| service.address != source) {
             return Err(DropReason::SpoofedSource);
         }
+        if !self.policy.is_held(source) {
+            return Err(DropReason::AddressNotHeld);
+        }
         if self.policy.ownership(destination).is_some() {
             return Err(DropReason::NoRoute);
         }

@@ -106,7 +106,9 @@ impl Engine {
     /// ours from outside of it; of no rule, and of nobody whom a list denies: he hears nothing.
     fn is_unsolicited<A: Family>(&self, key: &FlowKey<A>, ingress: InterfaceId) -> bool {
         let back = self.policy.route(key.source.into());
-        let from_outside = self.policy.outside_of(key.destination.into()).contains(ingress)
+        let destination = key.destination.into();
+        let from_outside = self.policy.outside_of(destination).contains(ingress)
+            && self.policy.is_held(destination)
             && back.is_some_and(|hop| hop.interface == ingress)
             && !key.source.is_martian();
         let has_other_answer = || match A::nat(&self.nats).listed(key, ingress, &self.policy) {

@@ -77,6 +77,11 @@ impl<A: Address> AddressUse<A> {
                 let Some(address) = pool.nth_address(n).and_then(A::from_ip) else { continue };
                 let used = self.addresses.entry(address);
                 let used = used.or_insert_with(|| Used { since: generation, ..Used::default() });
+                if !pool.is_held(n) {
+                    // Nobody's turn until it is held: then it is followed anew.
+                    least.set(n, u32::MAX);
+                    continue;
+                }
                 used.places.push((place as u16, n));
                 least.set(n, if blocks { used.blocks } else { used.sessions });
             }

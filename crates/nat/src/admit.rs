@@ -77,7 +77,10 @@ impl<A: Address> Nat<A> {
         admission: &mut Admission<'_, R, H>,
     ) -> Result<SessionRef, Refusal> {
         if let Some(found) = self.sessions.find(arrival.hash, &arrival.key) {
-            return Ok(found);
+            return match self.is_suspended(found.index, admission.policy) {
+                true => Err(Refusal::AddressNotHeld),
+                false => Ok(found),
+            };
         }
         let plan = self.plan(arrival, admission.policy)?;
         if !may_begin(arrival, plan.began, admission.policy.tcp.pick_up) {

@@ -93,8 +93,9 @@ impl<A: Address> Nat<A> {
     ) -> bool {
         let pool = policy.pool(id);
         let outside = address.into();
-        let in_pool =
-            pool.contains(outside) && policy.claimed_until(outside, protocol, port).is_none();
+        let in_pool = pool.contains(outside)
+            && policy.is_held(outside)
+            && policy.claimed_until(outside, protocol, port).is_none();
         in_pool
             && match pool.allocation {
                 Allocation::Random | Allocation::Preserve => {

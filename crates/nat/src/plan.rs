@@ -65,6 +65,9 @@ impl<A: Address> Nat<A> {
         if policy.ownership(destination).is_none() {
             return through(arrival, policy);
         }
+        if !policy.is_held(destination) {
+            return Err(Refusal::AddressNotHeld);
+        }
         let outside = policy.outside_of(destination);
         let Some(lowest) = outside.lowest() else {
             return Err(self.unsolicited(&arrival.key));
@@ -260,6 +263,11 @@ fn decide<A: Address>(
         Action::Drop => return Err(Refusal::RuleDrop),
         Action::PortForward(_) => return Err(Refusal::NoRule),
     };
+    if let End::Fixed(outside, _) = end
+        && !policy.is_held(outside.into())
+    {
+        return Err(Refusal::AddressNotHeld);
+    }
     Ok((rule, end))
 }
 

@@ -19,6 +19,9 @@ pub enum Refusal {
     TtlExpired,
     /// Translation of this protocol is not possible.
     UnsupportedProtocol,
+    /// An address of ours that is not given to us now: the one that the packet is for, the one that
+    /// would stand for its sender, or all of the pool.
+    AddressNotHeld,
     /// The pool has no address for this host: none at all, or it is deterministic and the host is not
     /// one of its source prefix.
     PoolEmpty,

@@ -4,7 +4,7 @@
 //! Nothing is done to all sessions at once. A session is checked when its next packet finds that its
 //! generation is an old one, and a sweep finds those without packets. Ports stay owned throughout.
 
-use mooring_policy::{Generation, InterfaceId, Mapping as Kind, Policy, Pool, PoolId};
+use mooring_policy::{Generation, InterfaceId, Mapping as Kind, Policy, Pool, PoolId, Standing};
 use mooring_session::{
     Address, Contact, Direction, InsideEnd, Mapping, MappingIndex, NO_RULE, Renewed, Session,
     SessionIndex,
@@ -23,6 +23,8 @@ pub enum Rechecked<A> {
     Kept,
     /// It has ended, and what it held is given back.
     Ended(Session<A>),
+    /// Its outside address is not held, but may come back: until then none of its packets passes.
+    Suspended,
 }
 
 impl<A: Address> Nat<A> {
@@ -43,7 +45,8 @@ impl<A: Address> Nat<A> {
     ///
     /// It goes on if the policy would give a packet of it the same ends, outside and inside; its next
     /// hops are those of the new routes. If not it ends, unless its rule said `drain`: then it goes on
-    /// as it is until its timeout.
+    /// as it is until its timeout. One whose address is not held is suspended while the policy keeps
+    /// it, else it ends.
     pub fn recheck<R: Rng, H: NextHops>(
         &mut self,
         index: SessionIndex,
@@ -53,6 +56,14 @@ impl<A: Address> Nat<A> {
         let generation = admission.generation.0;
         if session.generation == generation {
             return Rechecked::Kept;
+        }
+        match admission.policy.standing(session.outside.into()) {
+            Standing::Held { since } if session.generation >= since.0 => {}
+            Standing::Kept { since } if session.generation >= since.0 => {
+                return Rechecked::Suspended;
+            }
+            // Somebody else has had the address since, or it will not come back: drain or not.
+            _ => return Rechecked::Ended(self.end(index, admission.hops, admission.now)),
         }
         let old = [session.forward_hop, session.reverse_hop];
         let joins = self.joins_contacts(index);
@@ -127,6 +138,15 @@ impl<A: Address> Nat<A> {
     #[must_use]
     pub fn is_sweeping(&self) -> bool {
         self.swept.is_some()
+    }
+
+    /// Whether the outside address of a session is not held, or was somebody else's meanwhile.
+    pub(crate) fn is_suspended(&self, index: SessionIndex, policy: &Policy) -> bool {
+        let session = self.sessions.session(index);
+        match policy.standing(session.outside.into()) {
+            Standing::Held { since } => session.generation < since.0,
+            Standing::Kept { .. } | Standing::Claimed => true,
+        }
     }
 
     /// What a session adds to the contacts, if it began before they were counted.

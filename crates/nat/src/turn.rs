@@ -2,6 +2,7 @@
 
 use mooring_policy::{AddressChoice, Allocation, Mapping as Kind, Pool, Pooling};
 use mooring_session::Address;
+use mooring_wire::Protocol;
 
 use crate::lease::Ask;
 use crate::{Nat, Refusal};
@@ -15,11 +16,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The address whose turn it is, from 0.
+    /// The address whose turn it is, from 0: those that are not held have none.
     pub(crate) fn address<A: Address>(&self, pool: &Pool, nth: u32) -> Option<A> {
-        let at = u64::from(self.first) + u64::from(nth);
-        let at = at.checked_rem(pool.address_count().into())?;
-        pool.nth_address(at as u32).and_then(A::from_ip)
+        pool.nth_address(pool.nth_held(self.first, nth)?).and_then(A::from_ip)
     }
 }
 
@@ -33,16 +32,24 @@ impl<A: Address> Nat<A> {
         if pool.nth_address(0).and_then(A::from_ip).is_none() {
             return Err(Refusal::PoolEmpty);
         }
+        if pool.held_count() == 0 {
+            return Err(Refusal::AddressNotHeld);
+        }
         let one = |address: A| pool.index_of(address.into()).map(|first| Turn { first, tries: 1 });
+        let is_held = |turn: &Turn| pool.is_held(turn.first);
         let found = match (&pool.allocation, pool.pooling) {
             (Allocation::Deterministic(_), _) => {
                 let slice = pool.deterministic_slice(key.source.into());
-                slice.and_then(|(address, _)| one(A::from_ip(address)?))
+                let turn = slice.and_then(|(address, _)| one(A::from_ip(address)?));
+                if turn.is_some_and(|turn| !is_held(&turn)) {
+                    return Err(Refusal::AddressNotHeld);
+                }
+                turn
             }
             (Allocation::PortBlock(_), _) => {
                 let source = self.source_of(key.source);
                 let had = self.blocks.any_of(self.pools.number(ask.id), source);
-                let had = had.and_then(|block| one(self.blocks.address(block)));
+                let had = had.and_then(|block| one(self.blocks.address(block))).filter(is_held);
                 had.or_else(|| Some(self.paired(ask, source)))
             }
             (_, Pooling::Paired) => return self.paired_with_memory(ask),
@@ -58,7 +65,9 @@ impl<A: Address> Nat<A> {
         if pool.address_choice == AddressChoice::Hash {
             return Ok(self.paired(ask, host));
         }
-        let has = self.usage.address_of(host, |address| pool.contains(address.into()));
+        let fits =
+            |address: A| pool.index_of(address.into()).is_some_and(|number| pool.is_held(number));
+        let has = self.usage.address_of(host, fits);
         if let Some(first) = has.and_then(|address| pool.index_of(address.into())) {
             return Ok(Turn { first, tries: 1 });
         }
@@ -70,9 +79,25 @@ impl<A: Address> Nat<A> {
 
     /// Chosen by who it is for.
     fn paired(&self, ask: &Ask<'_, A>, whose: A) -> Turn {
-        let hashed = || self.pairing.spread(whose, ask.pool.address_count());
+        let hashed = || self.spread(whose, ask.pool);
         let first = self.usage.least(ask.id.0.into()).unwrap_or_else(hashed);
         Turn { first, tries: 1 }
+    }
+
+    /// The same address for as long as it is held, and that which would be next as long as it is not:
+    /// another that comes or goes moves only the hosts whose turn it is.
+    fn spread(&self, whose: A, pool: &Pool) -> u32 {
+        let count = pool.address_count();
+        let first = self.pairing.spread(whose, count);
+        if pool.held.is_none() {
+            return first;
+        }
+        let next = |attempt: u16| {
+            let hash = self.pairing.end(whose, attempt, Protocol(0), 0);
+            ((u64::from(hash as u32) * u64::from(count)) >> 32) as u32
+        };
+        let drawn = (0..HELD_TRIES).map(next).find(|number| pool.is_held(*number));
+        drawn.unwrap_or(first)
     }
 
     /// Chosen for the inside end, or the flow where remotes share ports.
@@ -88,9 +113,13 @@ impl<A: Address> Nat<A> {
             ((u64::from(hash as u32) * u64::from(count)) >> 32) as u32
         };
         let first = self.usage.least(ask.id.0.into()).unwrap_or_else(hashed);
-        Turn { first, tries: ARBITRARY_TRIES.min(count) }
+        Turn { first, tries: ARBITRARY_TRIES.min(ask.pool.held_count()) }
     }
 }
+
+/// Addresses that are drawn for a host before it takes the next one that is held: of 16 addresses of
+/// which two are held, one host in 5,000 does.
+const HELD_TRIES: u16 = 64;
 
 /// Addresses that are tried for one flow when pooling is arbitrary.
 const ARBITRARY_TRIES: u32 = 8;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use mooring_engine::neighbours::EntryView;
 use mooring_engine::view::PoolUsage;
-use mooring_engine::{Counters, DropReason, EventKind, InterfaceCounters, Occupancy, RESERVED};
+use mooring_engine::{Counters, DropReason, EventKind, InterfaceCounters, Occupancy};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -91,9 +91,7 @@ impl Scrape {
     fn drops(&self) -> Vec<Row> {
         let of = |reason| self.workers.iter().map(|(counters, _)| counters.dropped(reason)).sum();
         let happened = DropReason::ALL.into_iter().map(|reason| (reason.name(), of(reason)));
-        let reserved = RESERVED.into_iter().map(|name| (name, 0));
         happened
-            .chain(reserved)
             .map(|(name, value)| Row { labels: vec![("reason", name.to_owned())], value })
             .collect()
     }

@@ -1,12 +1,13 @@
 //! The answers as the contract's JSON.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use mooring_engine::neighbours::EntryView;
 use mooring_engine::view::{MappingView, SessionView};
-use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy, RESERVED};
-use mooring_policy::{Generation, InterfaceId, Policy};
+use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy};
+use mooring_policy::{Generation, Given, InterfaceId, NotTaken, Policy};
 use mooring_session::Tick;
 use serde_json::{Map, Value, json};
 
@@ -100,23 +101,54 @@ impl Report {
     }
 
     /// `show addresses`: what this instance holds, each address in the state that `state_of` names,
-    /// and since when.
+    /// and since when; then what was given to it or may be and it does not hold, with the reason if
+    /// that is its own.
     pub fn addresses<'r>(
         &'r self,
         policy: &'r Policy,
+        not_taken: &'r [NotTaken],
         state_of: impl Fn(InterfaceId, IpAddr) -> (&'static str, Option<SystemTime>) + 'r,
     ) -> impl Iterator<Item = Value> + 'r {
-        policy.addresses().map(move |(interface, address)| {
+        let given: BTreeMap<IpAddr, Given<'r>> =
+            policy.given().map(|given| (given.address, given)).collect();
+        let waiting: Vec<Given<'r>> =
+            given.values().filter(|given| !given.standing.is_held()).copied().collect();
+        let held = policy.addresses().map(move |(interface, address)| {
             let (state, since) = state_of(interface, address);
+            let given = given.get(&address);
             json!({
                 "address": address.to_string(),
                 "interface": self.name(interface),
-                "network": null,
+                "network": given.map(|given| given.network),
                 "state": state,
                 "since": since.map(date::rfc3339),
-                "route": null,
+                "route": given.map(|given| given.route),
+                "reason": null,
             })
-        })
+        });
+        let waiting = waiting.into_iter().map(|given| {
+            json!({
+                "address": given.address.to_string(),
+                "interface": given.on.lowest().map(|interface| self.name(interface)),
+                "network": given.network,
+                "state": "claimed",
+                "since": null,
+                "route": given.route,
+                "reason": null,
+            })
+        });
+        let not_taken = not_taken.iter().map(|not_taken| {
+            json!({
+                "address": not_taken.address.to_string(),
+                "interface": null,
+                "network": null,
+                "state": "claimed",
+                "since": null,
+                "route": not_taken.route,
+                "reason": not_taken.reason,
+            })
+        });
+        held.chain(waiting).chain(not_taken)
     }
 
     /// `show neighbors`, of one worker.
@@ -171,9 +203,8 @@ impl Report {
 /// Every reason with its count.
 fn drops(count: impl Fn(DropReason) -> u64) -> Value {
     let happened = DropReason::ALL.into_iter().map(|reason| (reason.name(), count(reason)));
-    let reserved = RESERVED.into_iter().map(|name| (name, 0));
     let drops: Map<String, Value> =
-        happened.chain(reserved).map(|(name, count)| (name.to_owned(), count.into())).collect();
+        happened.map(|(name, count)| (name.to_owned(), count.into())).collect();
     Value::Object(drops)
 }
 

@@ -28,7 +28,7 @@ pub fn print(topic: Topic, answer: impl Read, out: &mut impl Write) -> io::Resul
             &["PROTO", "INSIDE", "OUTSIDE", "REMOTE", "STATE", "RULE", "PACKETS OUT/IN", "EXPIRES"]
         }
         Topic::Mappings => &["PROTO", "INSIDE", "OUTSIDE", "POOL", "SESSIONS"],
-        Topic::Addresses => &["ADDRESS", "INTERFACE", "STATE", "SINCE", "ROUTE"],
+        Topic::Addresses => &["ADDRESS", "INTERFACE", "STATE", "SINCE", "ROUTE", "REASON"],
         Topic::Neighbors => &["ADDRESS", "INTERFACE", "MAC", "STATE", "USERS", "HELD"],
         Topic::Events => &[
             "AT",
@@ -198,11 +198,11 @@ udp    10.0.0.2:5000  203.0.113.10:40001  [2001:db8::2]:53  established  egress 
     fn a_list_without_rows_is_its_heads() {
         assert_eq!(
             render(Topic::Addresses, &json!([])),
-            "ADDRESS  INTERFACE  STATE  SINCE  ROUTE\n"
+            "ADDRESS  INTERFACE  STATE  SINCE  ROUTE  REASON\n"
         );
         let answer =
             json!([{ "address": "203.0.113.10", "interface": "outside", "state": "held" }]);
-        let expected = "ADDRESS       INTERFACE  STATE  SINCE  ROUTE\n203.0.113.10  outside    held   -      -\n";
+        let expected = "ADDRESS       INTERFACE  STATE  SINCE  ROUTE  REASON\n203.0.113.10  outside    held   -      -      -\n";
         assert_eq!(render(Topic::Addresses, &answer), expected);
     }
 

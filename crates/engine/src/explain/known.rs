@@ -24,6 +24,11 @@ impl Engine {
             trail.step("arrival", text.to_owned());
             return Err(DropReason::SpoofedSource);
         }
+        let outside = session.outside.into();
+        if !self.policy.is_held(outside) {
+            trail.step("address", format!("{outside} is not held: the session waits for it"));
+            return Err(DropReason::AddressNotHeld);
+        }
         if session.generation != self.generation.0 {
             trail.step("session", "admitted under an older policy: it is asked again first".into());
         }

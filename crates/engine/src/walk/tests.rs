@@ -4,6 +4,7 @@
 mod counting;
 mod errors;
 mod hairpin;
+mod held;
 mod limits;
 mod local;
 mod offloads;

@@ -202,7 +202,8 @@ impl Appliance {
             generation: self.state.generation,
         };
         let policy = Arc::clone(&self.state.policy);
-        self.desk.show(Shown { report, policy, since });
+        let not_taken = Arc::clone(&self.state.not_taken);
+        self.desk.show(Shown { report, policy, not_taken, since });
     }
 
     /// Says which devices have come up, gone down or changed their MTU.

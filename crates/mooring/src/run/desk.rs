@@ -139,7 +139,7 @@ impl Inner {
             return Err(misunderstood());
         };
         let shown = self.shown.load_full();
-        reply.rows(shown.report.addresses(&shown.policy, |interface, address| {
+        reply.rows(shown.report.addresses(&shown.policy, &shown.not_taken, |interface, address| {
             let here = |conflict: &&Conflict| {
                 (conflict.interface, conflict.address) == (interface, address)
             };

@@ -131,6 +131,7 @@ fn shown(state: &DesiredState, interfaces: Vec<PortInfo>, clock: Clock) -> Shown
     Shown {
         report: Report { interfaces, generation: state.generation },
         policy: Arc::clone(&state.policy),
+        not_taken: Arc::clone(&state.not_taken),
         since: Since::now(&state.policy, clock.date(clock.now())).into(),
     }
 }

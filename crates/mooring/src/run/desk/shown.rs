@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mooring_observe::report::Report;
-use mooring_policy::{InterfaceId, Policy};
+use mooring_policy::{InterfaceId, NotTaken, Policy};
 
 /// What is known of the running state.
 pub struct Shown {
@@ -14,6 +14,8 @@ pub struct Shown {
     pub report: Report,
     /// What the workers work by.
     pub policy: Arc<Policy>,
+    /// What was given to this instance and is of no use to it.
+    pub not_taken: Arc<[NotTaken]>,
     /// Since when its addresses are held.
     pub since: Arc<Since>,
 }

@@ -1,0 +1,149 @@
+//! Addresses that come and go: what is not held is not answered for, nothing leaves from it, and its
+//! sessions wait for it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use mooring_policy::{Assignment, Assignments, Facts, Generation, Policy, Standing, load_with};
+
+use super::open_udp;
+use crate::test_bench::frames::{arp_request, inside, outside};
+use crate::test_bench::{
+    Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OUTSIDE, POOL, SERVER,
+};
+use crate::{DropReason, Verdict};
+
+/// The policy of the bench with the pool's address given, in this standing.
+fn policy(standing: Standing) -> Policy {
+    let on = |text: &str| text.replace("device = \"out0\"", "device = \"out0\"\nnetwork = \"wan\"");
+    let text = format!("[control]\nsource = \"kubernetes\"\n{}", on(CONFIG));
+    let given = Assignment {
+        address: IpAddr::from(POOL),
+        route: "edge".to_owned(),
+        labels: Default::default(),
+        network: "wan".to_owned(),
+        standing,
+    };
+    let assignments = Assignments { addresses: vec![given] };
+    let facts = Facts { assignments: Some(&assignments), ..Facts::default() };
+    let loaded = load_with(&text, &facts).expect("the policy of the test is valid");
+    assert_eq!(loaded.not_taken, []);
+    loaded.policy
+}
+
+fn adopt(bench: &mut Bench, generation: u32, standing: Standing) {
+    let links = bench.engine.links().to_vec();
+    let policy = Arc::new(policy(standing));
+    bench.engine.set_policy(policy, Generation(generation), &links, bench.now, &mut bench.outbox);
+}
+
+const HELD: Standing = Standing::Held { since: Generation(2) };
+const KEPT: Standing = Standing::Kept { since: Generation(2) };
+
+/// With the address held, and a session of it.
+fn holding() -> (Bench, u16) {
+    let mut bench = Bench::ready();
+    adopt(&mut bench, 2, HELD);
+    bench.sent();
+    let port = open_udp(&mut bench);
+    (bench, port)
+}
+
+fn question() -> Vec<u8> {
+    inside(HOST, SERVER).udp(5000, 53, b"question")
+}
+
+#[test]
+fn nothing_leaves_from_an_address_that_is_not_held_and_nobody_is_answered() {
+    for lost in [Standing::Claimed, KEPT] {
+        let (mut bench, port) = holding();
+        adopt(&mut bench, 3, lost);
+        assert_eq!(bench.sent(), [], "no announcement of it");
+        bench.ignore(INSIDE, &question(), DropReason::AddressNotHeld);
+        bench.ignore(
+            INSIDE,
+            &inside(HOST, SERVER).udp(5001, 53, b"new"),
+            DropReason::AddressNotHeld,
+        );
+        let answer = outside(SERVER, POOL).udp(53, port, b"answer");
+        bench.ignore(OUTSIDE, &answer, DropReason::AddressNotHeld);
+        let ping = outside(SERVER, POOL).echo_request(7, 1);
+        bench.ignore(OUTSIDE, &ping, DropReason::AddressNotHeld);
+        let before = bench.sent();
+        bench.send(OUTSIDE, &arp_request((GATEWAY_MAC, GATEWAY), POOL));
+        assert_eq!((before.len(), bench.sent()), (0, vec![]), "another one answers");
+        bench.pass(2_000);
+        let frames = bench.sent_by(OUTSIDE);
+        let names = |frame: &Vec<u8>| frame.windows(4).any(|bytes| bytes == POOL.octets());
+        assert!(!frames.iter().any(names), "an announcement that was still to come: {frames:?}");
+    }
+}
+
+#[test]
+fn kept_sessions_go_on_when_the_address_comes_back() {
+    let (mut bench, port) = holding();
+    adopt(&mut bench, 3, KEPT);
+    bench.rest(1_000);
+    assert_eq!(bench.sessions(), 1, "the sweep leaves it");
+    adopt(&mut bench, 4, HELD);
+    bench.sent();
+    bench.forward(OUTSIDE, &outside(SERVER, POOL).udp(53, port, b"answer"));
+    assert_eq!(open_udp(&mut bench), port);
+    assert_eq!(bench.sessions(), 1);
+}
+
+/// A -> B -> A: the tuple may be in use by a flow of B's time.
+#[test]
+fn sessions_of_before_another_held_the_address_end_before_their_first_packet() {
+    for lost in [KEPT, Standing::Claimed] {
+        let (mut bench, port) = holding();
+        adopt(&mut bench, 3, lost);
+        adopt(&mut bench, 4, Standing::Held { since: Generation(4) });
+        bench.sent();
+        let answer = outside(SERVER, POOL).udp(53, port, b"answer");
+        assert!(matches!(bench.send(OUTSIDE, &answer).0, Verdict::Drop(_)), "{lost:?}");
+        assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
+        open_udp(&mut bench);
+    }
+}
+
+#[test]
+fn the_sweep_ends_what_is_kept_no_longer() {
+    let (mut bench, _) = holding();
+    adopt(&mut bench, 3, KEPT);
+    bench.rest(1_000);
+    adopt(&mut bench, 4, Standing::Claimed);
+    bench.rest(1_000);
+    assert_eq!((bench.sessions(), bench.engine.occupancy().leased_ports), (0, 0));
+}
+
+/// A packet waits up to three seconds for its next hop: its source may be gone by then.
+#[test]
+fn packets_that_wait_for_a_neighbour_are_dropped_with_their_address() {
+    let mut bench = Bench::unresolved(CONFIG);
+    adopt(&mut bench, 2, HELD);
+    bench.learn(INSIDE, HOST, HOST_MAC);
+    bench.sent();
+    assert_eq!(bench.send(INSIDE, &question()).0, Verdict::Hold);
+    adopt(&mut bench, 3, KEPT);
+    bench.sent();
+    let answered = bench.gateway_answers();
+    let ours = |frame: &Vec<u8>| frame.get(26..30) == Some(&Ipv4Addr::octets(&POOL)[..]);
+    assert!(!answered.iter().any(ours), "{answered:?}");
+    assert_eq!(bench.dropped(DropReason::AddressNotHeld), 1);
+}
+
+#[test]
+fn the_address_is_announced_when_it_is_taken_up_again() {
+    let (mut bench, _) = holding();
+    adopt(&mut bench, 3, KEPT);
+    bench.pass(5_000);
+    bench.sent();
+    adopt(&mut bench, 4, HELD);
+    bench.pass(1);
+    let announced = bench.sent_by(OUTSIDE);
+    let arp = |frame: &Vec<u8>| {
+        frame[12..14] == [8, 6] && frame[28..32] == POOL.octets() && frame[38..42] == POOL.octets()
+    };
+    assert!(announced.iter().any(arp), "{announced:?}");
+}
