@@ -164,9 +164,10 @@ const NOT_FORGED: u32 = 0xff7f_ffff;
 const SYN: u8 = 2 << 2;
 const SYN_ACK: u8 = 0x12 << 2;
 
-/// Hand-overs are the worker's, no kernel is beside us, and there are fewer hosts than entries for
-/// neighbours.
-const UNREACHABLE: [DropReason; 4] = [
+/// The policy is of a file, hand-overs are the worker's, no kernel is beside us, and there are fewer
+/// hosts than entries for neighbours.
+const UNREACHABLE: [DropReason; 5] = [
+    DropReason::AddressNotHeld,
     DropReason::HandOverFull,
     DropReason::KernelAddress,
     DropReason::NeighborTableFull,
