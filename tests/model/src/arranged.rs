@@ -2,12 +2,15 @@
 //! answer and tables of them that are full, rings between workers that are full. Arranged by hand, each
 //! many times; what must come of each is written beside it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use mooring_engine::{DropReason, Engine, Outbox, Verdict};
 use mooring_packet::{Batch, BufferPool, Offload, Packet as Window};
-use mooring_policy::{Generation, InterfaceId, Policy, load};
+use mooring_policy::{
+    Assignment, Assignments, Facts, Generation, InterfaceId, Policy, Standing, load, load_with,
+};
 use mooring_session::Tick;
 
 use crate::packet::{ACK, Body, GRE, Packet, RST, SYN, TCP, UDP};
@@ -16,7 +19,7 @@ use crate::spec::{Action, Net, Pool, Rule, Side, Spec, ip};
 
 /// All that is arranged; returns the drops of the engines.
 pub(crate) fn all() -> Vec<[u64; DropReason::ALL.len()]> {
-    vec![pieces(), out_of_window(), silent_neighbour(), too_many_neighbours()]
+    vec![pieces(), out_of_window(), silent_neighbour(), too_many_neighbours(), comes_and_goes()]
 }
 
 /// Five kinds of pieces that are not to pass, and between them some that are.
@@ -126,6 +129,64 @@ fn too_many_neighbours() -> [u64; DropReason::ALL.len()] {
         }
     }
     assert_eq!(bench.engine.occupancy().sessions, 65_698 - refused, "and nothing is left of them");
+    bench.drops()
+}
+
+/// An address is taken away and given back: while it is away nothing passes, in either direction, of
+/// sessions old or new; they go on as they were, unless somebody else has had it.
+fn comes_and_goes() -> [u64; DropReason::ALL.len()] {
+    let text = spec("").toml().replace("\"out0\"", "\"out0\"\nnetwork = \"wan\"");
+    let text = format!("[control]\nsource = \"kubernetes\"\n{text}");
+    let policy = |standing| {
+        let given = Assignment {
+            address: ip("203.0.113.16"),
+            route: "edge".to_owned(),
+            labels: BTreeMap::new(),
+            network: "wan".to_owned(),
+            standing,
+        };
+        let assignments = Assignments { addresses: vec![given] };
+        let facts = Facts { assignments: Some(&assignments), ..Facts::default() };
+        load_with(&text, &facts).expect("a configuration").policy
+    };
+    let mut bench = Bench::of(policy(Standing::Claimed), true);
+    let mut since = Generation(2);
+    let adopt = |bench: &mut Bench, generation, standing| {
+        let (now, policy) = (Tick::from_millis(bench.now), Arc::new(policy(standing)));
+        bench.engine.set_policy(policy, Generation(generation), &LINKS, now, &mut bench.outbox);
+        bench.outbox.clear();
+    };
+    let udp =
+        |from, to, ports| Packet::new(from, to, Body::Udp { ports, payload: vec![1] }).bytes();
+    let (host, pool, remote) = (ip("10.0.0.2"), ip("203.0.113.16"), ip("198.51.100.1"));
+    let leaves_as = |bench: &mut Bench| {
+        let (_, sent) = bench.give(Side::Inside, &udp(host, remote, (5000, 53))).ok()?;
+        Some(Packet::read(&sent).expect("a datagram").key().expect("a flow").source)
+    };
+    let mut before = None;
+    for round in 0..60_u32 {
+        let generation = 2 * round + 2;
+        adopt(&mut bench, generation, Standing::Held { since });
+        let end = leaves_as(&mut bench);
+        assert!(end.is_some_and(|end| end.0 == pool), "round {round}: it is held");
+        match before.filter(|_| since != Generation(generation)) {
+            Some(_) => assert_eq!(end, before, "round {round}: the session goes on"),
+            None => {
+                assert_eq!(bench.engine.occupancy().sessions, 1, "round {round}: the old ended")
+            }
+        }
+        before = end;
+        let kept = if round % 3 == 0 { Standing::Claimed } else { Standing::Kept { since } };
+        adopt(&mut bench, generation + 1, kept);
+        let answer = udp(remote, pool, (53, end.map_or(0, |end| end.1)));
+        for packet in [udp(host, remote, (5000, 53)), udp(host, remote, (round as u16 + 1, 53))] {
+            bench.expect(&packet, Some("address_not_held"));
+        }
+        assert_eq!(bench.give(Side::Outside, &answer).err(), Some("address_not_held"));
+        if matches!(kept, Standing::Claimed) {
+            since = Generation(generation + 2);
+        }
+    }
     bench.drops()
 }
 
