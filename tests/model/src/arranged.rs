@@ -172,7 +172,7 @@ fn comes_and_goes() -> [u64; DropReason::ALL.len()] {
         match before.filter(|_| since != Generation(generation)) {
             Some(_) => assert_eq!(end, before, "round {round}: the session goes on"),
             None => {
-                assert_eq!(bench.engine.occupancy().sessions, 1, "round {round}: the old ended")
+                assert_eq!(bench.engine.occupancy().sessions, 1, "round {round}: the old ended");
             }
         }
         before = end;
