@@ -88,6 +88,30 @@ fn together_in_need(mut family: Family) -> Family {
     family
 }
 
+/// Whose hosts send to each other's outside ends, too.
+fn with_hairpins(mut family: Family) -> Family {
+    family.specs.iter_mut().flat_map(|spec| &mut spec.pools).for_each(|pool| pool.hairpin = true);
+    family.universe.hairpins = 60;
+    family
+}
+
+/// Whose options come and go, and ports move.
+fn that_change(mut family: Family) -> Family {
+    let with = |change: &dyn Fn(&mut Pool)| {
+        let mut spec = family.specs[0].clone();
+        change(&mut spec.pools[0]);
+        spec
+    };
+    let more = [
+        with(&|pool| (pool.parity, pool.contiguity) = (!pool.parity, !pool.contiguity)),
+        with(&|pool| pool.ports = (30002, 30009)),
+        with(&|pool| pool.addresses.reverse()),
+    ];
+    family.specs.extend(more);
+    (family.universe.specs, family.universe.reloads) = (family.specs.len(), 20);
+    family
+}
+
 /// Some of whose packets are longer than others.
 pub(crate) fn large(mut family: Family) -> Family {
     (family.universe.large, family.universe.hairpins) = (300, 0);
@@ -489,6 +513,15 @@ pub(crate) fn all() -> Vec<(&'static str, Family)> {
         ("large", large(fixed())),
         ("large of two", of_workers(large(fixed()), 2)),
         ("large of v6", large(of_v6())),
+        ("overflow with hairpins", with_hairpins(overflow())),
+        ("overflow with hairpins of v6", in_v6(with_hairpins(overflow()))),
+        ("least used with hairpins", with_hairpins(least_used())),
+        ("least used with hairpins of v6", in_v6(with_hairpins(least_used()))),
+        ("parity over reloads", that_change(parity())),
+        ("contiguity over reloads", that_change(contiguity())),
+        ("parity over reloads of v6", in_v6(that_change(parity()))),
+        ("contiguity over reloads of v6", in_v6(that_change(contiguity()))),
+        ("picked up of v6", in_v6(picked_up())),
         ("unsolicited", unsolicited()),
         ("unsolicited of two", of_workers(unsolicited(), 2)),
         ("of v6", of_v6()),

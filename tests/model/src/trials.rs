@@ -188,6 +188,51 @@ fn agrees_about_packets_that_are_too_long_in_ipv6() {
 }
 
 #[test]
+fn agrees_about_overflow_ports_with_hairpins() {
+    run("overflow with hairpins", STEPS);
+}
+
+#[test]
+fn agrees_about_overflow_ports_with_hairpins_in_ipv6() {
+    run("overflow with hairpins of v6", STEPS);
+}
+
+#[test]
+fn agrees_about_the_least_used_address_with_hairpins() {
+    run("least used with hairpins", STEPS);
+}
+
+#[test]
+fn agrees_about_the_least_used_address_with_hairpins_in_ipv6() {
+    run("least used with hairpins of v6", STEPS);
+}
+
+#[test]
+fn agrees_about_parity_over_reloads() {
+    run("parity over reloads", STEPS);
+}
+
+#[test]
+fn agrees_about_contiguity_over_reloads() {
+    run("contiguity over reloads", STEPS);
+}
+
+#[test]
+fn agrees_about_parity_over_reloads_in_ipv6() {
+    run("parity over reloads of v6", STEPS);
+}
+
+#[test]
+fn agrees_about_contiguity_over_reloads_in_ipv6() {
+    run("contiguity over reloads of v6", STEPS);
+}
+
+#[test]
+fn agrees_about_connections_that_are_older_in_ipv6() {
+    run("picked up of v6", STEPS);
+}
+
+#[test]
 fn agrees_about_syn_that_nobody_asked_for() {
     run("unsolicited", STEPS);
 }

@@ -230,7 +230,9 @@ impl Model {
             (first..=last).any(|port| self.is_free(plan, pool, worker, (*address, port), 0))
         };
         if !candidates.iter().any(may) {
-            return Ok(Err("ports_exhausted"));
+            let shared = candidates.iter().any(|one| self.has_overflow(plan, pool, worker, *one));
+            let end = (candidates[0], UNKNOWN);
+            return Ok(if shared { Ok((end, None)) } else { Err("ports_exhausted") });
         }
         for rest in &mut self.resting {
             let Mapping { pool: of, protocol, inside, .. } = rest.was;
