@@ -68,7 +68,10 @@ impl Engine {
         if flow.key.destination != key.destination {
             return Err(DropReason::QuoteUnknown);
         }
-        let second = match session.is_hairpin(found.direction) {
+        let is_hairpin = session.is_hairpin(found.direction);
+        let message = &mut packet.bytes_mut()[usize::from(flow.place.l4)..];
+        self.give_identification_back::<A>(message);
+        let second = match is_hairpin {
             true => {
                 let key = self.key_behind::<A>(found);
                 match self.second_half(scene, &key) {
@@ -124,6 +127,17 @@ impl Engine {
         A::rewrite_error(frame, place, second, found.direction);
         A::give_hop_back(frame, place);
         second.next_hop(found.direction)
+    }
+
+    /// RFC 5508 REQ-4: the quote of a fragment has the identification that its sender knows, while its
+    /// datagram is remembered here.
+    fn give_identification_back<A: Fragmented>(&mut self, message: &mut [u8]) {
+        let quoted = message.get(ICMP_HEADER_LEN..).and_then(A::datagram_of_quote);
+        let Some(leaving) = quoted else { return };
+        let known = A::memory(&mut self.fragments).arrived_as(&leaving);
+        if let Some(own) = known.filter(|own| *own != leaving.identification) {
+            A::identify_quote(message, own);
+        }
     }
 
     /// Whether a packet claims to come from where it goes to. Any router on the way may send an

@@ -15,8 +15,14 @@ use crate::rewrite::{Shape, apply_l4};
 mod v4;
 mod v6;
 
-pub use v4::{forges_mtu, has_extensions, key_of_quote, rewrite_error_v4};
-pub use v6::{forges_mtu_v6, has_extensions_v6, key_of_quote_v6, rewrite_error_v6};
+pub use v4::{
+    datagram_of_quote, forges_mtu, has_extensions, identify_quote_v4, key_of_quote,
+    rewrite_error_v4,
+};
+pub use v6::{
+    datagram_of_quote_v6, forges_mtu_v6, has_extensions_v6, identify_quote_v6, key_of_quote_v6,
+    rewrite_error_v6,
+};
 
 /// Whose packet an error quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -191,6 +191,14 @@ impl<A: Address, H> FragmentTable<A, H> {
         }
     }
 
+    /// The identification with which a datagram has come that leaves with these ends and this one (from no
+    /// interface).
+    #[must_use]
+    pub fn arrived_as(&self, leaving: &Datagram<A>) -> Option<u32> {
+        let record = &self.records[self.find(leaving, LEAVING)? as usize];
+        Some(record.arriving.identification)
+    }
+
     /// Decides the fate of a datagram, by its first fragment. What waits is taken by
     /// [`FragmentTable::release`] then, until nothing does.
     pub fn decide(&mut self, datagram: DatagramIndex, fate: Fate<A>) {

@@ -320,6 +320,12 @@ impl Header {
         self.destination = address.octets();
     }
 
+    /// Whether the packet is a fragment, be it the first one.
+    #[inline]
+    pub fn is_piece(&self) -> bool {
+        self.flags_and_offset.get() & (MORE_FRAGMENTS | OFFSET_MASK) != 0
+    }
+
     /// Sets what the fragments of one packet have in common, and says what the header's sum changed by.
     #[inline]
     pub fn set_identification(&mut self, identification: u16) -> Delta {

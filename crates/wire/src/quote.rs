@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 
 use zerocopy::{Ref, SplitByteSlice, SplitByteSliceMut};
 
+use crate::checksum::Delta;
 use crate::error::{Layer, ParseError};
 use crate::ipv4::{HEADER_LEN, Header};
 use crate::protocol::Protocol;
@@ -74,6 +75,12 @@ impl<B: SplitByteSlice> QuotedIpv4<B> {
         self.header.fragment_offset()
     }
 
+    /// Whether the quoted packet is a fragment, be it the first one.
+    #[inline]
+    pub fn is_piece(&self) -> bool {
+        self.header.is_piece()
+    }
+
     /// What the quoted payload is.
     #[inline]
     pub fn protocol(&self) -> Protocol {
@@ -123,6 +130,12 @@ impl<B: SplitByteSliceMut> QuotedIpv4<B> {
     #[inline]
     pub fn set_destination(&mut self, address: Ipv4Addr) {
         self.header.destination = address.octets();
+    }
+
+    /// Writes what the fragments of the packet have in common, and says what the header's sum changed by.
+    #[inline]
+    pub fn set_identification(&mut self, identification: u16) -> Delta {
+        self.header.set_identification(identification)
     }
 
     /// Writes the header checksum.

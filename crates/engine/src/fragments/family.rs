@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use mooring_nat::Place;
 use mooring_nat::rewrite::{rewrite_fragment_v4, rewrite_fragment_v6};
+use mooring_nat::{Place, icmp_error};
 use mooring_packet::{OwnedPacket, Packet};
 use mooring_session::fragments::{Datagram, FragmentTable, Piece};
 use mooring_session::{Direction, FlowKey, Session};
@@ -43,6 +43,12 @@ pub(crate) trait Fragmented: Family {
 
     /// Writes another identification.
     fn identify(frame: &mut [u8], place: Place, identification: u32);
+
+    /// See [`icmp_error::datagram_of_quote`].
+    fn datagram_of_quote(quote: &[u8]) -> Option<Datagram<Self>>;
+
+    /// See [`icmp_error::identify_quote_v4`].
+    fn identify_quote(message: &mut [u8], identification: u32);
 }
 
 impl Fragmented for Ipv4Addr {
@@ -89,6 +95,14 @@ impl Fragmented for Ipv4Addr {
         let header = header.expect("the piece was parsed: its IPv4 header is whole");
         let delta = header.set_identification(identification as u16);
         header.set_checksum(checksum::apply(header.checksum(), delta));
+    }
+
+    fn datagram_of_quote(quote: &[u8]) -> Option<Datagram<Self>> {
+        icmp_error::datagram_of_quote(quote)
+    }
+
+    fn identify_quote(message: &mut [u8], identification: u32) {
+        icmp_error::identify_quote_v4(message, identification);
     }
 }
 
@@ -139,6 +153,14 @@ impl Fragmented for Ipv6Addr {
         Fragment::mut_at_front(&mut frame[usize::from(place.l4)..])
             .expect("the piece was parsed: its fragment header is whole")
             .set_identification(identification);
+    }
+
+    fn datagram_of_quote(quote: &[u8]) -> Option<Datagram<Self>> {
+        icmp_error::datagram_of_quote_v6(quote)
+    }
+
+    fn identify_quote(message: &mut [u8], identification: u32) {
+        icmp_error::identify_quote_v6(message, identification);
     }
 }
 

@@ -24,13 +24,7 @@ pub fn key_of_quote(quote: &[u8]) -> Result<Quoted<Ipv4Addr>, QuoteRefusal> {
     }
     // Ports stand in the first fragment only.
     if quote.fragment_offset() != 0 {
-        return Ok(Quoted::Piece(Datagram {
-            source: quote.source(),
-            destination: quote.destination(),
-            identification: quote.identification().into(),
-            protocol: quote.protocol(),
-            ingress: 0,
-        }));
+        return Ok(Quoted::Piece(datagram_of(&quote)));
     }
     let (source_port, destination_port) =
         ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMP, quoted_icmp)?;
@@ -44,6 +38,33 @@ pub fn key_of_quote(quote: &[u8]) -> Result<Quoted<Ipv4Addr>, QuoteRefusal> {
         tag: 0,
     };
     Ok(Quoted::Flow(quoted.exchanged()))
+}
+
+/// What a fragment is one of that an ICMPv4 error quotes, the first one included, as it left here;
+/// `None` if it quotes a whole packet.
+#[must_use]
+pub fn datagram_of_quote(quote: &[u8]) -> Option<Datagram<Ipv4Addr>> {
+    let quote = QuotedIpv4::parse(quote).ok()?;
+    quote.is_piece().then(|| datagram_of(&quote))
+}
+
+fn datagram_of(quote: &QuotedIpv4<&[u8]>) -> Datagram<Ipv4Addr> {
+    Datagram {
+        source: quote.source(),
+        destination: quote.destination(),
+        identification: quote.identification().into(),
+        protocol: quote.protocol(),
+        ingress: 0,
+    }
+}
+
+/// Writes another identification into the quote of an ICMPv4 error, given whole. The sum over a header
+/// with its checksum stays the same, and so does the checksum of the message.
+pub fn identify_quote_v4(message: &mut [u8], identification: u32) {
+    let Some(quote) = message.get_mut(ICMP_HEADER_LEN..) else { return };
+    let Ok(mut quote) = QuotedIpv4::parse(quote) else { return };
+    let delta = quote.set_identification(identification as u16);
+    quote.set_checksum(apply(quote.checksum(), delta));
 }
 
 /// What an ICMPv4 message is, by its type.

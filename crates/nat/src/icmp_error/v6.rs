@@ -19,13 +19,7 @@ pub fn key_of_quote_v6(quote: &[u8]) -> Result<Quoted<Ipv6Addr>, QuoteRefusal> {
     let quote = QuotedIpv6::parse(quote).map_err(|_| QuoteRefusal::Malformed)?;
     // Ports stand in the first fragment only.
     if quote.fragment_offset() != 0 {
-        return Ok(Quoted::Piece(Datagram {
-            source: quote.source(),
-            destination: quote.destination(),
-            identification: quote.identification(),
-            protocol: Protocol::FRAGMENT,
-            ingress: 0,
-        }));
+        return Ok(Quoted::Piece(datagram_of(&quote)));
     }
     let (source_port, destination_port) =
         ends_of_quote(quote.protocol(), quote.l4(), Protocol::ICMPV6, quoted_icmp)?;
@@ -39,6 +33,33 @@ pub fn key_of_quote_v6(quote: &[u8]) -> Result<Quoted<Ipv6Addr>, QuoteRefusal> {
         tag: 0,
     };
     Ok(Quoted::Flow(quoted.exchanged()))
+}
+
+/// What a fragment is one of that an ICMPv6 error quotes, the first one included, as it left here;
+/// `None` if it quotes a whole packet.
+#[must_use]
+pub fn datagram_of_quote_v6(quote: &[u8]) -> Option<Datagram<Ipv6Addr>> {
+    let quote = QuotedIpv6::parse(quote).ok()?;
+    quote.is_piece().then(|| datagram_of(&quote))
+}
+
+fn datagram_of(quote: &QuotedIpv6<&[u8]>) -> Datagram<Ipv6Addr> {
+    Datagram {
+        source: quote.source(),
+        destination: quote.destination(),
+        identification: quote.identification(),
+        protocol: Protocol::FRAGMENT,
+        ingress: 0,
+    }
+}
+
+/// Writes another identification into the quote of an ICMPv6 error, given whole.
+pub fn identify_quote_v6(message: &mut [u8], identification: u32) {
+    let Some(quote) = message.get_mut(ICMP_HEADER_LEN..) else { return };
+    let Ok(mut quote) = QuotedIpv6::parse(quote) else { return };
+    let delta = quote.set_identification(identification);
+    let old = u16::from_be_bytes([message[2], message[3]]);
+    message[2..4].copy_from_slice(&apply(old, delta).to_be_bytes());
 }
 
 /// What an ICMPv6 message is, by its type: RFC 4443 §2.1 gives those below 128 to errors.

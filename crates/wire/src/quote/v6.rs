@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use zerocopy::{Ref, SplitByteSlice, SplitByteSliceMut};
 
+use crate::checksum::Delta;
 use crate::error::{Field, Layer, ParseError};
 use crate::ipv6::fragment::{self, Fragment};
 use crate::ipv6::{HEADER_LEN, Header, upper_layer_of};
@@ -18,7 +19,8 @@ pub struct QuotedIpv6<B: SplitByteSlice> {
     extensions: B,
     l4: B,
     protocol: Protocol,
-    piece: Option<Fragment>,
+    /// The header of a piece, and where it lies behind the fixed one.
+    piece: Option<(Fragment, usize)>,
 }
 
 impl<B: SplitByteSlice> QuotedIpv6<B> {
@@ -62,13 +64,19 @@ impl<B: SplitByteSlice> QuotedIpv6<B> {
     /// [`Self::l4`] start with a transport header.
     #[inline]
     pub fn fragment_offset(&self) -> u16 {
-        self.piece.map_or(0, |piece| piece.offset())
+        self.piece.map_or(0, |(piece, _)| piece.offset())
     }
 
     /// What the fragments of the quoted packet have in common; 0 if it was none.
     #[inline]
     pub fn identification(&self) -> u32 {
-        self.piece.map_or(0, |piece| piece.identification())
+        self.piece.map_or(0, |(piece, _)| piece.identification())
+    }
+
+    /// Whether the quoted packet is a fragment, be it the first one.
+    #[inline]
+    pub fn is_piece(&self) -> bool {
+        self.piece.is_some()
     }
 
     /// What the quoted payload is, behind the extension headers.
@@ -109,6 +117,20 @@ impl<B: SplitByteSliceMut> QuotedIpv6<B> {
         self.header.set_destination(address);
     }
 
+    /// Writes what the fragments of the packet have in common, if it is one, and says what the sum over
+    /// it changed by.
+    #[inline]
+    pub fn set_identification(&mut self, identification: u32) -> Delta {
+        let Some((piece, at)) = &mut self.piece else { return Delta::ZERO };
+        let old = piece.identification();
+        piece.set_identification(identification);
+        if let Some(header) = Fragment::mut_at_front(&mut self.extensions[*at..]) {
+            header.set_identification(identification);
+        }
+        let half = |shift: u32| Delta::of((old >> shift) as u16, (identification >> shift) as u16);
+        half(16).plus(half(0))
+    }
+
     /// What is quoted of the payload.
     #[inline]
     pub fn l4_mut(&mut self) -> &mut [u8] {
@@ -118,7 +140,7 @@ impl<B: SplitByteSliceMut> QuotedIpv6<B> {
 
 /// The protocol behind the extension headers of `payload`, the first of which is a `next`, their length
 /// in bytes, and the header of a piece.
-fn walk(next: Protocol, payload: &[u8]) -> Result<(Protocol, usize, Option<Fragment>), ParseError> {
+fn walk(next: Protocol, payload: &[u8]) -> Result<Walked, ParseError> {
     let (protocol, at) = upper_layer_of(next, payload)?;
     if protocol != Protocol::FRAGMENT {
         return Ok((protocol, at, None));
@@ -126,17 +148,21 @@ fn walk(next: Protocol, payload: &[u8]) -> Result<(Protocol, usize, Option<Fragm
     let piece = Fragment::parse(&payload[at..])?;
     let (next, behind) = (piece.next_header(), at + fragment::HEADER_LEN);
     if piece.offset() != 0 {
-        return Ok((next, behind, Some(piece)));
+        return Ok((next, behind, Some((piece, at))));
     }
     let (protocol, len) = upper_layer_of(next, &payload[behind..])?;
-    Ok((protocol, behind + len, Some(piece)))
+    Ok((protocol, behind + len, Some((piece, at))))
 }
+
+/// What the payload is, where it begins, and the header of a piece and where that lies.
+type Walked = (Protocol, usize, Option<(Fragment, usize)>);
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;
 
     use super::QuotedIpv6;
+    use crate::checksum::{apply, sum};
     use crate::error::{Field, Layer, ParseError};
     use crate::ipv6::Emit;
     use crate::protocol::Protocol;
@@ -186,7 +212,21 @@ mod tests {
         let bytes = quote(Protocol::FRAGMENT, &[later, UDP].concat());
         let quote = QuotedIpv6::parse(&bytes[..]).unwrap();
         assert_eq!((quote.protocol(), quote.fragment_offset()), (Protocol::ROUTING, 0x05a8));
-        assert_eq!(quote.identification(), 0x0102_0304);
+        assert_eq!((quote.identification(), quote.is_piece()), (0x0102_0304, true));
+    }
+
+    #[test]
+    fn another_identification_of_a_quoted_piece_is_told_to_its_sum() {
+        let hop_by_hop = [44, 0, 5, 2, 0, 0, 1, 0];
+        let first_piece = [17, 0, 0, 1, 1, 2, 3, 4];
+        let mut bytes = quote(Protocol::HOP_BY_HOP, &[hop_by_hop, first_piece, UDP].concat());
+        let before = bytes.clone();
+        let mut quote = QuotedIpv6::parse(&mut bytes[..]).unwrap();
+        let delta = quote.set_identification(0xdead_beef);
+        assert_eq!(quote.identification(), 0xdead_beef);
+        assert_eq!(bytes[52..56], [0xde, 0xad, 0xbe, 0xef]);
+        assert_eq!((&bytes[..52], &bytes[56..]), (&before[..52], &before[56..]));
+        assert_eq!(apply(!sum(&before), delta), !sum(&bytes));
     }
 
     #[test]

@@ -187,6 +187,31 @@ fn two_ipv6_hosts_with_one_identification_leave_with_two() {
     assert_ne!(identifications[0], identifications[1]);
 }
 
+/// RFC 5508 REQ-4 in kind.
+#[test]
+fn the_quote_of_an_ipv6_piece_has_the_identification_that_its_sender_knows() {
+    let mut bench = ready();
+    let first_two = |host| {
+        let l4 = udp((host, SERVER), (5000, 53), &[1; 150]);
+        let mut pieces = pieces(OUT, (host, SERVER), 17, &l4, 64);
+        pieces.truncate(2);
+        pieces
+    };
+    first_two(OTHER_HOST).iter().for_each(|piece| drop(bench.forward(INSIDE, piece)));
+    for mut piece in first_two(HOST) {
+        let sent = bench.forward(INSIDE, &piece);
+        assert_ne!(sent[58..62], [1, 2, 3, 4], "another host has it");
+        let mut error = [&[1, 4, 0, 0, 0, 0, 0, 0][..], &sent[14..]].concat();
+        let sum = checksum_of(SERVER, POOL, Protocol::ICMPV6, &error);
+        error[2..4].copy_from_slice(&sum);
+        let seen = bench.forward(OUTSIDE, &frame(BACK, (SERVER, POOL), 64, 58, &error));
+        // It has passed one hop.
+        piece[21] -= 1;
+        assert_eq!(seen[62..], piece[14..]);
+        assert_eq!(checksum_of(SERVER, HOST, Protocol::ICMPV6, &seen[54..]), [0, 0]);
+    }
+}
+
 #[test]
 fn fragment_headers_stand_between_other_extensions() {
     let mut bench = ready();

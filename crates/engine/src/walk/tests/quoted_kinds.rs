@@ -164,6 +164,25 @@ fn a_quoted_later_piece_names_its_flow_while_its_datagram_is_remembered() {
     assert_eq!(bench.sessions(), 1);
 }
 
+/// RFC 5508 REQ-4: also where that had to be another one, because a host before had the same.
+#[test]
+fn the_quote_of_a_piece_has_the_identification_that_its_sender_knows() {
+    let mut bench = Bench::ready();
+    let mut left = Vec::new();
+    for host in [OTHER_HOST, HOST] {
+        let pieces = pieces(&inside(host, SERVER), 7);
+        let sent: Vec<_> = pieces[..2].iter().map(|piece| bench.forward(INSIDE, piece)).collect();
+        for (piece, sent) in pieces.iter().zip(&sent) {
+            let error = outside(STRANGER, POOL).error((3, 4), 1000, sent);
+            let seen = Seen::read(&bench.forward(OUTSIDE, &error));
+            assert_eq!((seen.destination, seen.payload), (host, quote_of(piece)));
+            left.push(sent[18..20].to_vec());
+        }
+    }
+    assert_eq!(left[0], [0, 7]);
+    assert_ne!(left[0], left[2]);
+}
+
 /// A datagram of three pieces, from port 5000 to port 53.
 fn pieces(ip: &Ip, identification: u16) -> Vec<Vec<u8>> {
     let whole = ip.clone().udp(5000, 53, &[9; 40]);
