@@ -38,7 +38,7 @@ pub(crate) fn install() -> Result<()> {
 fn fill(folder: &Path, tests: &Path) -> Result<()> {
     let packages = folder.join("python");
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-input"])
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-input", "--no-compile"])
         .args(["--disable-pip-version-check", "--root-user-action", "ignore"])
         .args(["--only-binary", ":all:", "--requirement"])
         .arg(tests.join(REQUIREMENTS))
