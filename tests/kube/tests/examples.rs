@@ -1,9 +1,10 @@
 //! The examples hang together: routes, pools, networks and `mooring.toml` name each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use mooring_kube_tests::{Tools, kustomize, shipped};
+use mooring_policy::{Assignment, Assignments, Facts, Generation, Networks, Standing};
 use serde_json::Value;
 
 #[test]
@@ -44,9 +45,7 @@ fn the_pods_of_an_example_are_on_the_networks_that_its_routes_and_its_configurat
 -> Result<()> {
     let tools = Tools::find()?;
     let platform = kustomize(&tools, &shipped("examples/gke/platform"))?;
-    let mut examples: Vec<_> = GKE.iter().map(|name| format!("examples/gke/{name}")).collect();
-    examples.push("examples/on-premises".to_owned());
-    for example in examples {
+    for example in examples() {
         let mut objects = kustomize(&tools, &shipped(&example))?;
         objects.extend(platform.clone());
         let there: BTreeSet<_> = ["Network", "NetworkAttachmentDefinition"]
@@ -61,7 +60,7 @@ fn the_pods_of_an_example_are_on_the_networks_that_its_routes_and_its_configurat
             let network = text(&route["spec"]["network"]);
             ensure!(on.iter().any(|(name, _)| name == network), "{example}: {network}");
         }
-        let configuration = configuration(&objects)?;
+        let configuration: toml::Table = configuration(&objects)?.parse()?;
         let interfaces = configuration["interface"].as_array().context("interfaces")?;
         ensure!(interfaces.len() == on.len(), "{example}: {interfaces:?}");
         for interface in interfaces {
@@ -80,9 +79,7 @@ fn the_pods_of_an_example_are_on_the_networks_that_its_routes_and_its_configurat
 #[test]
 fn the_routes_of_an_example_select_its_pods() -> Result<()> {
     let tools = Tools::find()?;
-    let mut examples: Vec<_> = GKE.iter().map(|name| format!("examples/gke/{name}")).collect();
-    examples.push("examples/on-premises".to_owned());
-    for example in examples {
+    for example in examples() {
         let objects = kustomize(&tools, &shipped(&example))?;
         let workload = workload(&objects)?;
         let labels = &workload["spec"]["template"]["metadata"]["labels"];
@@ -126,6 +123,69 @@ fn attachments_are_lists_of_plugins_that_deliver_by_mac_and_set_no_gateway() -> 
     Ok(())
 }
 
+/// As `mooring check` reads it, then with the Pod's networks, and with every route of the example held.
+#[test]
+fn the_configuration_of_an_example_takes_every_address_of_its_routes() -> Result<()> {
+    let tools = Tools::find()?;
+    for example in examples() {
+        let objects = kustomize(&tools, &shipped(&example))?;
+        let text = configuration(&objects)?;
+        let networks = Networks { devices: pod_networks(workload(&objects)?)? };
+        let assignments = assignments(&objects)?;
+        ensure!(!assignments.addresses.is_empty(), "{example} has no address");
+        let mut not_taken = Vec::new();
+        for facts in [
+            Facts::default(),
+            Facts {
+                networks: Some(&networks),
+                assignments: Some(&assignments),
+                ..Facts::default()
+            },
+        ] {
+            let loaded = mooring_policy::load_with(text, &facts);
+            let loaded = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(&example)));
+            assert!(loaded.warnings.is_empty(), "{example}: {:?}", loaded.warnings);
+            not_taken = loaded.not_taken;
+        }
+        assert_eq!(not_taken, [], "{example}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_configuration_of_the_base_can_be_loaded() -> Result<()> {
+    let text = std::fs::read_to_string(shipped("base/mooring.toml"))?;
+    let loaded = mooring_policy::load(&text).unwrap_or_else(|p| panic!("{}", p.render("base")));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(text, std::fs::read_to_string(shipped("chart/files/mooring.toml"))?);
+    Ok(())
+}
+
+/// All that the routes give, as if the Pod had it.
+fn assignments(objects: &[Value]) -> Result<Assignments> {
+    let mut addresses = Vec::new();
+    for route in of_kind(objects, "GKEIPRoute") {
+        let labels = route["metadata"]["labels"].as_object().into_iter().flatten();
+        let labels = labels.map(|(key, value)| (key.clone(), text(value).to_owned())).collect();
+        for address in list(&route["spec"]["addresses"]) {
+            let (address, _) = text(&address["value"]).split_once('/').context("a prefix")?;
+            addresses.push(Assignment {
+                address: address.parse()?,
+                route: text(&route["metadata"]["name"]).to_owned(),
+                labels: BTreeMap::clone(&labels),
+                network: text(&route["spec"]["network"]).to_owned(),
+                standing: Standing::Held { since: Generation(1) },
+            });
+        }
+    }
+    Ok(Assignments { addresses })
+}
+
+fn examples() -> Vec<String> {
+    let gke = GKE.iter().map(|name| format!("examples/gke/{name}"));
+    gke.chain(["examples/on-premises".to_owned()]).collect()
+}
+
 /// Networks beside the cluster's own, and the device of each, by the Pod's annotations.
 fn pod_networks(workload: &Value) -> Result<Vec<(String, String)>> {
     let annotations = &workload["spec"]["template"]["metadata"]["annotations"];
@@ -143,9 +203,9 @@ fn pod_networks(workload: &Value) -> Result<Vec<(String, String)>> {
     Ok(pairs.map(|(network, device)| (network.to_owned(), device.to_owned())).collect())
 }
 
-fn configuration(objects: &[Value]) -> Result<toml::Table> {
+fn configuration(objects: &[Value]) -> Result<&str> {
     let map = of_kind(objects, "ConfigMap").next().context("a ConfigMap")?;
-    Ok(text(&map["data"]["mooring.toml"]).parse()?)
+    map["data"]["mooring.toml"].as_str().context("no mooring.toml")
 }
 
 fn workload(objects: &[Value]) -> Result<&Value> {
