@@ -40,6 +40,19 @@ pub(crate) const TEST: &[Tool] = &[
     tool("c++", "g++"),
     tool("python3", "python3"),
     tool("pip3", "python3-pip"),
+    tool("etcd", "etcd-server"),
+    tool("etcdctl", "etcd-client"),
+    tool("openssl", "openssl"),
+];
+
+/// What building a Kubernetes API server needs.
+pub(crate) const KUBE_SERVER: &[Tool] = &[
+    tool("go", "golang-go"),
+    tool(
+        "/usr/share/gocode/src/github.com/modern-go/reflect2/reflect2.go",
+        "golang-github-modern-go-reflect2-dev",
+    ),
+    tool("dpkg-source", "dpkg-dev"),
 ];
 
 /// What the comparison with nftables needs.

@@ -8,6 +8,7 @@ mod debian;
 mod demo;
 mod dist;
 mod fuzz;
+mod kube_server;
 mod kube_tools;
 mod mutants;
 mod stages;

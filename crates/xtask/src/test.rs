@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::stages::Stages;
 use crate::workspace::{self, cargo};
-use crate::{debian, fuzz, kube_tools, tidy};
+use crate::{debian, fuzz, kube_server, kube_tools, tidy};
 
 /// Runs all stages.
 ///
@@ -51,7 +51,8 @@ pub(crate) fn run_stages(stages: &mut Stages, fuzz_seconds: u64) -> Result<Strin
 /// When something cannot be installed.
 pub(crate) fn install() -> Result<()> {
     debian::require(debian::TEST)?;
-    kube_tools::install()
+    kube_tools::install()?;
+    kube_server::install()
 }
 
 /// All tests but those in documentation; returns the runner's summary.

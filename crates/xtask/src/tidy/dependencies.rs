@@ -33,8 +33,8 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Crates of others that only some of ours may use.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("tokio", &["control", "route-controller"]),
-    ("kube", &["control", "route-controller"]),
+    ("tokio", &["control", "kube-tests", "route-controller"]),
+    ("kube", &["control", "kube-tests", "route-controller"]),
     ("smoltcp", &["endpoint"]),
     ("dashmap", &["control", "observe"]),
 ];
