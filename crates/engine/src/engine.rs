@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use mooring_nat::{Nat, NextHops, Share};
+use mooring_nat::{Nat, NextHops, Owners, Share};
 use mooring_packet::BATCH_CAPACITY;
 use mooring_policy::{Generation, Hop, InterfaceId, Policy};
 use mooring_session::{KeyedHash, NextHopIndex, Tick};
@@ -18,7 +18,6 @@ use crate::history::History;
 use crate::limiter::Limiter;
 use crate::neighbours::{InterfaceLink, Neighbours, Role};
 use crate::outbox::Outbox;
-use crate::owner::Owners;
 use crate::silent::{SilentHop, SilentHops};
 use crate::unsolicited::Unsolicited;
 use crate::{Counters, DropReason};
@@ -108,7 +107,7 @@ impl Engine {
         let mut engine = Self {
             generation,
             share,
-            owners: Owners::new(&policy, share.of()),
+            owners: Owners::new(Arc::clone(&policy), share),
             links: links.into(),
             kernel_addresses: Box::default(),
             fragments: Fragments::new(&policy.limits, share, &hash),

@@ -117,13 +117,8 @@ impl Engine {
         if source.is_martian() || destination.is_martian() {
             return Err(DropReason::Martian);
         }
-        let owner = || {
-            self.owners.of_pieces(
-                &self.policy,
-                &part.key_without_ports(),
-                part.datagram.identification,
-            )
-        };
+        let owner =
+            || self.owners.of_pieces(&part.key_without_ports(), part.datagram.identification);
         if let Some(other) = self.other_owner(scene, owner) {
             return Ok(Verdict::HandOver(other));
         }
@@ -233,7 +228,7 @@ impl Engine {
         let scene = with_owner_open(scene);
         // It may have ended since the piece before.
         let Some(first) = self.session_of(scene.now, &key) else {
-            let other = self.other_owner(scene, || self.owners.of_flow(&self.policy, &key));
+            let other = self.other_owner(scene, || self.owners.of_flow(&key));
             return other.map(Verdict::HandOver).ok_or(DropReason::NoSession);
         };
         let session = A::nat(&self.nats).sessions.session(first.index);
@@ -250,7 +245,7 @@ impl Engine {
             let key = self.key_behind::<A>(first);
             halves.second = self.second_half(scene, &key);
             if halves.second.is_none() {
-                let other = self.other_owner(scene, || self.owners.of_ours(&self.policy, &key));
+                let other = self.other_owner(scene, || self.owners.of_ours(&key));
                 let other = other.ok_or(DropReason::NoSession)?;
                 self.translate_piece(scene, halves, part, packet);
                 A::give_hop_back(packet.bytes_mut(), part.place);

@@ -40,7 +40,7 @@ impl Engine {
             Some(second) => second,
             None => {
                 // Of an owner elsewhere the packet is to be a packet that passed no hop yet.
-                let owner = || self.owners.of_ours(&self.policy, &key);
+                let owner = || self.owners.of_ours(&key);
                 let scene_of_half = Scene { handed: false, ..scene };
                 if let Some(other) = self.other_owner(scene_of_half, owner) {
                     self.translate_rarely(scene, first, flow, packet);

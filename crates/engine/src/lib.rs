@@ -19,7 +19,6 @@ mod history;
 mod limiter;
 mod local;
 mod originate;
-mod owner;
 mod probe;
 mod quoted;
 mod reload;

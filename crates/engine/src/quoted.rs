@@ -48,7 +48,7 @@ impl Engine {
             }
         };
         let Some(found) = self.session_of(scene.now, &key) else {
-            let owner = || self.owners.of_flow(&self.policy, &key);
+            let owner = || self.owners.of_flow(&key);
             return match self.other_owner(scene, owner) {
                 Some(other) => Ok(Verdict::HandOver(other)),
                 None => Err(DropReason::QuoteUnknown),
@@ -103,7 +103,7 @@ impl Engine {
         flow: &Flow<A>,
         packet: &mut Packet<'_>,
     ) -> Result<Verdict, DropReason> {
-        let owner = || self.owners.of_ours(&self.policy, key);
+        let owner = || self.owners.of_ours(key);
         let scene = Scene { handed: false, ..scene };
         let other = self.other_owner(scene, owner).ok_or(DropReason::QuoteUnknown)?;
         let halves = Halves { first, second: None };

@@ -13,7 +13,6 @@ use crate::classify::Flow;
 use crate::engine::Hops;
 use crate::family::{Family, Nats};
 use crate::outbox::Outbox;
-use crate::owner::Owners;
 use crate::walk::Scene;
 use crate::{DropReason, Engine, Link, Verdict};
 
@@ -55,7 +54,7 @@ impl Engine {
         let Nats { v4, v6 } = &mut self.nats;
         v4.adopt(&policy, generation);
         v6.adopt(&policy, generation);
-        self.owners = Owners::new(&policy, self.share.of());
+        self.owners.follow(Arc::clone(&policy));
         self.unsolicited.follow(&policy);
         self.fragments.follow(&policy.limits, self.share);
         let errors = self.share.part(policy.limits.icmp_error_rate) as u32;
@@ -65,13 +64,12 @@ impl Engine {
         (self.policy, self.generation) = (policy, generation);
     }
 
-    /// Every worker works by the policy of this generation: ports that it has moved from one worker to
-    /// another may be leased from now on. To be called after [`Engine::set_policy`] where there are
+    /// Every worker works by the policy of this generation: what it has moved from one worker to another
+    /// may begin from now on. To be called after [`Engine::set_policy`] where there are
     /// several workers; a word about another generation does nothing.
     pub fn all_follow(&mut self, generation: Generation) {
         if generation == self.generation {
-            self.nats.v4.all_follow();
-            self.nats.v6.all_follow();
+            self.owners.all_follow();
         }
     }
 
@@ -154,6 +152,7 @@ impl Engine {
     ) -> T {
         let mut admission = Admission {
             policy: &self.policy,
+            owners: &self.owners,
             generation: self.generation,
             now,
             random: &mut self.random,

@@ -317,9 +317,7 @@ impl Engine {
         if let Some(ours) = self.ours(scene.ingress, &flow.key, is_echo)? {
             return self.local(scene, ours, flow, packet).map(Begun::Done);
         }
-        if let Some(other) =
-            self.other_owner(scene, || self.owners.of_flow(&self.policy, &flow.key))
-        {
+        if let Some(other) = self.other_owner(scene, || self.owners.of_flow(&flow.key)) {
             return Ok(Begun::Done(Verdict::HandOver(other)));
         }
         let Flow { key, hash, flags, ttl, .. } = *flow;

@@ -19,7 +19,7 @@ use crate::lease::Outside;
 use crate::limits::Claim;
 use crate::plan::{End, HAIRPIN_INTERFACE, Plan};
 use crate::rewrite::Shape;
-use crate::{Nat, Refusal};
+use crate::{Nat, Owners, Refusal};
 
 /// A packet without a session.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,8 @@ pub struct Arrival<A> {
 pub struct Admission<'a, R, H> {
     /// The rules, routes and pools.
     pub policy: &'a Policy,
+    /// Which worker has what.
+    pub owners: &'a Owners,
     /// Which policy that is.
     pub generation: Generation,
     /// The time.
@@ -185,7 +187,12 @@ impl<A: Address> Nat<A> {
         };
         let drains = admission.policy.rule(plan.rule).drain;
         let held = Held { mapping: outside.mapping, began: plan.began, drains };
-        let inserted = self.sessions.insert(Session::new(forward, admitted), held, now);
+        let session = Session::new(forward, admitted);
+        // Another worker may still pass packets of it, by the policy before.
+        let inserted = match admission.owners.is_settled(&session) {
+            true => self.sessions.insert(session, held, now),
+            false => Err(InsertError::KeyTaken),
+        };
         let index = inserted.map_err(|error| {
             hops.into_iter().for_each(|hop| release(admission.hops, hop));
             match error {

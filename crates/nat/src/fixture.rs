@@ -4,6 +4,7 @@ pub(crate) mod packets;
 pub(crate) mod v6;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use mooring_policy::{Generation, Hop, InterfaceId, Policy, load};
 use mooring_session::{
@@ -14,12 +15,13 @@ use mooring_wire::tcp::Flags;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::{Admission, Arrival, Nat, NextHops, Refusal, Share};
+use crate::{Admission, Arrival, Nat, NextHops, Owners, Refusal, Share};
 
 /// A worker's translation and all that admission asks.
 pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) nat: Nat<Ipv4Addr>,
+    pub(crate) owners: Owners,
     pub(crate) hops: CountedHops,
     pub(crate) now: Tick,
     /// Of the packets that arrive.
@@ -52,12 +54,17 @@ impl World {
 
     /// The same with another draw of random numbers and of the hash.
     pub(crate) fn seeded(config: &str, seed: u64) -> Self {
+        Self::of_share(Share::ALL, config, seed)
+    }
+
+    /// The same of one of several workers.
+    pub(crate) fn of_share(share: Share, config: &str, seed: u64) -> Self {
         let policy = policy(config);
-        let nat =
-            Nat::new(&policy, Share::ALL, KeyedHash::new([seed, 2, 3, 4].map(|n| n ^ SECRET)));
+        let hash = KeyedHash::new([seed, 2, 3, 4].map(|n| n ^ SECRET));
         Self {
+            nat: Nat::new(&policy, share, hash),
+            owners: Owners::new(Arc::new(policy.clone()), share),
             policy,
-            nat,
             hops: CountedHops { users: Vec::new(), capacity: usize::MAX },
             now: Tick::ZERO,
             ttl: 64,
@@ -86,10 +93,16 @@ impl World {
 
     /// Another policy is there, of the next generation.
     pub(crate) fn reload(&mut self, config: &str) {
+        self.adopt(config);
+        self.owners.all_follow();
+    }
+
+    /// Another policy is there, and other workers may not have it yet.
+    pub(crate) fn adopt(&mut self, config: &str) {
         self.policy = policy(config);
         self.generation = Generation(self.generation.0 + 1);
         self.nat.adopt(&self.policy, self.generation);
-        self.nat.all_follow();
+        self.owners.follow(Arc::new(self.policy.clone()));
     }
 
     /// The translation, and what it asks now.
@@ -98,6 +111,7 @@ impl World {
     ) -> (&mut Nat<Ipv4Addr>, Admission<'_, ChaCha8Rng, CountedHops>) {
         let admission = Admission {
             policy: &self.policy,
+            owners: &self.owners,
             generation: self.generation,
             now: self.now,
             random: &mut self.random,
@@ -127,6 +141,11 @@ impl World {
             let (nat, mut admission) = self.admission();
             nat.state_changed(index, &mut admission);
         }
+    }
+
+    /// Every live session.
+    pub(crate) fn all(&self) -> Vec<SessionIndex> {
+        self.nat.sessions.page(0, u32::MAX).0.collect()
     }
 
     /// Sweeps until it is done; how many sessions ended.
@@ -213,6 +232,10 @@ const LINKS: &str = r#"
     name = "outside"
     device = "out0"
     addresses = ["192.0.2.1/24"]
+
+    [[route]]
+    destination = "2.0.0.0/7"
+    via = "192.0.2.2"
 
     [[route]]
     destination = "198.51.100.0/24"

@@ -15,7 +15,7 @@ use rand_core::Rng;
 use crate::choice::{Choice, Parity};
 use crate::port_owners::{PortOwners, goes_round};
 use crate::turn::Turn;
-use crate::{Admission, Event, EventKind, Nat, PortLedger, Refusal, Share};
+use crate::{Admission, Event, EventKind, Nat, Owners, PortLedger, Refusal, Share};
 
 /// What stands for the inside host of a session.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Ask<'a, A> {
     pub(crate) pool: &'a Pool,
     pub(crate) policy: &'a Policy,
     pub(crate) now: Tick,
+    /// While some worker may still work by another policy.
+    moving: Option<&'a Owners>,
     /// How the end is had: as the pool says, but remotes share the overflow of any pool.
     kind: Kind,
 }
@@ -47,7 +49,8 @@ impl<A: Address> Nat<A> {
         id: PoolId,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
-        let ask = Ask::new(key, id, admission.policy, admission.now);
+        let moving = Some(admission.owners).filter(|owners| owners.is_moving());
+        let ask = Ask { moving, ..Ask::new(key, id, admission.policy, admission.now) };
         if !PortLedger::<A>::serves(key.protocol) {
             return Err(Refusal::UnsupportedProtocol);
         }
@@ -143,10 +146,6 @@ impl<A: Address> Nat<A> {
         turn: Turn,
         random: &mut impl Rng,
     ) -> Result<(A, u16), Refusal> {
-        // What was another worker's may be in use there: see `territory`.
-        if self.moving {
-            return Err(Refusal::PortsExhausted);
-        }
         self.sweeps.begin();
         for nth in 0..turn.tries {
             let address = turn.address(ask.pool, nth).ok_or(Refusal::PoolEmpty)?;
@@ -270,7 +269,7 @@ impl<'a, A: Address> Ask<'a, A> {
     /// What a flow asks of a pool.
     pub(crate) fn new(key: &'a FlowKey<A>, id: PoolId, policy: &'a Policy, now: Tick) -> Self {
         let pool = policy.pool(id);
-        Self { key, id, pool, policy, now, kind: pool.mapping }
+        Self { key, id, pool, policy, now, moving: None, kind: pool.mapping }
     }
 
     /// Whether remotes share ports where mappings find none.
@@ -293,7 +292,8 @@ impl<'a, A: Address> Ask<'a, A> {
     }
 
     /// Up to which port this one, and those after it, are for something else: a rule, the overflow of
-    /// the pool, or the blocks or hosts of another pool (of identifiers, which have no range).
+    /// the pool, the blocks or hosts of another pool (of identifiers, which have no range), or another
+    /// worker that has not yet heard of the reload that takes them from it.
     pub(crate) fn taken_until(&self, numbers: &PortOwners, address: A, port: u16) -> Option<u16> {
         let (pool, protocol) = (self.pool, self.key.protocol);
         let claimed = self.policy.claimed_until(address.into(), protocol, port);
@@ -301,7 +301,12 @@ impl<'a, A: Address> Ask<'a, A> {
             let overflow = pool.overflow_ports.as_ref().filter(|_| self.kind == pool.mapping)?;
             overflow.contains(&port).then_some(*overflow.end())
         };
-        claimed.or_else(overflow).or_else(|| {
+        let moves = |owners: &&Owners| {
+            let reverse = FlowKey { source: address, source_port: port, ..*self.key }.exchanged();
+            !owners.had(&reverse)
+        };
+        let moves = || self.moving.filter(moves).map(|_| port);
+        claimed.or_else(overflow).or_else(moves).or_else(|| {
             let identifier = matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
             let other = numbers.pool(self.policy, address.into(), port);
             let other = other.filter(|other| identifier && *other != self.id)?;

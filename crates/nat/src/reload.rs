@@ -45,8 +45,11 @@ impl<A: Address> Nat<A> {
     ///
     /// It goes on if the policy would give a packet of it the same ends, outside and inside; its next
     /// hops are those of the new routes. If not it ends, unless its rule said `drain`: then it goes on
-    /// as it is until its timeout. One whose address is not held is suspended while the policy keeps
-    /// it, else it ends.
+    /// as it is until its timeout, as long as nobody else has its outside end: no rule, service or
+    /// interface, and no other block or host of a pool. One whose address is not held is suspended while
+    /// the policy keeps it, else it ends.
+    ///
+    /// Whatever goes on is this worker's in both directions, or it would not be found again.
     pub fn recheck<R: Rng, H: NextHops>(
         &mut self,
         index: SessionIndex,
@@ -71,8 +74,10 @@ impl<A: Address> Nat<A> {
         let plan = self.plan_again(index, admission.policy);
         let hops = plan.as_ref().and_then(|plan| plan.acquire(admission.hops, admission.now));
         let (session, held) = (self.sessions.session(index).clone(), self.sessions.held(index));
+        let owners = admission.owners;
         let may_go_on = |nat: &mut Self| {
-            (hops.is_some() || held.drains)
+            (hops.is_some() || held.drains && !owners.gives_away(&session))
+                && owners.has_both(&session)
                 && nat.enrol_again(&session, held, admission.policy, admission.now)
         };
         if !may_go_on(self) {

@@ -15,7 +15,6 @@ use crate::pool_numbers::PoolNumbers;
 use crate::port_owners::PortOwners;
 use crate::sweeps::Sweeps;
 use crate::tally::{Mark, Tally};
-use crate::territory::Territory;
 use crate::{EventLog, NextHops, PortLedger, Share};
 
 /// Sessions, mappings, leases, and how many sessions each source has begun.
@@ -29,10 +28,6 @@ pub struct Nat<A> {
     pub(crate) pools: PoolNumbers,
     /// Who leases which ports, where they do not go round the workers.
     pub(crate) numbers: PortOwners,
-    /// Whose ports they were before.
-    territory: Territory,
-    /// Ports have moved between the workers, and not all of these know it yet.
-    pub(crate) moving: bool,
     /// How many of its ports each pool has leased.
     pub(crate) leases: Leases,
     /// Ports that nobody has and not everybody may have yet.
@@ -83,8 +78,6 @@ impl<A: Address> Nat<A> {
             ports: PortLedger::new(),
             pools: PoolNumbers::default(),
             numbers: PortOwners::default(),
-            territory: Territory::of(policy),
-            moving: false,
             leases: Leases::default(),
             resting: HoldDown::new(hash.clone()),
             blocks: Blocks::new(share, hash.derived().derived()),
@@ -128,12 +121,6 @@ impl<A: Address> Nat<A> {
     #[must_use]
     pub const fn watches_segments(&self) -> bool {
         self.watching
-    }
-
-    /// Every worker works by the policy of now: none passes a packet by a port that it no longer has, so
-    /// that ports which have moved may be leased. Until then a reload that moves ports leases none.
-    pub fn all_follow(&mut self) {
-        self.moving = false;
     }
 
     /// Ends a live session and gives back what it held.
@@ -222,9 +209,6 @@ impl<A: Address> Nat<A> {
     pub(crate) fn make_room(&mut self, policy: &Policy, generation: u32) {
         self.pools.follow(policy);
         self.numbers = PortOwners::new(policy);
-        let territory = Territory::of(policy);
-        self.moving |= self.share.of() > 1 && territory != self.territory;
-        self.territory = territory;
         self.sessions.follow_windows(policy.tcp.window_tracking);
         self.sessions.ask_before_the_end(policy.tcp.probe);
         let addresses = policy.pools.iter().flat_map(|pool| {

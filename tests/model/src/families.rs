@@ -440,7 +440,7 @@ pub(crate) fn of_workers(family: Family, workers: usize) -> Family {
     family
 }
 
-fn source_nat(name: &'static str, pool: &'static str, source: &str) -> Rule {
+pub(crate) fn source_nat(name: &'static str, pool: &'static str, source: &str) -> Rule {
     let mut rule = Rule::new(name, Action::SourceNat(pool));
     rule.source = Some(Net::of(source));
     rule
@@ -452,7 +452,7 @@ fn drop_mail() -> Rule {
     rule
 }
 
-fn universe() -> Universe {
+pub(crate) fn universe() -> Universe {
     let ips = |all: &[&str]| all.iter().map(|text| ip(text)).collect();
     Universe {
         hosts: ips(&["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]),
@@ -479,6 +479,12 @@ fn in_pieces(mut family: Family) -> Family {
 
 /// All families, by name.
 pub(crate) fn all() -> Vec<(&'static str, Family)> {
+    let mut all = without_drains();
+    all.extend(crate::draining::all());
+    all
+}
+
+fn without_drains() -> Vec<(&'static str, Family)> {
     vec![
         ("endpoint-independent", endpoint_independent()),
         ("endpoint-dependent", endpoint_dependent()),

@@ -18,6 +18,7 @@
 
 mod arranged;
 mod crowd;
+mod draining;
 mod duel;
 mod families;
 mod faults;

@@ -5,6 +5,7 @@
 //! lease, the address that a host is paired with, and which worker a host belongs to. Each choice is
 //! checked against the rules before it is believed.
 
+mod drains;
 mod errors;
 mod leases;
 mod limits;
@@ -42,7 +43,9 @@ pub(crate) struct Model {
     /// Which address of a pool a host was seen to be paired with.
     paired: BTreeMap<(&'static str, IpAddr), IpAddr>,
     /// Which worker a host was seen to belong to.
-    owners: BTreeMap<IpAddr, usize>,
+    pub(crate) owners: BTreeMap<IpAddr, usize>,
+    /// Policies of before whose sessions may drain, the latest first.
+    former: Vec<Spec>,
     /// Addresses that the kernel answers for.
     pub(crate) kernel: Vec<IpAddr>,
     /// Since which generation it is known whom mappings talk to: since a policy asked first.
@@ -185,6 +188,7 @@ impl Model {
             rests: spec.pools.iter().map(|pool| (pool.name, pool.clone())).collect(),
             paired: BTreeMap::new(),
             owners: BTreeMap::new(),
+            former: Vec::new(),
             kernel: Vec::new(),
             pending: Vec::new(),
             buckets: BTreeMap::new(),

@@ -176,6 +176,20 @@ impl Pool {
         Some((address, (first, first + size - 1)))
     }
 
+    /// Whether an end is in the host's slice; of a pool without slices all are.
+    pub(crate) fn slice_has(&self, host: IpAddr, end: End) -> bool {
+        let within = |(address, (first, last)): (IpAddr, (u16, u16))| {
+            end.0 == address && (first..=last).contains(&end.1)
+        };
+        !matches!(self.kind, Kind::Slices(..)) || self.slice(host).is_some_and(within)
+    }
+
+    /// The host whose slice an end is in.
+    pub(crate) fn host_of_slice(&self, end: End) -> Option<IpAddr> {
+        let Kind::Slices(source, _) = self.kind else { return None };
+        source.hosts().find(|host| self.slice_has(*host, end))
+    }
+
     /// Whether a port may stand for another by its parity (RFC 4787 REQ-4): of TCP and UDP.
     pub(crate) fn suits(&self, protocol: u8, inside: u16, outside: u16) -> bool {
         !self.parity || !matches!(protocol, TCP | UDP) || inside % 2 == outside % 2
@@ -371,6 +385,15 @@ impl Net {
             IpAddr::V6(v6) => v6.to_bits(),
         };
         self.has(address).then(|| bits(address) - bits(self.0))
+    }
+
+    /// The addresses of a prefix of IPv4.
+    pub(crate) fn hosts(self) -> impl Iterator<Item = IpAddr> {
+        let first = match self.0 {
+            IpAddr::V4(v4) => v4.to_bits(),
+            IpAddr::V6(_) => panic!("no slices of IPv6 are tried"),
+        };
+        (0..1_u32 << (32 - self.1)).map(move |n| IpAddr::from((first + n).to_be_bytes()))
     }
 
     pub(crate) fn has(self, address: IpAddr) -> bool {

@@ -14,7 +14,7 @@ use crate::packet::{Body, Packet};
 use crate::rig::{Tally, shown};
 use crate::spec::{Spec, ip};
 
-fn run(name: &str, steps: usize) -> Tally {
+pub(crate) fn run(name: &str, steps: usize) -> Tally {
     let all = all();
     let at = all.iter().position(|family| family.0 == name).expect("a family of that name");
     all[at].1.run(name, at as u64, steps)
@@ -401,7 +401,7 @@ fn every_option_that_is_not_kept_is_found() {
 }
 
 /// Steps of each test of a family.
-const STEPS: usize = 110_000;
+pub(crate) const STEPS: usize = 110_000;
 
 /// The rings between workers are the appliance's (`run/worker/exchange.rs`): it counts what they lose, no
 /// engine does, and `a_full_ring_refuses_and_every_buffer_comes_back` shows it.

@@ -23,6 +23,7 @@ mod translated;
 mod v6;
 mod waiting;
 mod window;
+mod workers;
 
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{Bench, HOST, INSIDE, SERVER, frames};

@@ -10,7 +10,7 @@ mod resting;
 
 use std::net::Ipv4Addr;
 
-use mooring_session::{FlowKey, SessionIndex};
+use mooring_session::FlowKey;
 use mooring_wire::Protocol;
 
 use crate::fixture::{World, flow};
@@ -55,11 +55,6 @@ impl World {
     fn finish(&mut self, key: FlowKey<Ipv4Addr>) {
         let found = self.nat.sessions.find_key(&key).expect("the flow has a session");
         self.nat.end(found.index, &mut self.hops, self.now);
-    }
-
-    /// Every live session.
-    fn all(&self) -> Vec<SessionIndex> {
-        self.nat.sessions.page(0, u32::MAX).0.collect()
     }
 
     /// Goes on with the sweep until it is done.

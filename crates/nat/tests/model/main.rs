@@ -5,8 +5,9 @@ mod reference;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use mooring_nat::{Admission, Arrival, Nat, NextHops, Refusal, Share};
+use mooring_nat::{Admission, Arrival, Nat, NextHops, Owners, Refusal, Share};
 use mooring_policy::{Generation, Hop, InterfaceId, Policy, load};
 use mooring_session::{Direction, FlowKey, KeyedHash, NextHopIndex, SessionRef, Tick};
 use mooring_wire::Protocol;
@@ -106,6 +107,7 @@ fn twist() -> impl Strategy<Value = Twist> {
 /// The code under test beside its reference.
 struct Duel {
     policy: Policy,
+    owners: Owners,
     nat: Nat<Ipv4Addr>,
     random: ChaCha8Rng,
     hops: CountedHops,
@@ -138,6 +140,7 @@ impl Duel {
     fn new(policy: &Policy, seed: u64) -> Self {
         Self {
             policy: policy.clone(),
+            owners: Owners::new(Arc::new(policy.clone()), Share::ALL),
             nat: Nat::new(
                 policy,
                 Share::ALL,
@@ -201,6 +204,7 @@ impl Duel {
         let now = self.now();
         let mut admission = Admission {
             policy: &self.policy,
+            owners: &self.owners,
             generation: Generation(1),
             now,
             random: &mut self.random,

@@ -48,6 +48,7 @@ impl Model {
         let is = |m: &&Mapping| {
             (m.pool, m.protocol, m.inside) == (pool.name, plan.key.protocol, plan.inside)
                 && self.spec.has_end(pool.name, m.protocol, m.outside)
+                && pool.slice_has(m.inside.0, m.outside)
         };
         let all = || self.mappings.iter().filter(is);
         let chosen = all().find(|mapping| Some(mapping.outside) == chosen(seen));
@@ -359,9 +360,7 @@ impl Model {
             };
             self.sessions.iter().any(same)
         };
-        let slice = pool.slice(plan.inside.0).is_none_or(|(address, (first, last))| {
-            end.0 == address && (first..=last).contains(&end.1)
-        });
+        let slice = pool.slice_has(plan.inside.0, end);
         self.spec.has_end(pool.name, protocol, end)
             && (pool.endpoint_dependent || !pool.is_overflow(end.1))
             && pool.suits(protocol, plan.inside.1, end.1)
@@ -399,7 +398,7 @@ impl Model {
 
     /// Pairs of an even port and the next one go round the workers, or blocks do; of a slice, the owner
     /// is that of its host.
-    fn owner_of_end(&self, pool: &Pool, (_, port): End) -> Option<usize> {
+    pub(super) fn owner_of_end(&self, pool: &Pool, (_, port): End) -> Option<usize> {
         let turn = match pool.kind {
             Kind::Random | Kind::Preserve => port / 2,
             Kind::Blocks(size, ..) => port.saturating_sub(pool.ports.0) / size,

@@ -118,8 +118,9 @@ impl Model {
             Filtering::Address => self.sessions.iter().any(talks_to),
             Filtering::AddressAndPort => false,
         };
-        let leased =
-            !pool.endpoint_dependent && self.spec.has_end(pool.name, key.protocol, key.destination);
+        let leased = !pool.endpoint_dependent
+            && self.spec.has_end(pool.name, key.protocol, key.destination)
+            && pool.slice_has(mapping.inside.0, key.destination);
         if !passes || !leased {
             return Err("filtered");
         }

@@ -6,7 +6,10 @@ use crate::spec::Spec;
 
 impl Model {
     pub(crate) fn reload(&mut self, spec: Spec) {
-        self.pending.push(std::mem::replace(&mut self.spec, spec).timeouts);
+        let before = std::mem::replace(&mut self.spec, spec);
+        self.pending.push(before.timeouts);
+        self.follow_blocks(&before);
+        self.remember(before);
         self.rests.extend(self.spec.pools.iter().map(|pool| (pool.name, pool.clone())));
         self.generation += 1;
         if self.contacts_since.is_none() && self.spec.filters_by_address() {
@@ -21,7 +24,10 @@ impl Model {
             return true;
         }
         self.sessions[at].generation = self.generation;
-        let again = self.wants(&self.sessions[at]);
+        let session = &self.sessions[at];
+        let here = self.is_at_home(session);
+        let again = self.wants(session).filter(|_| here);
+        let drains = here && session.drains && self.may_drain(session);
         let session = &mut self.sessions[at];
         session.renewed = self.now;
         match again {
@@ -29,7 +35,7 @@ impl Model {
                 (session.rule, session.outbound) = (rule, outbound);
                 true
             }
-            None if session.drains => {
+            None if drains => {
                 session.rule = "";
                 true
             }
@@ -65,6 +71,7 @@ impl Model {
                 let pool = self.spec.pool(name)?;
                 pool.endpoint_dependent == session.mapping.is_none()
                     && self.spec.has_end(name, session.protocol, session.outside)
+                    && pool.slice_has(session.inside.0, session.outside)
             }
             Stands::Fixed(end) => session.mapping.is_none() && end == session.outside,
             Stands::Mapping(id) => session.mapping == Some(id),

@@ -1,6 +1,7 @@
 //! Every refusal, by a configuration that somebody could write, and that it leaves nothing behind.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use mooring_policy::{Generation, InterfaceId, load};
 use mooring_session::{Direction, FlowKey, KeyedHash, Tick};
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::fixture::{CountedHops, INSIDE, OUTSIDE, World, flow};
-use crate::{Admission, Arrival, Nat, Refusal, Share};
+use crate::{Admission, Arrival, Nat, Owners, Refusal, Share};
 
 /// Three ports, four sessions, of which a source may have two.
 const SMALL: &str = r#"
@@ -301,6 +302,7 @@ fn a_pool_without_an_address() {
         Arrival { ingress: INSIDE, key, hash: nat.sessions.hash(&key), flags: None, ttl: 64 };
     let mut admission = Admission {
         policy: &policy,
+        owners: &Owners::new(Arc::new(policy.clone()), Share::ALL),
         generation: Generation(1),
         now: Tick::ZERO,
         random: &mut ChaCha8Rng::seed_from_u64(1),

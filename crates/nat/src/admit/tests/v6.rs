@@ -1,6 +1,7 @@
 //! The other family: NAT66 out and back, a static host, both mappings.
 
 use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
 
 use mooring_policy::{Generation, InterfaceId};
 use mooring_session::{Direction, FlowKey, KeyedHash, SessionRef, Tick};
@@ -11,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::fixture::v6::{packet_v6, session_v6};
 use crate::fixture::{CountedHops, INSIDE, OUTSIDE, policy};
 use crate::rewrite::rewrite_v6;
-use crate::{Admission, Arrival, Nat, Place, Refusal, Share};
+use crate::{Admission, Arrival, Nat, Owners, Place, Refusal, Share};
 
 const CONFIG: &str = r#"
     pool = [{ name = "egress", addresses = ["2001:db8:7::10"], ports = "4000-4003", MAPPING }]
@@ -69,6 +70,7 @@ impl V6 {
         let arrival = Arrival { ingress, key, hash, flags: None, ttl: 64 };
         let mut admission = Admission {
             policy: &self.policy,
+            owners: &Owners::new(Arc::new(self.policy.clone()), Share::ALL),
             generation: Generation(1),
             now: Tick::ZERO,
             random: &mut self.random,

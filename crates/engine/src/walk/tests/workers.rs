@@ -223,31 +223,3 @@ const ALLOCATIONS: [&str; 4] = [
     "allocation = { kind = \"port-block\", size = 500 }",
     "allocation = { kind = \"deterministic\", source = \"10.0.0.0/24\", ports_per_host = 100 }",
 ];
-
-/// Limits per source count in one worker, so hosts of one source have one.
-#[test]
-fn hosts_of_one_source_have_one_worker() {
-    let limits = "[limits]\nsource_prefix_v4 = 24\nsource_prefix_v6 = 56\n";
-    let policy = mooring_policy::load(&config_with(limits)).expect("valid").policy;
-    let owners = super::Owners::new(&policy, 8);
-    let mut seen = std::collections::HashSet::new();
-    for net in 0..64u8 {
-        let of = |host: u8| {
-            let v4 = std::net::IpAddr::from([10, 0, net, host]);
-            let v6 = std::net::Ipv6Addr::new(
-                0xfd00,
-                0x10,
-                0,
-                u16::from(net) << 8 | 7,
-                0,
-                0,
-                0,
-                host.into(),
-            );
-            [owners.of_host(v4), owners.of_host(v6.into())]
-        };
-        seen.insert(of(1));
-        assert_eq!(of(1), of(200));
-    }
-    assert!(seen.len() > 8, "prefixes are spread: {seen:?}");
-}
