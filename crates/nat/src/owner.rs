@@ -128,8 +128,14 @@ impl Owners {
         if policy.service(address, session.protocol, port).is_some() || of_a_link() {
             return true;
         }
-        let claimed = division.claimed(address, session.protocol, port);
-        claimed.is_some_and(|inside| inside != (session.inside.into(), session.inside_port))
+        match division.claimed(address, session.protocol, port) {
+            Some(inside) => inside != (session.inside.into(), session.inside_port),
+            // A ping of an address of ours is ours.
+            None => {
+                let is_icmp = matches!(session.protocol, Protocol::ICMP | Protocol::ICMPV6);
+                is_icmp && port == 0 && policy.ownership(address).is_some()
+            }
+        }
     }
 
     fn has_both_by<A: Address>(&self, by: &Divisions, session: &Session<A>) -> bool {

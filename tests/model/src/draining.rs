@@ -9,8 +9,8 @@ use crate::step::Universe;
 
 /// A pool whose sessions drain, and rules before it that claim something.
 fn spec(pool: Option<Pool>, mut rules: Vec<Rule>) -> Spec {
-    if pool.is_some() {
-        rules.push(source_nat("egress", "egress", "10.0.0.0/24"));
+    if let Some(pool) = &pool {
+        rules.push(source_nat("egress", pool.name, "10.0.0.0/24"));
     }
     rules.iter_mut().for_each(|rule| rule.drain = true);
     Spec::new(pool.into_iter().collect(), rules)
@@ -49,7 +49,9 @@ fn web(address: &str, protocol: u8, ports: (u16, u16), target: &str) -> Rule {
 fn claims(dependent: bool) -> Family {
     let random = |address| {
         let mut pool = pool(address, PORTS, Kind::Random);
-        pool.endpoint_dependent = dependent;
+        if dependent {
+            (pool.endpoint_dependent, pool.filtering) = (true, Filtering::AddressAndPort);
+        }
         Some(pool)
     };
     let both =
@@ -82,10 +84,12 @@ fn slices() -> Family {
 /// Blocks that go and come back, while the address is nobody's or rules have ports of it.
 fn blocks() -> Family {
     let blocks = || Some(pool(X, (30000, 30023), Kind::Blocks(4, 2, 20)));
+    let mut away = pool(Y, PORTS, Kind::Random);
+    away.name = "away";
     let mut family = family(vec![
         spec(blocks(), Vec::new()),
         spec(None, Vec::new()),
-        spec(Some(pool(Y, PORTS, Kind::Random)), Vec::new()),
+        spec(Some(away), Vec::new()),
         spec(None, vec![web(X, UDP, (30002, 30009), "10.0.0.4")]),
     ]);
     family.universe.hairpins = 0;

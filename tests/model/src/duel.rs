@@ -153,8 +153,10 @@ impl<'f> Duel<'f> {
                 let spec = &self.family.specs[number % self.family.specs.len()];
                 self.model.reload(spec.clone());
                 self.rig.reload(self.clock(), spec);
-                // What has ended and is not swept yet is one worker's alone.
-                polled |= self.family.workers > 1;
+                // What has ended and is not swept yet is one worker's alone; whose block is whose depends on
+                // who is asked first.
+                let blocks = || self.family.specs.iter().any(Spec::has_blocks);
+                polled |= self.family.workers > 1 || blocks();
             }
             What::Send(side, packet) => {
                 self.numbered(*side, packet, (step.worker, Numbers::Right))?;

@@ -1,7 +1,7 @@
 //! Sessions whose rule is gone, and which worker their packets come to meanwhile.
 
 use super::{Model, Session};
-use crate::packet::{End, TCP, UDP};
+use crate::packet::{End, GRE, ICMP, ICMPV6, TCP, UDP};
 use crate::spec::{Action, Kind, Spec};
 use crate::tracking::Way;
 
@@ -48,7 +48,11 @@ impl Model {
         let leased = session.mapping.is_some() || session.began == Way::Forward;
         let mut pools = self.spec.pools.iter().filter(|pool| pool.leases(TCP, outside));
         let sliced = pools.find_map(|pool| pool.host_of_slice(outside));
+        // A ping of an address of ours is ours.
+        let pings = matches!(protocol, ICMP | ICMPV6) && outside.1 == 0;
+        let pinged = pings && claimed.is_none() && self.spec.is_outside_address(outside.0);
         claimed.is_none_or(|end| end == inside)
+            && !pinged
             && !(leased && sliced.is_some_and(|host| host != inside.0))
     }
 
@@ -75,11 +79,12 @@ impl Model {
 }
 
 impl crate::spec::Pool {
-    /// Whether a pool may give an end to somebody; identifiers are not limited.
+    /// Whether a pool may give an end to somebody; identifiers are not limited, and GRE has no number.
     fn leases(&self, protocol: u8, end: End) -> bool {
         let (first, last) = self.ports;
         let has_ports = matches!(protocol, TCP | UDP);
         !self.empty
+            && protocol != GRE
             && self.addresses.contains(&end.0)
             && (!has_ports || (first..=last).contains(&end.1))
     }
@@ -102,6 +107,11 @@ impl Spec {
     /// Whether sessions of some rule drain.
     pub(crate) fn drains(&self) -> bool {
         self.rules.iter().any(|rule| rule.drain)
+    }
+
+    /// Whether some pool has blocks.
+    pub(crate) fn has_blocks(&self) -> bool {
+        self.pools.iter().any(|pool| matches!(pool.kind, Kind::Blocks(..)))
     }
 
     /// What says who has which port.
