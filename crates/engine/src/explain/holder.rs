@@ -16,23 +16,23 @@ impl Engine {
     #[must_use]
     pub fn explain_outside(&self, address: IpAddr, port: u16, protocol: Protocol) -> Explanation {
         let mut trail = Trail::default();
+        let held = |holder: String| Outcome::Local(format!("held by {holder}"));
         let outcome = match self.policy.ownership(address) {
             None => {
                 trail.step("address", format!("{address} is not ours"));
-                Outcome::Dropped(DropReason::NotForUs)
+                // It was, and sessions drain.
+                let mapped = self.mapped(address, port, protocol, &mut trail);
+                mapped.map_or(Outcome::Dropped(DropReason::NotForUs), held)
             }
             Some(owner) => {
                 let claimed = self.claims(address, port, protocol, owner, &mut trail);
-                let mapped = match address {
-                    IpAddr::V4(v4) => self.mapping_of::<Ipv4Addr>(v4, port, protocol, &mut trail),
-                    IpAddr::V6(v6) => self.mapping_of::<Ipv6Addr>(v6, port, protocol, &mut trail),
-                };
+                let mapped = self.mapped(address, port, protocol, &mut trail);
                 let blocked = match address {
                     IpAddr::V4(v4) => self.block_of::<Ipv4Addr>(v4, port, &mut trail),
                     IpAddr::V6(v6) => self.block_of::<Ipv6Addr>(v6, port, &mut trail),
                 };
                 match claimed.or(mapped).or(blocked) {
-                    Some(holder) => Outcome::Local(format!("held by {holder}")),
+                    Some(holder) => held(holder),
                     None => self
                         .calculated(address, port, protocol, &mut trail)
                         .map_or(Outcome::Dropped(DropReason::NoSession), Outcome::Local),
@@ -81,6 +81,19 @@ impl Engine {
             }
         }
         None
+    }
+
+    fn mapped(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+        trail: &mut Trail,
+    ) -> Option<String> {
+        match address {
+            IpAddr::V4(v4) => self.mapping_of::<Ipv4Addr>(v4, port, protocol, trail),
+            IpAddr::V6(v6) => self.mapping_of::<Ipv6Addr>(v6, port, protocol, trail),
+        }
     }
 
     fn mapping_of<A: Family>(
