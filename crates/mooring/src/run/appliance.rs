@@ -138,7 +138,7 @@ impl Appliance {
         self.source.accepted();
         self.links = links;
         self.devices = devices;
-        // From here on nobody has the state before: every worker has answered.
+        // Every worker has answered; what sessions drain of they keep themselves.
         self.state = next;
         let now = self.clock.date(self.clock.now());
         self.show(Arc::new(self.desk.shown().since.follow(&self.state.policy, now)));

@@ -3,19 +3,28 @@
 use std::net::Ipv4Addr;
 
 use mooring_policy::InterfaceId;
+use mooring_wire::Protocol;
 
+use super::reloaded::reload;
+use crate::explain::Outcome;
 use crate::test_bench::frames::{inside, outside};
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{
-    Bench, HOST, HOST_MAC, INSIDE, OTHER_HOST, OUTSIDE, POOL, SERVER, STRANGER, config_with,
+    Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OTHER_HOST, OUTSIDE, POOL, SERVER,
+    STRANGER, config_with,
 };
-use crate::{Share, Verdict, WorkerId};
+use crate::{DropReason, Share, Verdict, WorkerId};
 
 /// Some workers of one appliance.
 struct Workers(Vec<Bench>);
 
 impl Workers {
     fn new(of: u8, allocation: &str) -> Self {
+        Self::with(of, allocation, str::to_owned)
+    }
+
+    /// As [`Self::new`], with the configuration changed.
+    fn with(of: u8, allocation: &str, change: impl Fn(&str) -> String) -> Self {
         let config = config_with(
             r#"
             [[rule]]
@@ -58,6 +67,7 @@ impl Workers {
         assert!(config.contains(pool), "the pool stands as it did");
         let pool_with = pool.replace("addresses", &format!("{allocation}\n    addresses"));
         let config = config.replacen(pool, &pool_with, 1);
+        let config = change(&config);
         let ready = |worker| {
             let share = Share::new(worker, of).expect("one of them");
             let mut bench = Bench::ready_as(share, &config);
@@ -90,6 +100,18 @@ impl Workers {
         let (_, verdict, sent) = self.send(at, ingress, frame);
         assert_eq!(verdict, Verdict::Tx(egress));
         Seen::read(&sent)
+    }
+
+    /// Gives another policy to all, one after the other.
+    fn reload(&mut self, config: &str) {
+        for bench in &mut self.0 {
+            reload(bench, config);
+            bench.rest(1);
+        }
+        for bench in &mut self.0 {
+            let generation = bench.engine.policy().1;
+            bench.engine.all_follow(generation);
+        }
     }
 
     fn sessions(&self) -> usize {
@@ -223,3 +245,163 @@ const ALLOCATIONS: [&str; 4] = [
     "allocation = { kind = \"port-block\", size = 500 }",
     "allocation = { kind = \"deterministic\", source = \"10.0.0.0/24\", ports_per_host = 100 }",
 ];
+
+/// Answers of what drains come to its worker, and to its host, when its pool is gone; and who has the
+/// port is told for as long as it lives.
+#[test]
+fn what_drains_hears_its_answers_when_its_pool_is_gone() {
+    for (of, there, back) in [(1, 0, 0), (2, 0, 1), (3, 2, 1), (5, 4, 2)] {
+        for allocation in ALLOCATIONS {
+            let mut workers = Workers::with(of, allocation, |config| {
+                config.replace("pool = \"egress\"", "pool = \"egress\"\n    drain = true")
+            });
+            let question = inside(HOST, SERVER).udp(5000, 53, b"question");
+            let port = source_port(&workers.forward(there, INSIDE, OUTSIDE, &question));
+            let pools = CONFIG.find("[[pool]]").expect("the configuration has a pool");
+            let other = format!("{}\n[[rule]]\nname = \"all\"\nkind = \"drop\"", &CONFIG[..pools]);
+            for _ in 0..2 {
+                workers.reload(&other);
+                let answer = outside(SERVER, POOL).udp(53, port, b"answer");
+                let seen = workers.forward(back, OUTSIDE, INSIDE, &answer);
+                assert_eq!((seen.destination, seen.transport), (HOST, Transport::Udp(53, 5000)));
+                workers.forward(back, INSIDE, OUTSIDE, &question);
+                let quoted = outside(POOL, SERVER).udp(port, 53, b"question");
+                let error = outside(STRANGER, POOL).error((3, 1), 0, &quoted);
+                assert_eq!(workers.forward(there, OUTSIDE, INSIDE, &error).destination, HOST);
+            }
+            let held = |bench: &Bench| {
+                let told = bench.engine.explain_outside(POOL.into(), port, Protocol::UDP);
+                told.outcome == Outcome::Local("held by 10.0.0.2:5000".to_owned())
+            };
+            assert_eq!(workers.0.iter().filter(|bench| held(bench)).count(), 1);
+            assert_eq!(workers.sessions(), 1);
+        }
+    }
+}
+
+/// A connection of port 5000 of the host with port 80 of the server, whose directions come to two
+/// workers; the port by which the server sees it.
+fn open(workers: &mut Workers, there: u8, back: u8) -> u16 {
+    let ours = |flags, numbers| inside(HOST, SERVER).tcp_at((5000, 80), flags, numbers, b"");
+    let syn = workers.forward(there, INSIDE, OUTSIDE, &ours("S", (5_000, 0)));
+    let port = source_port(&syn);
+    let theirs = outside(SERVER, POOL).tcp_at((80, port), "SA", (900_000, 5_001), b"");
+    workers.forward(back, OUTSIDE, INSIDE, &theirs);
+    workers.forward(there, INSIDE, OUTSIDE, &ours("A", (5_001, 900_001)));
+    port
+}
+
+/// The states of all sessions.
+fn states(workers: &Workers) -> Vec<&'static str> {
+    let all = workers.0.iter().flat_map(|bench| bench.engine.sessions(bench.now, 0).0);
+    all.map(|session| session.state).collect()
+}
+
+/// How many packets have left by an interface beside the batches, without the words of neighbours.
+fn said(workers: &mut Workers, by: InterfaceId) -> usize {
+    let all = workers.0.iter_mut().flat_map(Bench::sent);
+    all.filter(|(egress, frame)| *egress == by && frame[12..14] == [8, 0]).count()
+}
+
+/// As [`each`], with more in the policy and no option of the pool.
+fn each_with(more: &str, mut case: impl FnMut(&mut Workers, u8, u8)) {
+    for (of, there, back) in [(1, 0, 0), (2, 0, 1), (2, 1, 0), (3, 2, 0), (5, 1, 3)] {
+        case(&mut Workers::with(of, "", |config| format!("{config}\n{more}")), there, back);
+    }
+}
+
+/// What is handed over is judged by its owner alone, and once: a window that moved twice would let pass
+/// what is out of it, and one that did not move would drop what is in it.
+#[test]
+fn both_directions_of_a_watched_connection_are_judged_once() {
+    each_with("[tcp]\nwindow_tracking = true", |workers, there, back| {
+        let port = open(workers, there, back);
+        let theirs = |numbers, flags: &str, payload: &[u8]| {
+            outside(SERVER, POOL).tcp_at((80, port), flags, numbers, payload)
+        };
+        for at in 0..u8::try_from(workers.0.len()).expect("they are few") {
+            for flags in ["R", "A", "SA"] {
+                let blind = theirs((0x7000_0000, 0x1234_5678), flags, b"");
+                let (_, verdict, _) = workers.send(at, OUTSIDE, &blind);
+                assert_eq!(verdict, Verdict::Drop(DropReason::OutOfWindow));
+            }
+        }
+        let dropped = |workers: &Workers| -> u64 {
+            workers.0.iter().map(|bench| bench.dropped(DropReason::OutOfWindow)).sum()
+        };
+        assert_eq!(dropped(workers), 3 * workers.0.len() as u64);
+        for n in 0..20 {
+            let (ours, their) = (5_001 + n * 100, 900_001 + n * 100);
+            let data = inside(HOST, SERVER).tcp_at((5000, 80), "A", (ours, their), &[7; 100]);
+            workers.forward(if n % 2 == 0 { there } else { back }, INSIDE, OUTSIDE, &data);
+            let data = theirs((their, ours + 100), "A", &[8; 100]);
+            workers.forward(if n % 2 == 0 { back } else { there }, OUTSIDE, INSIDE, &data);
+        }
+        assert_eq!((dropped(workers), workers.sessions()), (3 * workers.0.len() as u64, 1));
+        let all = workers.0.iter().flat_map(|bench| bench.engine.sessions(bench.now, 0).0);
+        let counted: Vec<_> = all.map(|s| (s.forward.packets, s.reverse.packets)).collect();
+        assert_eq!(counted, [(22, 21)]);
+        // RFC 5961 §3: the one number that is expected next, by whichever worker it comes.
+        workers.forward(there, OUTSIDE, INSIDE, &theirs((902_001, 7_001), "R", b""));
+        assert_ne!(states(workers), ["established"]);
+    });
+}
+
+/// A segment of a connection that is older than we are is picked up by its owner, once.
+#[test]
+fn an_older_connection_is_picked_up_where_its_answers_come() {
+    each_with("[tcp]\npick_up = true", |workers, there, back| {
+        let data = inside(HOST, SERVER).tcp(5000, 80, "A", b"data");
+        let port = source_port(&workers.forward(there, INSIDE, OUTSIDE, &data));
+        let answer = outside(SERVER, POOL).tcp(80, port, "A", b"answer");
+        let seen = workers.forward(back, OUTSIDE, INSIDE, &answer);
+        assert_eq!((seen.destination, seen.transport), (HOST, Transport::Tcp(80, 5000)));
+        let again = workers.forward(back, INSIDE, OUTSIDE, &data);
+        assert_eq!((source_port(&again), workers.sessions()), (port, 1));
+        let stranger = outside(STRANGER, POOL).tcp(80, port, "A", b"data");
+        assert!(matches!(workers.send(back, OUTSIDE, &stranger).1, Verdict::Drop(_)));
+        assert_eq!(workers.sessions(), 1);
+    });
+}
+
+/// One worker asks, the one that has the connection; the answer keeps it, whoever gets it first.
+#[test]
+fn a_silent_connection_is_asked_by_its_worker_alone() {
+    each_with("[tcp]\nprobe = true", |workers, there, back| {
+        open(workers, there, back);
+        for bench in &mut workers.0 {
+            bench.rest(7_439_000);
+            bench.learn(INSIDE, HOST, HOST_MAC);
+            bench.pass(3_000);
+        }
+        assert_eq!(said(workers, INSIDE), 1);
+        for bench in &mut workers.0 {
+            bench.learn(INSIDE, HOST, HOST_MAC);
+            bench.learn(OUTSIDE, GATEWAY, GATEWAY_MAC);
+        }
+        assert_eq!(states(workers), ["transitory"]);
+        let answer = inside(HOST, SERVER).tcp(5000, 80, "A", b"");
+        workers.forward(back, INSIDE, OUTSIDE, &answer);
+        assert_eq!(states(workers), ["established"]);
+    });
+}
+
+/// An unwanted SYN waits where its flow would begin, and is answered once; one that a host inside crosses
+/// is not answered at all.
+#[test]
+fn an_unwanted_syn_is_answered_once_whoever_receives_it() {
+    each_with("[tcp]\nunsolicited_syn = \"icmp\"", |workers, there, back| {
+        for at in [there, back] {
+            let syn = outside(SERVER, POOL).tcp(80, 7_777, "S", b"");
+            let (_, verdict, _) = workers.send(at, OUTSIDE, &syn);
+            assert_eq!(verdict, Verdict::Drop(DropReason::NoSession));
+        }
+        workers.0.iter_mut().for_each(|bench| bench.pass(5_000));
+        assert_eq!(said(workers, OUTSIDE), 0);
+        for bench in &mut workers.0 {
+            bench.learn(OUTSIDE, GATEWAY, GATEWAY_MAC);
+        }
+        workers.0.iter_mut().for_each(|bench| bench.pass(1_500));
+        assert_eq!((said(workers, OUTSIDE), workers.sessions()), (1, 0));
+    });
+}
