@@ -254,7 +254,11 @@ fn decide<A: Address>(
     let question = question(key, arrival.ingress, egress);
     let rule = policy.decide(&question).ok_or(Refusal::NoRule)?;
     let end = match &policy.rule(rule).action {
-        Action::SourceNat(pool) => End::Lease(*pool),
+        // An inside end has one outside end, whoever speaks first (RFC 4787 REQ-1).
+        Action::SourceNat(pool) => match forwarded(key, egress, policy) {
+            Some((address, port)) => End::Fixed(address, port),
+            None => End::Lease(*pool),
+        },
         Action::Static(map) => {
             let outside = map.outward(key.source.into()).and_then(A::from_ip);
             End::Fixed(outside.ok_or(Refusal::NoRule)?, key.source_port)
@@ -269,6 +273,17 @@ fn decide<A: Address>(
         return Err(Refusal::AddressNotHeld);
     }
     Ok((rule, end))
+}
+
+/// The outside end that a rule forwards to the sender of a flow which leaves by `egress`.
+fn forwarded<A: Address>(
+    key: &FlowKey<A>,
+    egress: InterfaceId,
+    policy: &Policy,
+) -> Option<(A, u16)> {
+    let inside = key.source.into();
+    let (address, port) = policy.forwarded_end(egress, inside, key.protocol, key.source_port)?;
+    Some((A::from_ip(address)?, port))
 }
 
 /// What the rules are asked about a flow that comes in by `ingress` and would leave by `egress`.

@@ -17,6 +17,7 @@ mod claims;
 mod classifier;
 mod deterministic;
 mod holding;
+mod forwarded;
 mod kernel;
 mod keys;
 mod model;

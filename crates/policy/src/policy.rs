@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::claims::Claims;
 use crate::classifier::Classifier;
 use crate::holding::Holdings;
+use crate::forwarded::Forwarded;
 use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
@@ -46,6 +47,7 @@ pub struct Policy {
     pub(crate) claims: Claims,
     /// Which addresses are held; `None`: all that are claimed.
     pub(crate) holdings: Option<Holdings>,
+    pub(crate) forwarded: Forwarded,
     delivered: Vec<(InterfaceId, IpAddr)>,
     routes: JointPrefixMap<IpNet, Route>,
     /// Of sessions that their sender begins.
@@ -251,6 +253,7 @@ impl Policy {
             inbound: Classifier::new(rules.iter().map(Rule::inbound).collect()),
             claims: Claims::default(),
             holdings: None,
+            forwarded: Forwarded::default(),
             interfaces,
             rules,
             pools,
@@ -262,6 +265,7 @@ impl Policy {
             routes,
         };
         policy.claims = Claims::new(&policy);
+        policy.forwarded = Forwarded::new(&policy);
         policy
     }
 
@@ -331,6 +335,19 @@ impl Policy {
     #[must_use]
     pub fn claimed_until(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<u16> {
         self.claims.until(address, protocol, port)
+    }
+
+    /// The outside end of an inside one that leaves by `egress`, if a rule forwards a port of that side
+    /// to it. Its cost does not grow with the rules but by their logarithm.
+    #[must_use]
+    pub fn forwarded_end(
+        &self,
+        egress: InterfaceId,
+        inside: IpAddr,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<(IpAddr, u16)> {
+        self.forwarded.end(egress, inside, protocol, port)
     }
 
     /// The addresses that the kernel's side of each tap interface gets.

@@ -194,7 +194,24 @@ pub(crate) fn fixed() -> Family {
     universe.targets.push(ip("203.0.113.20"));
     universe.remotes.push(ip("198.51.100.3"));
     universe.target_ports = vec![8080, 8081, 30001, 1, 2];
+    universe.ports = vec![1, 2, 80, 81];
     Family { specs: vec![Spec::new(vec![pool], rules)], universe, workers: 1 }
+}
+
+/// Forwarded ports that come, go and move to another host.
+fn forwarded() -> Family {
+    let mut family = fixed();
+    let mut moved = family.specs[0].clone();
+    for rule in &mut moved.rules {
+        if let Action::PortForward(_, TCP, _, target) = &mut rule.action {
+            target.0 = ip("10.0.0.5");
+        }
+    }
+    let mut none = family.specs[0].clone();
+    none.rules.retain(|rule| !matches!(rule.action, Action::PortForward(..)));
+    family.specs.extend([moved, none]);
+    let universe = Universe { specs: 3, reloads: 5, hairpins: 60, ..family.universe };
+    Family { universe, ..family }
 }
 
 /// The wider kinds of filtering, and pools without pings and hairpins.
@@ -420,6 +437,7 @@ fn of_v6() -> Family {
         reloads: 1,
         hairpins: 60,
         target_ports: vec![8080, 8081, 30000, 1],
+        ports: vec![1, 2, 80],
         ..universe()
     };
     Family { specs: vec![spec(pool), spec(dependent)], universe, workers: 1 }
@@ -490,6 +508,7 @@ fn without_drains() -> Vec<(&'static str, Family)> {
         ("endpoint-dependent", endpoint_dependent()),
         ("tracking", tracking()),
         ("fixed", fixed()),
+        ("forwarded", forwarded()),
         ("filtering", filtering()),
         ("reloads", reloads()),
         ("full", full()),

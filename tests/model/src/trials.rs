@@ -41,6 +41,11 @@ fn agrees_about_static_addresses_and_forwarded_ports() {
 }
 
 #[test]
+fn agrees_about_forwarded_ports_that_move() {
+    run("forwarded", STEPS);
+}
+
+#[test]
 fn agrees_about_filtering() {
     run("filtering", STEPS);
 }

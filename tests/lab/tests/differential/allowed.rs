@@ -111,7 +111,7 @@ impl Difference<'_> {
 }
 
 /// The closed list. Ports that the two choose are not on it: they are compared by whose they are.
-pub(crate) const ALLOWED: [Allowed; 15] = [
+pub(crate) const ALLOWED: [Allowed; 13] = [
     Allowed {
         name: "tcp-state",
         reason: "the kernel drops segments that its table of TCP states does not expect (`ct state \
@@ -173,26 +173,6 @@ pub(crate) const ALLOWED: [Allowed; 15] = [
                     send.from.is_inside() && !matches!(send.to, Target::End(End::P(_) | End::Q(_)));
                 send.ttl == 1 && hairpin && it.mooring.iter().all(|seen| seen.error.is_some())
             })
-        },
-    },
-    Allowed {
-        name: "one-session-of-a-pair",
-        reason: "a host that has a session with a peer from the pool's address cannot have a second \
-                 one with the same two ports by its forwarded address; the kernel gives the peer \
-                 another port there (`clash resolution`), which nobody asked it to",
-        is_rare: false,
-        aspect: Aspect::OnlyKernel,
-        covers: is_second_of_a_pair,
-    },
-    Allowed {
-        name: "one-session-of-a-pair-inside",
-        reason: "the same between two hosts inside: Mooring refuses the second one, and tells the \
-                 sender (Host Unreachable), as for every want of room",
-        is_rare: true,
-        aspect: Aspect::Other,
-        covers: |it| {
-            let told = |seen: &Seen| matches!(seen.error, Some((3, 1) | (1, 3)));
-            is_second_of_a_pair(it) && it.mooring.iter().all(told)
         },
     },
     Allowed {
@@ -283,15 +263,3 @@ pub(crate) const ALLOWED: [Allowed; 15] = [
         },
     },
 ];
-
-/// To a forwarded address, by whom the host behind it has spoken to from its own port.
-fn is_second_of_a_pair(it: &Difference<'_>) -> bool {
-    let Some(send) = it.send() else { return false };
-    let peer = send.from.outside().unwrap_or(send.from);
-    let begun = |step: &Step| {
-        matches!(step, Step::Send(before) if before.from == End::F
-            && before.to == Target::End(peer)
-            && before.protocol.kind() == send.protocol.kind())
-    };
-    send.to == Target::End(End::Forward) && it.sequence.steps[..it.at].iter().any(begun)
-}

@@ -287,6 +287,8 @@ table ip nat {
     dnat ip prefix to ip daddr map { 198.19.0.0/16 : 10.3.0.0/16 }; }
   chain post { type nat hook postrouting priority srcnat;
     snat ip prefix to ip saddr map { 10.3.0.0/16 : 198.19.0.0/16 };
+    ip saddr 10.4.0.1 tcp sport 20000-44999 snat to 203.0.113.12;
+    ip saddr 10.4.0.1 udp sport 20000-44999 snat to 203.0.113.12;
     ip saddr 10.0.0.0/8 snat to 203.0.113.10; }
 }
 table ip6 nat {
@@ -296,6 +298,8 @@ table ip6 nat {
     dnat ip6 prefix to ip6 daddr map { 2001:db8:3::/64 : fd00:3::/64 }; }
   chain post { type nat hook postrouting priority srcnat;
     snat ip6 prefix to ip6 saddr map { fd00:3::/64 : 2001:db8:3::/64 };
+    ip6 saddr fd00:4::1 tcp sport 20000-44999 snat to 2001:db8:2::12;
+    ip6 saddr fd00:4::1 udp sport 20000-44999 snat to 2001:db8:2::12;
     ip6 saddr fd00::/16 snat to 2001:db8:2::10; }
 }
 table inet filter {

@@ -59,7 +59,9 @@ impl Model {
                 if to == Side::Hairpin && !pool.hairpin {
                     return Err("no_rule");
                 }
-                Stands::Pool(pool.name)
+                // RFC 4787 REQ-1: an inside end has one outside end.
+                let forwarded = forwarded(&self.spec, key.protocol, key.source);
+                forwarded.map_or(Stands::Pool(pool.name), Stands::Fixed)
             }
             Action::Static(_, outside) => Stands::Fixed((outside, key.source.1)),
             Action::Bypass if to == Side::Hairpin => return Err("no_rule"),
@@ -154,6 +156,19 @@ impl Model {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// The forwarded end of an inside one, of the first rule that leads to it.
+fn forwarded(spec: &Spec, protocol: u8, (host, port): End) -> Option<End> {
+    spec.rules.iter().find_map(|rule| match rule.action {
+        Action::PortForward(address, of, (first, last), target)
+            if (of, target.0) == (protocol, host)
+                && (target.1..=target.1 + (last - first)).contains(&port) =>
+        {
+            Some((address, first + (port - target.1)))
+        }
+        _ => None,
+    })
 }
 
 /// TCP begins with SYN alone, ICMP with a query, everything else with anything.

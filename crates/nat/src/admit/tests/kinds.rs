@@ -133,6 +133,64 @@ fn a_forwarded_port_leads_to_its_target_and_keeps_its_offset() {
     assert_eq!(telnet, Err(Refusal::RuleDrop), "an earlier rule drops");
 }
 
+/// RFC 4787 REQ-1: "reuse the port mapping for subsequent packets sent from the same internal IP address
+/// and port".
+#[test]
+fn a_host_with_a_forwarded_port_leaves_by_it_when_it_speaks_first() {
+    for keys in ["", "mapping = \"endpoint-dependent\""] {
+        let mut world = world_of(keys);
+        let out = tcp("10.0.0.3:82", "198.51.100.1:9");
+        let (session, found) = admitted(&mut world, INSIDE, out);
+        assert_eq!(leaves_as(&session, found), tcp("203.0.113.10:4006", "198.51.100.1:9"));
+        assert_eq!((found.direction, world.nat.leased_ports()), (Direction::Forward, 0));
+        // What that remote sends to the forwarded end is of the same session; another's is its own.
+        let back = tcp("198.51.100.1:9", "203.0.113.10:4006");
+        let (_, again) = admitted(&mut world, OUTSIDE, back);
+        assert_eq!((again.index, again.direction), (found.index, Direction::Reverse));
+        let other = tcp("198.51.100.2:9", "203.0.113.10:4006");
+        assert_ne!(admitted(&mut world, OUTSIDE, other).1.index, found.index);
+        // Ports around it, and other protocols, leave by the pool.
+        for key in [
+            tcp("10.0.0.3:79", "198.51.100.1:9"),
+            tcp("10.0.0.3:84", "198.51.100.1:9"),
+            udp("10.0.0.3:82", "198.51.100.1:9"),
+            tcp("10.0.0.4:82", "198.51.100.1:9"),
+        ] {
+            let (session, _) = admitted(&mut world, INSIDE, key);
+            assert!(!(4004..=4007).contains(&session.outside_port), "{key:?}");
+        }
+        // A hairpin begins there, too (REQ-9).
+        let hairpin = tcp("10.0.0.3:80", "203.0.113.21:22");
+        let (session, found) = admitted(&mut world, INSIDE, hairpin);
+        assert_eq!(leaves_as(&session, found), tcp("203.0.113.10:4004", "203.0.113.21:22"));
+    }
+}
+
+/// A port that is forwarded no longer, or to somebody else, stands for its host no more.
+#[test]
+fn a_session_by_a_forwarded_port_ends_with_its_rule() {
+    let begin = || {
+        let mut world = world_of("");
+        admitted(&mut world, INSIDE, tcp("10.0.0.3:82", "198.51.100.1:9"));
+        world
+    };
+    let without = ALL.replace("KEYS", "").replace("\"4004-4007\"", "\"5004-5007\"");
+    let moved = ALL.replace("KEYS", "").replace("10.0.0.3:80", "10.0.0.4:80");
+    for (config, ends) in [(ALL.replace("KEYS", ""), 0), (without, 1), (moved, 1)] {
+        let mut world = begin();
+        world.reload(&config);
+        assert_eq!(world.sweep(), ends, "{config}");
+    }
+    // And one by the pool once a port is forwarded to its host.
+    let mut world = World::new(&ALL.replace("KEYS", "").replace("10.0.0.3:80", "10.0.0.4:80"));
+    let (session, _) = admitted(&mut world, INSIDE, tcp("10.0.0.3:82", "198.51.100.1:9"));
+    assert!(!(4004..=4007).contains(&session.outside_port));
+    world.reload(&ALL.replace("KEYS", ""));
+    assert_eq!((world.sweep(), world.nat.leased_ports()), (1, 0));
+    let (session, _) = admitted(&mut world, INSIDE, tcp("10.0.0.3:82", "198.51.100.1:9"));
+    assert_eq!(session.outside_port, 4006);
+}
+
 #[test]
 fn forwarded_ports_are_never_leased() {
     for keys in ["", "mapping = \"endpoint-dependent\""] {
