@@ -436,7 +436,8 @@ pub(crate) fn requote(quote: &[u8], key: Key) -> Vec<u8> {
     let inverted: Vec<u8> = was.iter().map(|byte| !byte).collect();
     let old = [!field[0], !field[1]];
     let mut new = !ones_sum(&[&old, &inverted, &is]);
-    if new == 0 && head.protocol == UDP {
+    // RFC 768; and of ICMP, where only this form is right for a message that is all zero.
+    if new == 0 && matches!(head.protocol, UDP | ICMP) {
         new = 0xffff;
     }
     field.copy_from_slice(&new.to_be_bytes());
