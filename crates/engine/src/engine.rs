@@ -279,6 +279,10 @@ impl NextHops for Hops<'_> {
         self.0.acquire(hop.interface, hop.next_hop, now)
     }
 
+    fn acquire_for_others(&mut self, hop: Hop, now: Tick) -> Option<NextHopIndex> {
+        self.0.acquire_for_others(hop.interface, hop.next_hop, now)
+    }
+
     fn release(&mut self, hop: NextHopIndex) {
         self.0.release(hop);
     }

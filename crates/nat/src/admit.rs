@@ -58,6 +58,10 @@ pub trait NextHops {
     /// The index of a next hop, counting one user more. `None` when the table is full.
     fn acquire(&mut self, hop: Hop, now: Tick) -> Option<NextHopIndex>;
 
+    /// The same for what somebody outside begins: to him a part of the table is closed, so that what
+    /// he makes us look for takes no host's way to the world.
+    fn acquire_for_others(&mut self, hop: Hop, now: Tick) -> Option<NextHopIndex>;
+
     /// One user less.
     fn release(&mut self, hop: NextHopIndex);
 }
@@ -213,11 +217,17 @@ impl<A: Address> Plan<A> {
     /// One user more for both next hops, forward and reverse. `None`, and nothing taken, when the
     /// table of neighbours is full.
     pub(crate) fn acquire(&self, hops: &mut impl NextHops, now: Tick) -> Option<[NextHopIndex; 2]> {
+        // The second half of a hairpin has begun inside.
+        let by_others = self.began == Direction::Reverse && self.out.is_some();
+        let acquire = |hops: &mut _, hop| match by_others {
+            true => NextHops::acquire_for_others(hops, hop, now),
+            false => NextHops::acquire(hops, hop, now),
+        };
         let forward = match self.out {
-            Some(hop) => hops.acquire(hop, now)?,
+            Some(hop) => acquire(hops, hop)?,
             None => NextHopIndex::HAIRPIN,
         };
-        let Some(reverse) = hops.acquire(self.back, now) else {
+        let Some(reverse) = acquire(hops, self.back) else {
             release(hops, forward);
             return None;
         };

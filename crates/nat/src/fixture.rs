@@ -44,6 +44,8 @@ pub(crate) struct Holdings {
 pub(crate) struct CountedHops {
     pub(crate) users: Vec<(Hop, u32)>,
     pub(crate) capacity: usize,
+    /// What others begin gets none.
+    pub(crate) closed_to_others: bool,
 }
 
 impl World {
@@ -65,7 +67,7 @@ impl World {
             nat: Nat::new(&policy, share, hash),
             owners: Owners::new(Arc::new(policy.clone()), share),
             policy,
-            hops: CountedHops { users: Vec::new(), capacity: usize::MAX },
+            hops: CountedHops { users: Vec::new(), capacity: usize::MAX, closed_to_others: false },
             now: Tick::ZERO,
             ttl: 64,
             generation: Generation(7),
@@ -185,6 +187,10 @@ impl NextHops for CountedHops {
         };
         self.users[at].1 += 1;
         Some(NextHopIndex(at as u16))
+    }
+
+    fn acquire_for_others(&mut self, hop: Hop, now: Tick) -> Option<NextHopIndex> {
+        if self.closed_to_others { None } else { self.acquire(hop, now) }
     }
 
     fn release(&mut self, hop: NextHopIndex) {

@@ -151,6 +151,23 @@ impl Neighbours {
         Some(NextHopIndex(slot))
     }
 
+    /// As [`Self::acquire`], for what somebody outside begins. He brings nobody into use once three
+    /// quarters of the entries are in use, by whomever: a flood of forged senders, or through a static
+    /// prefix, leaves a quarter to what hosts inside need. More users of who is in use he may be.
+    pub fn acquire_for_others(
+        &mut self,
+        interface: InterfaceId,
+        address: IpAddr,
+        now: Tick,
+    ) -> Option<NextHopIndex> {
+        let known = self.table.find(&Key { interface, address });
+        let used = known.is_some_and(|slot| self.table.is_in_use(slot));
+        if !used && !self.table.has_room_for_others() {
+            return None;
+        }
+        self.acquire(interface, address, now)
+    }
+
     /// Counts one user less. What an idle entry knows is kept until its room is needed.
     ///
     /// # Panics

@@ -43,6 +43,11 @@ impl SlotQueue {
         self.links[usize::from(slot)] = Link { previous: slot, next: slot };
     }
 
+    /// Whether `slot` is queued.
+    pub(super) fn contains(&self, slot: u16) -> bool {
+        self.links[usize::from(slot)].next != slot
+    }
+
     /// Takes the first slot out.
     pub(super) fn pop(&mut self) -> Option<u16> {
         let first = self.first()?;

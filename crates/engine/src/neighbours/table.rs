@@ -39,6 +39,8 @@ pub(super) struct Table {
     index: HashMap<Key, u16>,
     free: SlotQueue,
     idle: SlotQueue,
+    /// Entries in use.
+    in_use: u32,
 }
 
 /// The sixteen bytes that a forwarded packet reads.
@@ -93,6 +95,7 @@ impl Table {
             index: HashMap::with_capacity(2 * usize::from(capacity)),
             free,
             idle: SlotQueue::new(capacity),
+            in_use: 0,
         }
     }
 
@@ -135,12 +138,26 @@ impl Table {
 
     /// Files the entry among those in use or those idle, after its users or held packets changed.
     pub(super) fn refile(&mut self, slot: u16) {
-        let entry = &self.entries[usize::from(slot)];
-        if entry.users == 0 && entry.held.len() == 0 {
-            self.idle.push(slot);
-        } else {
+        let was_idle = self.idle.contains(slot);
+        if self.is_in_use(slot) {
             self.idle.remove(slot);
+            self.in_use += u32::from(was_idle);
+        } else {
+            self.idle.push(slot);
+            self.in_use -= u32::from(!was_idle);
         }
+    }
+
+    /// Whether somebody counts on the entry or packets wait for it.
+    pub(super) fn is_in_use(&self, slot: u16) -> bool {
+        let entry = &self.entries[usize::from(slot)];
+        entry.users > 0 || entry.held.len() > 0
+    }
+
+    /// Whether one more entry may come into use for what others begin: a quarter is kept.
+    pub(super) fn has_room_for_others(&self) -> bool {
+        let capacity = self.capacity();
+        self.in_use < capacity - capacity / KEPT
     }
 
     pub(super) fn entry_mut(&mut self, slot: u16) -> &mut Entry {
@@ -204,6 +221,9 @@ impl Table {
         slots.filter(|slot| self.entries[usize::from(*slot)].state != State::Vacant)
     }
 }
+
+/// One in so many entries is kept for what begins inside, as of the sessions.
+const KEPT: u32 = 4;
 
 impl Hot {
     const VACANT: Self =

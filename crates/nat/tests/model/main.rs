@@ -129,6 +129,10 @@ impl NextHops for CountedHops {
         Some(NextHopIndex(at as u16))
     }
 
+    fn acquire_for_others(&mut self, hop: Hop, now: Tick) -> Option<NextHopIndex> {
+        self.acquire(hop, now)
+    }
+
     fn release(&mut self, hop: NextHopIndex) {
         let users = &mut self.0[usize::from(hop.0)].1;
         *users =

@@ -57,6 +57,32 @@ fn the_longest_idle_gives_way_and_who_is_in_use_does_not() {
     assert!(bench.try_acquire(ip("192.0.2.4")).is_some());
 }
 
+/// Of both families: whoever sends from forged addresses, or to all of a static prefix, makes us look for
+/// as many neighbours as he likes.
+#[test]
+fn a_flood_from_outside_leaves_a_quarter_of_the_neighbours_to_the_inside() {
+    for (prefix, gateway) in [("192.0.2.", "192.0.2.250"), ("2001:db8:1::", "2001:db8:1::250")] {
+        let mut bench = Bench::new(16);
+        let others = |bench: &mut Bench, last: u32| {
+            let address = ip(&format!("{prefix}{last}"));
+            bench.neighbours.acquire_for_others(OUTSIDE, address, bench.now)
+        };
+        let flood: Vec<_> = (2..100).filter_map(|last| others(&mut bench, last)).collect();
+        assert_eq!(flood.len(), 12, "{prefix}");
+        assert!(others(&mut bench, 2).is_some(), "who is in use has one more user");
+        let hop = bench.acquire(gateway);
+        bench.hold(hop, 0).unwrap();
+        assert_eq!(bench.state(gateway), State::Incomplete, "it is asked for");
+        for last in 200..203 {
+            bench.acquire(&format!("{prefix}{last}"));
+        }
+        assert_eq!(bench.try_acquire(ip(&format!("{prefix}203"))), None, "then it is full");
+        // Who is idle is no part of it: what has ended makes room for others, but not beyond theirs.
+        flood[..6].iter().for_each(|hop| bench.neighbours.release(*hop));
+        assert!((100..200).all(|last| others(&mut bench, last).is_some() == (last == 100)));
+    }
+}
+
 #[test]
 fn an_evicted_entry_leaves_no_timer_to_the_next_one() {
     let mut bench = Bench::new(1);

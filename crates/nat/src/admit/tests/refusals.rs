@@ -306,7 +306,7 @@ fn a_pool_without_an_address() {
         generation: Generation(1),
         now: Tick::ZERO,
         random: &mut ChaCha8Rng::seed_from_u64(1),
-        hops: &mut CountedHops { users: Vec::new(), capacity: 8 },
+        hops: &mut CountedHops { users: Vec::new(), capacity: 8, closed_to_others: false },
     };
     assert_eq!(nat.admit(&arrival, &mut admission), Err(Refusal::PoolEmpty));
     assert!(nat.sessions.is_empty() && nat.mappings.is_empty() && nat.leased_ports() == 0);

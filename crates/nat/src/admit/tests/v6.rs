@@ -57,7 +57,7 @@ impl V6 {
     fn of(config: &str) -> Self {
         let policy = policy(config);
         let nat = Nat::new(&policy, Share::ALL, KeyedHash::new([5, 6, 7, 8]));
-        let hops = CountedHops { users: Vec::new(), capacity: 8 };
+        let hops = CountedHops { users: Vec::new(), capacity: 8, closed_to_others: false };
         Self { policy, nat, hops, random: ChaCha8Rng::seed_from_u64(3) }
     }
 

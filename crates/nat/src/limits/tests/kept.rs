@@ -39,6 +39,24 @@ fn begun(world: &mut World, host: u8) -> usize {
     (1..=100).filter(|port| send(*port)).count()
 }
 
+/// A part of the neighbours is closed to what others begin, and to nothing else.
+#[test]
+fn neighbours_that_are_kept_are_for_what_begins_inside() {
+    let mut world = world("sessions = 64");
+    world.hops.closed_to_others = true;
+    for to in ["203.0.113.10:53", "203.0.114.7:1"] {
+        assert_eq!(knock(&mut world, 1, to), Err(Refusal::NeighborTableFull), "{to}");
+    }
+    assert_eq!(world.holdings().hop_users, 0);
+    assert_eq!(begun(&mut world, 9), 64);
+    let mut world = self::world("sessions = 64");
+    world.hops.closed_to_others = true;
+    let first = world.send(flow(Protocol::UDP, "10.0.0.9:1", "203.0.113.10:53")).expect("room");
+    let way = mooring_session::Direction::Reverse;
+    let key = world.nat.sessions.session(first.index).key(way).exchanged();
+    assert!(world.arrive(HAIRPIN_INTERFACE, key, None).is_ok(), "a hairpin begins inside");
+}
+
 /// RFC 6888 REQ-4 C: one cannot take from all others what they need, and a forged sender is not even one.
 #[test]
 fn a_flood_from_outside_leaves_a_quarter_of_the_sessions_to_the_hosts() {
