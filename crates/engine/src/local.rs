@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use mooring_nat::HAIRPIN_INTERFACE;
 use mooring_packet::Packet;
-use mooring_policy::{Access, Action, InterfaceId, Ownership, ServiceId};
+use mooring_policy::{Access, Action, Hop, InterfaceId, Ownership, ServiceId};
 use mooring_session::FlowKey;
 
 use crate::classify::{Class, Flow};
@@ -91,6 +91,12 @@ impl Engine {
             Ownership::Pool(pool) => self.policy.pool(pool).ping,
         };
         if is_echo && pings && answers() {
+            // A source that is not where the address is outside is forged (RFC 2827). Who has a session
+            // of it says so; every worker has to.
+            let elsewhere = |way: Hop| !self.policy.outside_of(destination).contains(way.interface);
+            if !of_a_link && self.policy.route(source).is_some_and(elsewhere) {
+                return Err(DropReason::SpoofedSource);
+            }
             let list = self.list_of(owner);
             return match list.is_none_or(|list| list.of(source).allowed) {
                 true => Ok(Some(Ours::Echo)),

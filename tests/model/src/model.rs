@@ -23,7 +23,7 @@ use self::unsolicited::Unsolicited;
 pub(crate) use self::windows::Numbers;
 use self::windows::{Belief, Talk};
 use crate::packet::{Body, End, Key, Packet, Sum};
-use crate::spec::{Pool, Side, Spec, is_own, own_address};
+use crate::spec::{Pool, Side, Spec, is_own, own_address, side_of};
 use crate::tracking::{State, Way};
 
 pub(crate) struct Model {
@@ -269,6 +269,9 @@ impl Model {
                 false => own_address(from, destination) == destination,
             };
             if answers && matches!(packet.body, Body::Echo { reply: false, .. }) {
+                if outside && side_of(source) == Some(Side::Inside) {
+                    return Some(Expected::dropped("spoofed_source"));
+                }
                 if outside && !self.spec.may_ping(destination, source) {
                     return Some(Expected::dropped("denied"));
                 }

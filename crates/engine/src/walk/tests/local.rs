@@ -47,6 +47,22 @@ fn an_address_of_the_other_side_does_not_answer() {
     bench.ignore(INSIDE, &to_pool, DropReason::NoSession);
 }
 
+/// RFC 2827: whoever is outside and says that he is a host inside gets no answer, from no worker, whether
+/// that has a session of the host or not.
+#[test]
+fn a_ping_from_outside_in_the_name_of_a_host_inside_is_not_answered() {
+    for worker in 0..2 {
+        let share = mooring_nat::Share::new(worker, 2).expect("one of two");
+        let mut bench = Bench::ready_as(share, CONFIG);
+        for host in [HOST, crate::test_bench::OTHER_HOST] {
+            let forged = outside(host, POOL).echo_request(77, 3);
+            bench.ignore(OUTSIDE, &forged, DropReason::SpoofedSource);
+        }
+        let honest = outside(SERVER, POOL).echo_request(77, 3);
+        assert_eq!(bench.send(OUTSIDE, &honest).0, Verdict::Tx(OUTSIDE));
+    }
+}
+
 #[test]
 fn a_pool_may_be_told_not_to_answer() {
     let config = CONFIG.replace("203.0.113.10/32\"]", "203.0.113.10/32\"]\nping = false");
