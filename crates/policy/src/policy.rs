@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use crate::claims::Claims;
 use crate::classifier::Classifier;
-use crate::holding::Holdings;
 use crate::forwarded::Forwarded;
+use crate::holding::Holdings;
 use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
