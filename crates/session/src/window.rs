@@ -162,8 +162,12 @@ impl Connection {
         let (sender, receiver) = self.of_mut(direction);
         let number = segment.acknowledgment;
         let answers = receiver.next.wrapping_sub(number) <= LONGEST_SYN;
+        // The SYN that it answers crossed one that its sender has sent anew since.
+        let anew = receiver.is(SYN_ALONE)
+            && sender.is(PROPOSED)
+            && segment.sequence.wrapping_add(1) == sender.proposed[0];
         // In place of a SYN that crossed, which may have been anybody's.
-        let shows = may_cross(state, direction) && answers;
+        let shows = answers && (may_cross(state, direction) || anew);
         if receiver.is(PROPOSED) && is_within(number, receiver.proposed[0], receiver.proposed[1]) {
             receiver.begin_proposed();
         } else if may_cross(state, direction.opposite()) && !receiver.is(SEEN) {
@@ -171,7 +175,7 @@ impl Connection {
             receiver.take_up(number);
         } else if sender.is(SEEN) && !shows {
             return self.segment(direction, segment);
-        } else if state.half_open().is_none() {
+        } else if state.half_open().is_none() && !shows {
             return Judged::Unproven;
         } else if !receiver.is(SEEN) {
             receiver.take_up(number);

@@ -197,6 +197,31 @@ fn connections_that_both_ends_open_at_once_open_by_what_the_remote_end_acknowled
     }
 }
 
+/// The remote end begins twice, the second time from another number, and the host crosses that: what
+/// acknowledges the host's SYN is of the second one. Who has not seen that SYN moves nothing.
+#[test]
+fn a_syn_that_is_sent_anew_is_believed_when_it_answers_the_hosts_own() {
+    let anew = THEIRS.wrapping_add(0x4000_0000);
+    let crossed = || {
+        let mut connection = Connection::default();
+        let crossing = [
+            (State::HalfOpenReverse, Reverse, segment(SYN, THEIRS, 0)),
+            (State::HalfOpenReverse, Reverse, segment(SYN, anew, 0)),
+            (State::HalfOpenReverse, Forward, segment(SYN, OURS, 0)),
+        ];
+        for (state, direction, segment) in crossing {
+            connection.judge(state, direction, &segment);
+        }
+        connection
+    };
+    let mut connection = crossed();
+    let blind = segment(SYN_ACK, anew, OURS.wrapping_add(77_777));
+    assert_eq!(judge(&mut connection, Reverse, blind), Judged::Outside);
+    assert_eq!(judge(&mut connection, Reverse, segment(SYN_ACK, anew, OURS + 1)), Judged::Real);
+    let next = segment(ACK, anew.wrapping_add(1), OURS + 1);
+    assert_eq!(judge(&mut connection, Reverse, next), Judged::Real, "it goes on from there");
+}
+
 /// The same where the ports were used before.
 #[test]
 fn a_closed_connection_may_be_opened_again_from_both_ends_at_once() {

@@ -18,6 +18,8 @@ pub(crate) struct Talk {
     next: [Option<u32>; 2],
     /// What it has acknowledged.
     acked: [Option<u32>; 2],
+    /// It has sent a SYN, and nothing else since.
+    alone: [bool; 2],
     /// How far it may send has been said.
     bound: [bool; 2],
     /// Its SYN without an answer; true: others are current until there is one.
@@ -199,13 +201,15 @@ impl Talk {
             return if unheard { Belief::Dropped } else { self.segment(state, way, segment) };
         };
         self.syn[other] = None;
-        if proposed || self.next[mine].is_none() || waits {
+        // The second SYN of this end has crossed the one that it answers.
+        let anew = self.alone[other] && self.syn[mine] == Some((segment.seq, true));
+        if proposed || self.next[mine].is_none() || waits || anew {
             if proposed {
                 self.begin(way.turned(), asked);
             }
             self.begin(way, segment.seq);
             self.bound[mine] = true;
-            if waits {
+            if waits || anew {
                 self.syn[mine] = None;
             } else if self.syn[mine].is_some_and(|syn| syn.0 == segment.seq) {
                 self.syn[mine] = Some((segment.seq, false));
@@ -249,6 +253,7 @@ impl Talk {
         if far(segment.ack, theirs) {
             return Belief::Dropped;
         }
+        self.alone[mine] = false;
         self.next[mine] = Some(segment.seq.wrapping_add(segment.len + u32::from(segment.has(FIN))));
         (self.acked[mine], self.bound[other]) = (Some(segment.ack), true);
         let proposed = self.syn[other].is_some_and(|syn| syn.1);
@@ -260,7 +265,7 @@ impl Talk {
     fn begin(&mut self, way: Way, first: u32) {
         let at = way as usize;
         (self.first[at], self.next[at]) = (Some(first), Some(first.wrapping_add(1)));
-        (self.acked[at], self.bound[at]) = (None, false);
+        (self.acked[at], self.bound[at], self.alone[at]) = (None, false, true);
     }
 }
 
