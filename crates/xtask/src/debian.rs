@@ -64,14 +64,17 @@ pub(crate) const BENCH: &[Tool] = &[
     tool("iperf3", "iperf3"),
 ];
 
-/// What building for others needs: C compilers for static programs, an emulator for their tests.
-pub(crate) const DIST: &[Tool] = &[
-    tool("musl-gcc", "musl-tools"),
+/// What giving binaries to others needs, beside the compilers: an emulator for their tests, and packers.
+pub(crate) const DIST: &[Tool] =
+    &[tool("qemu-aarch64", "qemu-user"), tool("gzip", "gzip"), tool("git", "git")];
+
+/// A C compiler for static programs.
+pub(crate) const CROSS_X86_64: &[Tool] = &[tool("musl-gcc", "musl-tools")];
+
+/// A C compiler for the other architecture.
+pub(crate) const CROSS_AARCH64: &[Tool] = &[
     tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     tool("/usr/aarch64-linux-gnu/include/linux/if_tun.h", "libc6-dev-arm64-cross"),
-    tool("qemu-aarch64", "qemu-user"),
-    tool("gzip", "gzip"),
-    tool("git", "git"),
 ];
 
 /// Installs the packages whose programs are missing.
@@ -107,7 +110,7 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
 }
 
 /// Ordinary users of Debian do not have `sbin` in their path.
-fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])

@@ -4,12 +4,16 @@
 
 mod bench;
 mod ci;
+mod cross;
 mod debian;
 mod demo;
 mod dist;
 mod fuzz;
+mod image;
 mod kube_server;
 mod kube_tools;
+mod licences;
+mod linked;
 mod mutants;
 mod stages;
 mod test;
@@ -48,6 +52,8 @@ enum Verb {
     Bench(bench::Bench),
     /// Build the static release binaries and pack them with all licences
     Dist(dist::Dist),
+    /// Build the image: an OCI layout and an archive of it, for both architectures
+    Image(image::Image),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Mutants(mutants) => mutants.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Dist(dist) => dist.run(),
+        Verb::Image(image) => image.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,10 +1,12 @@
 //! Where the workspace lies, and the commands that run in it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// The folder of the root `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {
@@ -50,6 +52,49 @@ pub(crate) fn metadata(manifest: Option<&Path>) -> Result<Value> {
 pub(crate) fn target() -> Result<PathBuf> {
     let metadata = metadata(None)?;
     Ok(metadata["target_directory"].as_str().context("a target directory")?.into())
+}
+
+/// The appliance's version.
+pub(crate) fn version() -> Result<String> {
+    let metadata = metadata(None)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let mut ours = packages.filter(|package| package["name"] == "mooring");
+    let version = ours.next().and_then(|package| package["version"].as_str());
+    Ok(version.context("the package mooring has a version")?.to_owned())
+}
+
+/// When the commit was made, in seconds since 1970.
+pub(crate) fn commit_time() -> Result<u64> {
+    git(&["log", "-1", "--format=%ct"])?.parse().context("the commit's time")
+}
+
+/// The same as RFC 3339 writes it.
+pub(crate) fn commit_date() -> Result<String> {
+    let format = "--date=format-local:%Y-%m-%dT%H:%M:%SZ";
+    git(&["log", "-1", "--format=%cd", format])
+}
+
+/// The commit, with `-dirty` where tracked files are other than it says.
+pub(crate) fn revision() -> Result<String> {
+    let commit = git(&["rev-parse", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Ok(if changed.is_empty() { commit } else { format!("{commit}-dirty") })
+}
+
+fn git(arguments: &[&str]) -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(root()).env("TZ", "UTC").args(arguments);
+    Ok(output(&mut git)?.trim().to_owned())
+}
+
+/// The SHA-256 of a file, in hexadecimal digits.
+pub(crate) fn sum(file: &Path) -> Result<String> {
+    Ok(hex(&fs::read(file).with_context(|| file.display().to_string())?))
+}
+
+/// The SHA-256 of bytes, in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The files that git knows or would take up, from the root on.

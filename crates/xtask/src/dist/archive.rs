@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
-use super::{Arch, licences};
-use crate::workspace::{metadata, output, root, run};
+use crate::cross::Arch;
+use crate::licences;
+use crate::workspace::{commit_time, root, run, sum, version};
 
 /// Packs the binary, our licences and those of others; gives the archive's path.
 pub(super) fn pack(arch: Arch, binary: &Path, folder: &Path) -> Result<PathBuf> {
@@ -44,20 +44,14 @@ pub(super) fn sums(folder: &Path, archives: &[PathBuf]) -> Result<String> {
     Ok(text)
 }
 
-/// The SHA-256 of a file, in hexadecimal digits.
-pub(super) fn sum(file: &Path) -> Result<String> {
-    let digest = Sha256::digest(fs::read(file).with_context(|| file.display().to_string())?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// An archive without anything of this machine: names in order, no owner, the commit's time.
 fn tar(folder: &Path, name: &str, archive: &Path) -> Result<()> {
     let plain = archive.with_extension("");
-    let time = output(Command::new("git").current_dir(root()).args(["log", "-1", "--format=%ct"]))?;
+    let time = commit_time()?;
     run(Command::new("tar")
         .current_dir(folder)
         .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"])
-        .args(["--mode=go=rX,u+rw", &format!("--mtime=@{}", time.trim())])
+        .args(["--mode=go=rX,u+rw", &format!("--mtime=@{time}")])
         .arg("--create")
         .arg("--file")
         .arg(&plain)
@@ -67,12 +61,4 @@ fn tar(folder: &Path, name: &str, archive: &Path) -> Result<()> {
         .arg(&plain)
         .stdout(File::create(archive)?))?;
     Ok(fs::remove_file(plain)?)
-}
-
-fn version() -> Result<String> {
-    let metadata = metadata(None)?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let mut ours = packages.filter(|package| package["name"] == "mooring");
-    let version = ours.next().and_then(|package| package["version"].as_str());
-    Ok(version.context("the package mooring has a version")?.to_owned())
 }

@@ -1,6 +1,6 @@
 //! The licences of everything that is linked into the binary.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -8,21 +8,20 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::workspace::{cargo, output, root};
+use crate::linked::Linked;
+use crate::workspace::root;
 
 /// The text of THIRD-PARTY-LICENSES for a target: each package, then each text once.
 ///
 /// # Errors
 /// When a package comes without a text and under a licence that we have no text of.
-pub(super) fn collect(triple: &str) -> Result<String> {
-    let mut command = cargo(&["metadata", "--locked", "--format-version", "1"]);
-    let metadata = output(command.args(["--filter-platform", triple]))?;
-    let metadata: Value = serde_json::from_str(&metadata)?;
+pub(crate) fn collect(triple: &str) -> Result<String> {
+    let linked = Linked::of(triple)?;
     let mut list = String::from(
         "Mooring is licensed under MIT OR Apache-2.0. Its binary contains the packages below.\n\n",
     );
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for package in linked(&metadata)? {
+    for package in linked.of_others() {
         let field = |name: &str| package[name].as_str().unwrap_or_default();
         let title = format!("{} {}", field("name"), field("version"));
         writeln!(list, "{title}: {}  {}", field("license"), field("repository"))?;
@@ -30,10 +29,7 @@ pub(super) fn collect(triple: &str) -> Result<String> {
             texts.entry(text).or_default().push(title.clone());
         }
     }
-    for (title, licence, copyright) in [
-        ("Rust standard library", "MIT OR Apache-2.0", "The Rust Project Developers"),
-        ("musl libc", "MIT", "2005-2020 Rich Felker, et al."),
-    ] {
+    for (title, licence, copyright) in BESIDE {
         writeln!(list, "{title}: {licence}")?;
         texts.entry(mit(copyright)?).or_default().push(title.to_owned());
     }
@@ -41,31 +37,6 @@ pub(super) fn collect(triple: &str) -> Result<String> {
         writeln!(list, "\n{RULE}\n{}\n{RULE}\n\n{}", packages.join(", "), text.trim())?;
     }
     Ok(list)
-}
-
-/// The packages of others that the binary is made of: from `mooring` along ordinary dependencies.
-fn linked(metadata: &Value) -> Result<Vec<&Value>> {
-    let packages = metadata["packages"].as_array().context("packages")?;
-    let nodes = metadata["resolve"]["nodes"].as_array().context("a dependency graph")?;
-    let ours = packages.iter().find(|package| package["name"] == "mooring");
-    let mut open = vec![&ours.context("the package mooring")?["id"]];
-    let mut seen = BTreeSet::new();
-    while let Some(id) = open.pop() {
-        if !seen.insert(id.as_str().context("an id")?) {
-            continue;
-        }
-        let node = nodes.iter().find(|node| node["id"] == *id).context("a node")?;
-        for dependency in node["deps"].as_array().into_iter().flatten() {
-            let kinds = dependency["dep_kinds"].as_array();
-            if kinds.into_iter().flatten().any(|kind| kind["kind"].is_null()) {
-                open.push(&dependency["pkg"]);
-            }
-        }
-    }
-    let all = packages.iter().filter(|package| seen.contains(package["id"].as_str().unwrap_or("")));
-    let mut of_others: Vec<_> = all.filter(|package| !package["source"].is_null()).collect();
-    of_others.sort_by_key(|package| (package["name"].as_str(), package["version"].as_str()));
-    Ok(of_others)
 }
 
 /// The licence texts that a package brings; where it brings none, that of the licence it names.
@@ -114,6 +85,11 @@ fn mit(holder: &str) -> Result<String> {
     Ok(own.lines().map(line).collect())
 }
 
+/// What is in the binary and is no package of Cargo: name, licence, who has the copyright.
+pub(crate) const BESIDE: [(&str, &str, &str); 2] = [
+    ("Rust standard library", "MIT OR Apache-2.0", "The Rust Project Developers"),
+    ("musl libc", "MIT", "2005-2020 Rich Felker, et al."),
+];
 const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];
 const RULE: &str =
     "--------------------------------------------------------------------------------";

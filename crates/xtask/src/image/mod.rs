@@ -1,0 +1,140 @@
+//! `cargo xtask image`: the appliance as an OCI image for both architectures, made from scratch by ourselves: no
+//! registry, no daemon, no base image. In `target/image`: the layout as the folder `mooring`, and as the archive
+//! `mooring.oci.tar` for `skopeo`, `oras`, `podman`, `ctr` and others.
+//!
+//! The same commit and compiler give the same digest (docs/decisions/0006): names in order, the commit's time.
+
+mod content;
+mod describe;
+mod layer;
+mod layout;
+mod sbom;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use self::content::Content;
+use self::describe::{Describe, Profile};
+use self::layer::Layer;
+use self::layout::Layout;
+use crate::cross::Arch;
+use crate::stages::Stages;
+use crate::workspace;
+
+/// Options of the verb.
+#[derive(Debug, Args)]
+pub(crate) struct Image {
+    /// Only this architecture, and fail when it cannot be built (may be repeated)
+    #[arg(long, value_enum)]
+    arch: Vec<Arch>,
+    /// The profile of Cargo that the binary is built with
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// The folder for the layout and the archive; `target/image` by default
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+impl Image {
+    /// Builds what can be built, and writes it.
+    ///
+    /// # Errors
+    /// When an architecture that was asked for cannot be built, or none at all.
+    pub(crate) fn run(&self) -> Result<()> {
+        let mut stages = Stages::new();
+        let binaries = self.binaries(&mut stages)?;
+        let describe = Describe::of_commit()?;
+        let mut layout = Layout::new();
+        let sizes = stages.run("pack", || pack(&describe, &binaries, &mut layout))?;
+        let folder = match &self.output {
+            Some(folder) => folder.clone(),
+            None => workspace::target()?.join("image"),
+        };
+        let files = stages.run("write", || layout.write(&folder, "mooring", describe.time))?;
+        stages.print_times();
+        println!("\n{}", sizes.join("\n"));
+        println!("sha256:{}  {}", files.digest, files.archive.display());
+        Ok(())
+    }
+
+    /// The binary for each architecture. Without `--arch` one that cannot be built is told of and left out.
+    fn binaries(&self, stages: &mut Stages) -> Result<Vec<(Arch, PathBuf)>> {
+        let mut binaries = Vec::new();
+        let all = if self.arch.is_empty() { &Arch::ALL[..] } else { &self.arch[..] };
+        for arch in all {
+            let ready = arch.prepare();
+            match ready {
+                Ok(()) => {
+                    let build = || arch.build("target", &self.profile);
+                    binaries.push((*arch, stages.run(arch.stage(), build)?));
+                }
+                Err(error) if self.arch.is_empty() => {
+                    println!("\nwarning: the image is not for {}: {error:#}", arch.of_images());
+                }
+                Err(error) => return Err(error.context(format!("no image for {}", arch.name()))),
+            }
+        }
+        if binaries.is_empty() {
+            bail!("no architecture can be built, see above");
+        }
+        Ok(binaries)
+    }
+}
+
+/// Puts both profiles of all architectures into `layout`; gives lines for people.
+fn pack(
+    describe: &Describe,
+    binaries: &[(Arch, PathBuf)],
+    layout: &mut Layout,
+) -> Result<Vec<String>> {
+    let mut sizes = Vec::new();
+    let contents: Result<Vec<_>> =
+        binaries.iter().map(|(arch, binary)| packed(describe, *arch, binary)).collect();
+    let contents = contents?;
+    for profile in Profile::ALL {
+        let mut manifests = Vec::new();
+        let mut attached = Vec::new();
+        for (content, common) in &contents {
+            let own = Layer::pack(&content.of_profile(profile), describe.time)?;
+            sizes.extend(lines(describe, profile, content.arch, [common, &own]));
+            let manifest = layout.image(describe, profile, content.arch, &[common, &own]);
+            attached.push(layout.attach(describe, &manifest, &content.sbom));
+            manifests.push(manifest);
+        }
+        layout.tag(describe, profile, &manifests);
+        attached.into_iter().for_each(|artifact| layout.list(artifact));
+    }
+    Ok(sizes)
+}
+
+/// What an architecture has, and the layer of it that both profiles share.
+fn packed(describe: &Describe, arch: Arch, binary: &Path) -> Result<(Content, Layer)> {
+    let binary = fs::read(binary).with_context(|| binary.display().to_string())?;
+    let content = Content::new(describe, arch, binary)?;
+    let common = Layer::pack(&content.common(), describe.time)?;
+    Ok((content, common))
+}
+
+/// The size of each layer, and the sum.
+fn lines(describe: &Describe, profile: Profile, arch: Arch, layers: [&Layer; 2]) -> Vec<String> {
+    let line = |what: &str, packed: usize, unpacked: usize| {
+        format!("  {what:<28} {:>8.2} MB, unpacked {:>6.2} MB", mb(packed), mb(unpacked))
+    };
+    let sum = |size: fn(&Layer) -> usize| layers.iter().map(|layer| size(layer)).sum();
+    vec![
+        format!("mooring:{} linux/{}", describe.tag(profile), arch.of_images()),
+        line("licences, SBOM, users", layers[0].bytes.len(), layers[0].unpacked),
+        line("binary", layers[1].bytes.len(), layers[1].unpacked),
+        line("sum", sum(|layer| layer.bytes.len()), sum(|layer| layer.unpacked)),
+    ]
+}
+
+fn mb(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests;
