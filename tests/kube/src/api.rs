@@ -3,7 +3,7 @@
 //! One thread drives all connections, so that what is open stays open whoever asks next.
 
 use std::sync::LazyLock;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -55,8 +55,12 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Follower {
     changes: Receiver<Change>,
-    task: AbortHandle,
+    _following: Following,
 }
+
+/// That somebody is told of changes. Dropped, it ends.
+#[derive(Debug)]
+pub struct Following(AbortHandle);
 
 impl Api {
     /// The user of a kubeconfig.
@@ -155,9 +159,41 @@ impl Api {
     /// Follows the objects of a collection, through every loss of contact.
     #[must_use]
     pub fn follow(&self, collection: &str) -> Follower {
-        let (sender, changes) = mpsc::sync_channel(QUEUE);
-        let follow = follow(self.client.clone(), collection.to_owned(), sender);
-        Follower { changes, task: RUNTIME.spawn(follow).abort_handle() }
+        let (sender, changes) = mpsc::channel();
+        // Who has dropped the other end is about to end this.
+        let tell = move |change| drop(sender.send(change));
+        Follower { changes, _following: self.follow_with(collection, tell) }
+    }
+
+    /// The same, told at once; `tell` must not wait.
+    #[must_use]
+    pub fn follow_with(
+        &self,
+        collection: &str,
+        tell: impl Fn(Change) + Send + Sync + 'static,
+    ) -> Following {
+        let follow = follow(self.client.clone(), collection.to_owned(), tell);
+        Following(RUNTIME.spawn(follow).abort_handle())
+    }
+
+    /// A token of a ServiceAccount, which is good for as long as the Secret `bound` exists.
+    ///
+    /// # Errors
+    /// When there is no such account, or no such Secret.
+    pub fn token(&self, namespace: &str, account: &str, bound: &Value) -> Result<String> {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        let wanted = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {
+                "expirationSeconds": 3600,
+                "boundObjectRef": {
+                    "apiVersion": "v1", "kind": "Secret",
+                    "name": bound["metadata"]["name"], "uid": bound["metadata"]["uid"],
+                },
+            },
+        });
+        let given = self.create(&path, &wanted)?;
+        Ok(given["status"]["token"].as_str().context("a token")?.to_owned())
     }
 
     fn ask(
@@ -188,9 +224,9 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for Following {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
@@ -217,7 +253,7 @@ impl Refusal {
 }
 
 /// Lists, tells of all that is there and of what is no more, watches; begins anew when that ends.
-async fn follow(client: Client, collection: String, changes: SyncSender<Change>) {
+async fn follow(client: Client, collection: String, tell: impl Fn(Change)) {
     let mut known: Vec<Value> = Vec::new();
     loop {
         let listed = client.request::<Value>(request(Method::GET, &collection, None, "")).await;
@@ -227,15 +263,15 @@ async fn follow(client: Client, collection: String, changes: SyncSender<Change>)
                 _ => Vec::new(),
             };
             for gone in known.iter().filter(|known| !items.iter().any(|item| same(item, known))) {
-                tell(&changes, Change::Gone(gone.clone()));
+                tell(Change::Gone(gone.clone()));
             }
             for item in &items {
-                tell(&changes, Change::Is(item.clone()));
+                tell(Change::Is(item.clone()));
             }
             known = items;
             let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let path = format!("{collection}?watch=true&resourceVersion={version}");
-            let _ = watch(&client, &path, &mut known, &changes).await;
+            let _ = watch(&client, &path, &mut known, &tell).await;
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -245,7 +281,7 @@ async fn watch(
     client: &Client,
     path: &str,
     known: &mut Vec<Value>,
-    changes: &SyncSender<Change>,
+    tell: &impl Fn(Change),
 ) -> Result<()> {
     let events = client.request_events::<Value>(request(Method::GET, path, None, "")).await?;
     let mut events = std::pin::pin!(events);
@@ -254,22 +290,17 @@ async fn watch(
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 known.retain(|known| !same(known, &object));
                 known.push(object.clone());
-                tell(changes, Change::Is(object));
+                tell(Change::Is(object));
             }
             WatchEvent::Deleted(object) => {
                 known.retain(|known| !same(known, &object));
-                tell(changes, Change::Gone(object));
+                tell(Change::Gone(object));
             }
             WatchEvent::Bookmark(_) => {}
             WatchEvent::Error(status) => anyhow::bail!("{status}"),
         }
     }
     Ok(())
-}
-
-/// Who has dropped the other end is about to end this task.
-fn tell(changes: &SyncSender<Change>, change: Change) {
-    let _ = changes.try_send(change);
 }
 
 fn same(one: &Value, other: &Value) -> bool {
@@ -313,8 +344,6 @@ static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
     handle
 });
 
-/// More changes than any test makes at once.
-const QUEUE: usize = 65_536;
 const ANSWER: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(50);
 

@@ -121,26 +121,6 @@ impl Cluster {
         })
     }
 
-    /// A token of a ServiceAccount, which is good for as long as the Secret `bound` exists.
-    ///
-    /// # Errors
-    /// When there is no such account, or no such Secret.
-    pub fn token(&self, namespace: &str, account: &str, bound: &Value) -> Result<String> {
-        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-        let wanted = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-            "spec": {
-                "expirationSeconds": 3600,
-                "boundObjectRef": {
-                    "apiVersion": "v1", "kind": "Secret",
-                    "name": bound["metadata"]["name"], "uid": bound["metadata"]["uid"],
-                },
-            },
-        });
-        let given = self.api.create(&path, &wanted)?;
-        Ok(given["status"]["token"].as_str().context("a token")?.to_owned())
-    }
-
     /// The API server as the bearer of a token sees it.
     ///
     /// # Errors

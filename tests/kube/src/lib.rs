@@ -5,10 +5,14 @@
 
 mod api;
 mod cluster;
+mod kubelet;
 mod objects;
 mod tools;
 
-pub use api::{Api, Change, Follower, Refusal, collection};
+pub use api::{Api, Change, Follower, Following, Refusal, collection};
 pub use cluster::{ADDRESS, Cluster, PORT};
+pub use kubelet::{
+    Container, Image, Kubelet, Mount, Network, Networks, Node, Pod, Rights, is_ready,
+};
 pub use objects::{Chart, compose, find, kustomize, load, problems};
 pub use tools::{Tools, shipped};

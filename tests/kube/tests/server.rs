@@ -68,7 +68,7 @@ fn the_server_lets_the_agent_do_what_its_role_says_and_no_more() {
             "/api/v1/namespaces/mooring/secrets",
             &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "token" } }),
         )?;
-        let agent = cluster.as_bearer(&cluster.token("mooring", "mooring", &bound)?)?;
+        let agent = cluster.as_bearer(&cluster.api.token("mooring", "mooring", &bound)?)?;
 
         let mut may = allowed(&agent.create(REVIEWS, &review("mooring"))?)?;
         let everybody = allowed(
@@ -126,7 +126,7 @@ fn stranger(cluster: &Cluster) -> Result<String> {
         "/api/v1/namespaces/default/secrets",
         &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "stranger" } }),
     )?;
-    cluster.token("default", "stranger", &bound)
+    cluster.api.token("default", "stranger", &bound)
 }
 
 /// `VERB RESOURCE.GROUP`, sorted, of a review's rules.
