@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod file;
+pub mod kubernetes;
 
 use std::sync::Arc;
 
