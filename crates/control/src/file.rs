@@ -7,25 +7,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use mooring_policy::{Facts, Generation, KernelFacts, MAX_WORKERS, Problems, load_with};
+use mooring_policy::{Facts, Generation, KernelFacts, MAX_WORKERS, Networks, Problems, load_with};
 use thiserror::Error;
 
 use crate::DesiredState;
+use crate::kubernetes::{Since, Snapshot};
 
-/// A configuration file, read whenever it is asked for.
+/// A configuration file, read whenever it is asked for, and what others say beside it: the kernel, the
+/// Pod's annotations, a control plane.
 ///
 /// A state that it makes is only a proposal. Whoever puts it to work says so by
-/// [`FileSource::accepted`]: that counts the generation, and keeps the text.
+/// [`FileSource::accepted`]: that counts the generation, and keeps what it was made of.
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
     generation: Generation,
-    /// Of the state that was accepted last.
-    text: String,
-    /// Of the state that was made last.
-    proposed: String,
+    /// What the state was made of that was accepted last.
+    accepted: Inputs,
+    /// What the state was made of that was made last.
+    proposed: Inputs,
+    /// As they were said last.
+    networks: Option<Networks>,
+    given: Option<Arc<Snapshot>>,
+    /// With which generations the tenures of addresses began.
+    since: Since,
     /// What `workers = 0` stands for as long as the process runs.
     cores: NonZeroU8,
+}
+
+/// What a state is made of.
+#[derive(Clone, Debug, Default)]
+struct Inputs {
+    text: String,
+    kernel: Option<KernelFacts>,
+    networks: Option<Networks>,
+    given: Option<Arc<Snapshot>>,
 }
 
 impl FileSource {
@@ -35,8 +51,11 @@ impl FileSource {
         Self {
             path: path.to_owned(),
             generation: Generation::default(),
-            text: String::new(),
-            proposed: String::new(),
+            accepted: Inputs::default(),
+            proposed: Inputs::default(),
+            networks: None,
+            given: None,
+            since: Since::default(),
             cores: usable_cores(),
         }
     }
@@ -48,7 +67,7 @@ impl FileSource {
     /// [`LoadError`].
     pub fn load(&mut self) -> Result<DesiredState, LoadError> {
         let text = self.read()?;
-        self.compile(text, None)
+        self.compile_now(text, None)
     }
 
     /// The same with the addresses and routes of the kernel's devices, where the file asks for them.
@@ -57,28 +76,75 @@ impl FileSource {
     /// [`LoadError`].
     pub fn load_with(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
         let text = self.read()?;
-        self.compile(text, Some(kernel))
+        self.compile_now(text, Some(kernel.clone()))
     }
 
-    /// The accepted state as it would be with what the kernel says now. The file is not read: what
-    /// somebody writes into it counts when they ask for it.
+    /// The accepted state as it would be with what the kernel and all others say now. The file is not
+    /// read: what somebody writes into it counts when they ask for it.
     ///
     /// # Errors
     /// [`LoadError`].
     pub fn refresh(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
-        self.compile(self.text.clone(), Some(kernel))
+        self.compile_now(self.accepted.text.clone(), Some(kernel.clone()))
+    }
+
+    /// The accepted state without the addresses that are not ours any more. Nothing else that was said
+    /// meanwhile is in it: what cannot be put to work must not keep us from letting go.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn let_go(&mut self) -> Result<DesiredState, LoadError> {
+        let mut inputs = self.accepted.clone();
+        if let (Some(now), Some(before)) = (&self.given, &inputs.given) {
+            inputs.given = Some(Arc::new(now.left_of(before)));
+        }
+        self.compile(inputs)
     }
 
     /// The state that was made last is at work.
     pub fn accepted(&mut self) {
         self.generation = self.next();
-        self.text.clone_from(&self.proposed);
+        self.accepted = self.proposed.clone();
+        if let Some(given) = &self.accepted.given {
+            self.since.accepted(given, self.generation);
+        }
+    }
+
+    /// The Pod's devices are on these networks. It counts for states that are made from now on.
+    pub fn set_networks(&mut self, networks: Networks) {
+        self.networks = Some(networks);
+    }
+
+    /// What a control plane gives counts for states that are made from now on. Says whether the one at
+    /// work is another with it.
+    pub fn give(&mut self, snapshot: Arc<Snapshot>) -> bool {
+        let next = self.next();
+        let assigned = |given: &Snapshot| given.assignments(&self.since, next);
+        let same = self.accepted.given.as_deref().map(assigned) == Some(assigned(&snapshot));
+        if same {
+            // What it says beside of that needs no other state.
+            self.accepted.given = Some(Arc::clone(&snapshot));
+        }
+        self.given = Some(snapshot);
+        !same
+    }
+
+    /// What the state at work was made of.
+    #[must_use]
+    pub fn given(&self) -> Option<&Arc<Snapshot>> {
+        self.accepted.given.as_ref()
     }
 
     /// The file that is read.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file says something else than the accepted state was made of.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.read().map_or(true, |text| text != self.accepted.text)
     }
 
     const fn next(&self) -> Generation {
@@ -92,18 +158,31 @@ impl FileSource {
         })
     }
 
-    fn compile(
+    /// With what is said now.
+    fn compile_now(
         &mut self,
         text: String,
-        kernel: Option<&KernelFacts>,
+        kernel: Option<KernelFacts>,
     ) -> Result<DesiredState, LoadError> {
+        let (networks, given) = (self.networks.clone(), self.given.clone());
+        self.compile(Inputs { text, kernel, networks, given })
+    }
+
+    fn compile(&mut self, inputs: Inputs) -> Result<DesiredState, LoadError> {
         let file = self.path.display().to_string();
-        let facts = Facts { kernel, cores: Some(self.cores), ..Facts::default() };
-        let loaded =
-            load_with(&text, &facts).map_err(|problems| LoadError::Refused { file, problems })?;
-        self.proposed = text;
+        let next = self.next();
+        let assignments = inputs.given.as_ref().map(|given| given.assignments(&self.since, next));
+        let facts = Facts {
+            kernel: inputs.kernel.as_ref(),
+            cores: Some(self.cores),
+            networks: inputs.networks.as_ref(),
+            assignments: assignments.as_ref(),
+        };
+        let loaded = load_with(&inputs.text, &facts)
+            .map_err(|problems| LoadError::Refused { file, problems })?;
+        self.proposed = inputs;
         Ok(DesiredState {
-            generation: self.next(),
+            generation: next,
             policy: Arc::new(loaded.policy),
             settings: loaded.settings,
             follows_kernel: loaded.follows_kernel,

@@ -85,6 +85,27 @@ impl Snapshot {
         });
         Assignments { addresses: addresses.collect() }
     }
+
+    /// What of an earlier one is left by this one: nothing has come to it.
+    #[must_use]
+    pub fn left_of(&self, before: &Self) -> Self {
+        let left = self.given.iter().filter_map(|given| {
+            let was = before.given.iter().find(|was| was.address == given.address)?;
+            let held = |given: &Given| matches!(given.hold, Some(Hold::Held(_)));
+            let mut left = given.clone();
+            if held(given) && !held(was) || was.hold.is_none() {
+                left.hold = None;
+            }
+            Some(left)
+        });
+        Self { given: left.collect(), refused: self.refused.clone() }
+    }
+
+    /// Whether anything is ours.
+    #[must_use]
+    pub fn holds_any(&self) -> bool {
+        self.given.iter().any(|given| matches!(given.hold, Some(Hold::Held(_))))
+    }
 }
 
 impl Since {
@@ -146,5 +167,29 @@ mod tests {
         since.accepted(&snapshot(None), at(8));
         assert_eq!(standing(None, &since, 9), Standing::Claimed);
         assert!(since.0.is_empty(), "what has ended is forgotten");
+    }
+
+    #[test]
+    fn what_is_left_of_a_snapshot_is_never_more_than_it() {
+        let given = |address: &str, hold| Given {
+            address: address.parse().expect("an address"),
+            ..snapshot(hold).given[0].clone()
+        };
+        let (held, kept) = (Some(Hold::Held(TenureId(1))), Some(Hold::Kept(TenureId(1))));
+        let all = |rows: &[(&str, Option<Hold>)]| Snapshot {
+            given: rows.iter().map(|(address, hold)| given(address, *hold)).collect(),
+            refused: Vec::new(),
+        };
+        let before = all(&[("192.0.2.1", held), ("192.0.2.2", held), ("192.0.2.3", None)]);
+        let again = Some(Hold::Held(TenureId(7)));
+        let now = all(&[
+            ("192.0.2.1", again),
+            ("192.0.2.2", kept),
+            ("192.0.2.3", held),
+            ("192.0.2.4", held),
+        ]);
+        let left = all(&[("192.0.2.1", again), ("192.0.2.2", kept), ("192.0.2.3", None)]);
+        assert_eq!(now.left_of(&before), left);
+        assert!(left.holds_any() && !all(&[("192.0.2.2", kept)]).holds_any());
     }
 }

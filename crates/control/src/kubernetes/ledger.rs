@@ -1,0 +1,153 @@
+//! What the routes come to, event by event: the routes as they are, what is ruled, whose tenure it is.
+//!
+//! Pure: what the server tells and the time go in, complete snapshots come out. Only a whole list or a
+//! watched change alters what is held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use kube::core::Resource;
+
+use super::ownership::{Context, Listed, Reason, Ruling, Rulings, Verdict, rule};
+use super::snapshot::{Given, Refused, RouteRef, Snapshot};
+use super::tenure::{Hold, Sight, Tenures};
+
+/// All that is known of the routes.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    context: Context,
+    routes: BTreeMap<String, Listed>,
+    /// Whether all of them were listed once.
+    listed: bool,
+    rulings: Rulings,
+    tenures: Tenures,
+    /// Left to another host until the routes have been read anew.
+    yielded: BTreeSet<IpAddr>,
+}
+
+impl Ledger {
+    /// Of a Pod that knows of no route yet.
+    pub(super) fn new(context: Context, retention: Duration) -> Self {
+        Self {
+            context,
+            routes: BTreeMap::new(),
+            listed: false,
+            rulings: Rulings::default(),
+            tenures: Tenures::new(retention),
+            yielded: BTreeSet::new(),
+        }
+    }
+
+    /// The Pod is on these networks, and sessions outlast a loss for so long.
+    pub(super) fn configure(
+        &mut self,
+        networks: BTreeSet<String>,
+        retention: Duration,
+        now: Duration,
+    ) {
+        self.context.networks = networks;
+        self.tenures.set_retention(retention);
+        self.follow(Sight::Whole, now);
+    }
+
+    /// These are all routes. What happened to them since they were last seen is not known.
+    pub(super) fn list(&mut self, routes: Vec<Listed>, now: Duration) {
+        self.routes = routes.into_iter().map(|route| (name(&route), route)).collect();
+        self.listed = true;
+        self.yielded.clear();
+        self.follow(Sight::Gap, now);
+    }
+
+    /// A route is new, or has changed.
+    pub(super) fn change(&mut self, route: Listed, now: Duration) {
+        self.routes.insert(name(&route), route);
+        self.follow(Sight::Whole, now);
+    }
+
+    /// A route is gone.
+    pub(super) fn remove(&mut self, route: &Listed, now: Duration) {
+        self.routes.remove(&name(route));
+        self.follow(Sight::Whole, now);
+    }
+
+    /// Another host uses the address, and nobody says that it is ours.
+    pub(super) fn leave(&mut self, address: IpAddr, now: Duration) {
+        self.tenures.end(address);
+        self.yielded.insert(address);
+        self.follow(Sight::Whole, now);
+    }
+
+    /// Whether the address is ours.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        matches!(self.tenures.of(address), Some(Hold::Held(_)))
+    }
+
+    /// Time has passed.
+    pub(super) fn pass(&mut self, now: Duration) {
+        self.tenures.expire(now);
+    }
+
+    /// When time alone changes something.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.tenures.deadline()
+    }
+
+    /// All of it, as soon as the routes were listed once.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        if !self.listed {
+            return None;
+        }
+        let mut snapshot = Snapshot::default();
+        for ruling in &self.rulings.all {
+            let reason = match (&ruling.verdict, ruling.address) {
+                (Verdict::Refused(reason), _) => {
+                    snapshot.refused.push(refused(ruling, reason));
+                    continue;
+                }
+                (Verdict::Claimed(reason), _) => Some(reason.to_string()),
+                (Verdict::Held, _) => None,
+            };
+            let Some(address) = ruling.address else { continue };
+            let (route, hold) = (RouteRef::of(&ruling.route), self.tenures.of(address));
+            snapshot.given.push(Given { address, route, hold, reason });
+        }
+        let told: BTreeSet<IpAddr> = snapshot.given.iter().map(|given| given.address).collect();
+        // What no route gives any more: sessions may wait for it, though.
+        for (address, id, route) in self.tenures.kept().filter(|kept| !told.contains(&kept.0)) {
+            let hold = Some(Hold::Kept(id));
+            let reason = Some("no route gives it now".to_owned());
+            snapshot.given.push(Given { address, route: RouteRef::of(route), hold, reason });
+        }
+        Some(snapshot)
+    }
+
+    fn follow(&mut self, sight: Sight, now: Duration) {
+        let mut rulings = rule(self.routes.values(), &self.context, &self.rulings);
+        for ruling in &mut rulings.all {
+            let yielded = ruling.address.is_some_and(|address| self.yielded.contains(&address));
+            if yielded && ruling.verdict == Verdict::Held {
+                ruling.verdict = Verdict::Refused(Reason::Yielded);
+            }
+        }
+        self.tenures.follow(&rulings, sight, now);
+        self.rulings = rulings;
+    }
+}
+
+fn refused(ruling: &Ruling, reason: &Reason) -> Refused {
+    Refused {
+        written: ruling.written.clone(),
+        address: ruling.address,
+        route: RouteRef::of(&ruling.route),
+        reason: reason.to_string(),
+    }
+}
+
+/// A route's name: all of them are of one namespace.
+fn name(route: &Listed) -> String {
+    route.meta().name.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The control plane as the rest of the process sees it: a thread that gives complete snapshots and
+//! takes reports. No type of kube or tokio is seen here, and nothing here waits for the server.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::access::Access;
+use super::ledger::Ledger;
+use super::ownership::Context;
+use super::pod::Identity;
+use super::report::{Report, Reporter};
+use super::snapshot::Snapshot;
+use super::watch::{Contact, Order, Outlets, Pace, Place, Watch};
+
+/// What the control plane is told at its start.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Who we are.
+    pub identity: Identity,
+    /// The networks that we are on.
+    pub networks: BTreeSet<String>,
+    /// How long sessions outlast the loss of their address.
+    pub session_retention: Duration,
+}
+
+/// The control plane, at work. Dropped, it ends within [`FAREWELL`].
+pub struct KubernetesSource {
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    contact: watch::Receiver<Contact>,
+    // Dropping it ends the watch, and with it the thread.
+    orders: Option<mpsc::UnboundedSender<Order>>,
+    reports: Option<watch::Sender<Option<Arc<Report>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why there is no control plane.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// It is not known where the API server is, or who we are to it.
+    #[error("cannot find the Kubernetes API: {0}")]
+    Unknown(String),
+    /// The system has no thread or descriptor left.
+    #[error("cannot start the control plane: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl KubernetesSource {
+    /// Begins to follow the routes of our namespace. `wake` is called, from the control plane's
+    /// thread, whenever there is another snapshot.
+    ///
+    /// # Errors
+    /// When the Pod has no ServiceAccount token (`automountServiceAccountToken: false`), or the
+    /// kubeconfig that `KUBECONFIG` names cannot be used.
+    /// That the server does not answer is no error: it is asked again and again.
+    pub fn start(terms: Terms, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        Self::start_with((Access::Environment, Pace::default()), runtime, terms, wake)
+    }
+
+    pub(super) fn start_with(
+        (access, pace): (Access, Pace),
+        runtime: Runtime,
+        terms: Terms,
+        wake: impl Fn() + Send + 'static,
+    ) -> Result<Self, StartError> {
+        // What is wrong with the Pod is said at once, and not after it has been tried again and again.
+        runtime.block_on(access.open())?;
+        let (snapshots, latest) = watch::channel(None);
+        let (contact, in_contact) = watch::channel(Contact::default());
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let (reports, reported) = watch::channel(None);
+        let Terms { identity, networks, session_retention } = terms;
+        let context = Context { pod: identity.name.clone(), networks };
+        let ledger = Ledger::new(context, session_retention);
+        let from = Place { access: access.clone(), namespace: identity.namespace.clone() };
+        let outlets = Outlets { snapshots, contact, wake };
+        // The reports have connections of their own: the watch never waits for one.
+        let reporter = Reporter::new(access, identity, reported);
+        let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let reporting = tokio::spawn(reporter.run());
+                Watch::new((from, pace), ledger, ordered, outlets).run().await;
+                // The last report says that nothing is held any more; nobody waits for long for it.
+                let _ = timeout(FAREWELL, reporting).await;
+            });
+            // Requests that are under way are given up.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self {
+            snapshots: latest,
+            contact: in_contact,
+            orders: Some(orders),
+            reports: Some(reports),
+            thread: Some(thread),
+        })
+    }
+
+    /// What the routes say now; `None` until they were listed once.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<Snapshot>> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// How it stands with the API server.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        self.contact.borrow().clone()
+    }
+
+    /// The Pod is on these networks from now on, and sessions outlast a loss for so long.
+    pub fn configure(&self, networks: BTreeSet<String>, session_retention: Duration) {
+        self.order(Order::Configure(networks, session_retention));
+    }
+
+    /// Another host uses an address of ours. If the API server does not say soon that it is ours, it is
+    /// left to the other until the routes have been read anew.
+    pub fn conflict(&self, address: IpAddr) {
+        self.order(Order::Conflict(address));
+    }
+
+    /// This is what is at work now: it is told to the cluster.
+    pub fn report(&self, report: Report) {
+        if let Some(reports) = &self.reports {
+            reports.send_replace(Some(Arc::new(report)));
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // A thread that has ended needs no orders.
+        let _ = self.orders.as_ref().map(|orders| orders.send(order));
+    }
+}
+
+impl Drop for KubernetesSource {
+    fn drop(&mut self) {
+        // In this order: the reporter knows that its last report is the last.
+        self.reports = None;
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // What it panicked of was told when it did.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How long the last report may take.
+pub const FAREWELL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Follows the routes of the namespace: a consistent list, then a watch of what changes, for ever.
+//!
+//! Whatever the server answers, what is known stays until it is known better: refusals, overload,
+//! silence and a list that breaks off change nothing.
+
+mod backoff;
+mod feed;
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use self::backoff::Backoff;
+pub(super) use self::feed::{Pace, Place};
+use self::feed::{Told, Trouble, feed};
+use super::ledger::Ledger;
+use super::snapshot::Snapshot;
+
+/// What the watch is told.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    /// The Pod is on these networks, and sessions outlast a loss for so long.
+    Configure(BTreeSet<String>, Duration),
+    /// Another host uses an address of ours.
+    Conflict(IpAddr),
+}
+
+/// How it stands with the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// What went wrong last, if nothing went right since.
+    pub trouble: Option<String>,
+}
+
+/// Follows the routes.
+pub(super) struct Watch<W> {
+    from: Place,
+    pace: Pace,
+    ledger: Ledger,
+    orders: mpsc::UnboundedReceiver<Order>,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    contact: watch::Sender<Contact>,
+    /// Wakes who takes the snapshots.
+    wake: W,
+    /// What times are counted from.
+    start: Instant,
+    backoff: Backoff,
+    /// Until then nothing is asked of the server.
+    resume: Option<Instant>,
+    /// Addresses that another host uses, and until when the server may say that they are ours.
+    suspects: Option<(BTreeSet<IpAddr>, Instant)>,
+}
+
+/// Where the watch tells what it sees.
+pub(super) struct Outlets<W> {
+    pub(super) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    pub(super) contact: watch::Sender<Contact>,
+    pub(super) wake: W,
+}
+
+type Feed<'a> = Pin<&'a mut dyn Stream<Item = Result<Told, Trouble>>>;
+
+/// What ends the waiting.
+enum Met {
+    Order(Option<Order>),
+    Time,
+    Told(Result<Told, Trouble>),
+}
+
+impl<W: Fn()> Watch<W> {
+    /// Of these routes.
+    pub(super) fn new(
+        (from, pace): (Place, Pace),
+        ledger: Ledger,
+        orders: mpsc::UnboundedReceiver<Order>,
+        outlets: Outlets<W>,
+    ) -> Self {
+        let Outlets { snapshots, contact, wake } = outlets;
+        Self {
+            from,
+            pace,
+            ledger,
+            orders,
+            snapshots,
+            contact,
+            wake,
+            start: Instant::now(),
+            backoff: Backoff::new(pace.longest_pause),
+            resume: None,
+            suspects: None,
+        }
+    }
+
+    /// Follows until nobody gives orders any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let stream = pin!(feed(self.from.clone(), self.pace));
+            if self.follow(stream).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Follows a stream until another, which begins with a list, is better; `None` is the end.
+    async fn follow(&mut self, mut stream: Feed<'_>) -> Option<()> {
+        loop {
+            match self.wait(&mut stream).await {
+                Met::Order(None) => return None,
+                Met::Order(Some(Order::Configure(networks, retention))) => {
+                    self.ledger.configure(networks, retention, self.now());
+                }
+                Met::Order(Some(Order::Conflict(address))) => {
+                    if self.suspect(address) {
+                        return Some(());
+                    }
+                }
+                Met::Time => {
+                    self.ledger.pass(self.now());
+                    self.give_up();
+                }
+                Met::Told(Ok(told)) => self.see(told),
+                Met::Told(Err(trouble)) => self.note(&trouble),
+            }
+            self.publish();
+        }
+    }
+
+    /// Waits for whatever comes first; what is asked of the server goes on meanwhile.
+    async fn wait(&mut self, stream: &mut Feed<'_>) -> Met {
+        let resume = self.resume;
+        let told = async {
+            if let Some(at) = resume {
+                sleep_until(at).await;
+            }
+            match stream.next().await {
+                Some(told) => told,
+                // It has no end.
+                None => pending().await,
+            }
+        };
+        let deadline = self.deadline();
+        let time = async {
+            match deadline {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            order = self.orders.recv() => Met::Order(order),
+            () = time => Met::Time,
+            told = told => Met::Told(told),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let ledger = self.ledger.deadline().map(|after| self.start + after);
+        let suspects = self.suspects.as_ref().map(|(_, until)| *until);
+        ledger.into_iter().chain(suspects).min()
+    }
+
+    fn see(&mut self, told: Told) {
+        let now = self.now();
+        // One whose watches go on and end is to be left alone as well.
+        if !matches!(told, Told::Going) {
+            self.backoff.reset();
+        }
+        match told {
+            Told::All(routes) => {
+                self.ledger.list(routes, now);
+                // Whatever it says of them is fresh.
+                self.suspects = None;
+            }
+            Told::Changed(route) => self.ledger.change(*route, now),
+            Told::Gone(route) => self.ledger.remove(&route, now),
+            Told::Going | Told::Nothing => {}
+        }
+        self.resume = None;
+        self.contact.send_if_modified(|contact| contact.trouble.take().is_some());
+    }
+
+    fn note(&mut self, trouble: &Trouble) {
+        let pause = self.backoff.pause();
+        let pause = trouble
+            .retry_after()
+            .map_or(pause, |after| after.clamp(pause, self.pace.longest_pause.max(pause)));
+        self.resume = Some(Instant::now() + pause);
+        self.contact.send_replace(Contact { trouble: Some(trouble.to_string()) });
+        // Without the server nobody says that what others use is ours.
+        if let Some((_, until)) = &mut self.suspects {
+            *until = Instant::now();
+        }
+    }
+
+    /// Another host uses the address: the server is asked whether it is ours. Says whether it is to be
+    /// asked now.
+    fn suspect(&mut self, address: IpAddr) -> bool {
+        if !self.ledger.holds(address) {
+            return false;
+        }
+        let out_of_contact = self.contact.borrow().trouble.is_some();
+        let patience = if out_of_contact { Duration::ZERO } else { VERIFY_WITHIN };
+        let until = Instant::now() + patience;
+        let (suspects, first) = self.suspects.get_or_insert_with(|| (BTreeSet::new(), until));
+        suspects.insert(address);
+        *first = until.min(*first);
+        true
+    }
+
+    /// Leaves to others what they use, where nobody has said that it is ours.
+    fn give_up(&mut self) {
+        let now = Instant::now();
+        if let Some((suspects, _)) = self.suspects.take_if(|(_, until)| *until <= now) {
+            let now = self.now();
+            suspects.into_iter().for_each(|address| self.ledger.leave(address, now));
+        }
+    }
+
+    fn publish(&self) {
+        let Some(snapshot) = self.ledger.snapshot() else { return };
+        let published = self.snapshots.send_if_modified(|published| {
+            let news = published.as_deref() != Some(&snapshot);
+            if news {
+                *published = Some(Arc::new(snapshot));
+            }
+            news
+        });
+        if published {
+            (self.wake)();
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// How long the server may take to say that an address is ours that another host uses.
+const VERIFY_WITHIN: Duration = Duration::from_secs(1);
