@@ -33,6 +33,8 @@ impl Heartbeat {
 pub struct Health {
     interfaces_open: AtomicBool,
     draining: AtomicBool,
+    /// A control plane says which addresses are ours, and has not said it yet.
+    unassigned: AtomicBool,
     workers: OnceLock<Vec<Heartbeat>>,
 }
 
@@ -43,6 +45,7 @@ impl Health {
         Self {
             interfaces_open: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            unassigned: AtomicBool::new(false),
             workers: OnceLock::new(),
         }
     }
@@ -56,6 +59,18 @@ impl Health {
     pub fn workers_run(&self, heartbeats: Vec<Heartbeat>) {
         // There is one start.
         let _ = self.workers.set(heartbeats);
+    }
+
+    /// A control plane says which addresses are ours. Until it has said so once, nobody should count on
+    /// us.
+    pub fn awaits_assignments(&self) {
+        self.unassigned.store(true, Ordering::Relaxed);
+    }
+
+    /// It has. What it says afterwards, or that it says nothing, is no reason to be less ready: who
+    /// holds nothing is ready to.
+    pub fn is_assigned(&self) {
+        self.unassigned.store(false, Ordering::Relaxed);
     }
 
     /// The end has begun: no new traffic should come here.
@@ -86,6 +101,7 @@ impl Health {
         };
         demand(self.interfaces_open.load(Ordering::Relaxed), "not all interfaces are open");
         demand(self.workers.get().is_some(), "the workers do not run");
+        demand(!self.unassigned.load(Ordering::Relaxed), "the routes were not listed yet");
         demand(!self.draining.load(Ordering::Relaxed), "draining");
         missing.extend(self.ills(now));
         missing
@@ -136,6 +152,18 @@ mod tests {
         health.drains();
         assert_eq!(ask(&health, 1, "/readyz").1, "draining\n");
         assert_eq!(ask(&health, 1, "/healthz").0, Status::Ok);
+    }
+
+    #[test]
+    fn with_a_control_plane_ready_once_it_has_said_what_is_ours_and_for_ever() {
+        let health = Health::starting();
+        health.awaits_assignments();
+        health.interfaces_are_open();
+        health.workers_run(vec![Heartbeat::default()]);
+        assert_eq!(ask(&health, 1, "/readyz").1, "the routes were not listed yet\n");
+        assert_eq!(ask(&health, 1, "/healthz").0, Status::Ok);
+        health.is_assigned();
+        assert_eq!(ask(&health, 1, "/readyz").0, Status::Ok);
     }
 
     #[test]

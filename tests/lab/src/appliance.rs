@@ -99,6 +99,16 @@ impl Appliance {
         self.process.signal(Signal::HUP)
     }
 
+    /// Puts another file in the place of its configuration, as a cluster does, and tells it nothing.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn replace_file(&self, config: &str) -> Result<()> {
+        let next = self.file.with_extension("next");
+        fs::write(&next, config)?;
+        Ok(fs::rename(next, &self.file)?)
+    }
+
     /// Whether it still runs.
     ///
     /// # Errors

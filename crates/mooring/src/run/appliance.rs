@@ -10,14 +10,17 @@ use std::time::Duration;
 use crossbeam::channel::bounded;
 use mooring_control::{DesiredState, FileSource};
 use mooring_engine::Link;
+use mooring_observe::health::Health;
 use mooring_observe::report::Report;
-use mooring_policy::{Interface, Limits};
+use mooring_policy::{Interface, Limits, Networks};
+use mooring_session::Tick;
 
 use super::clock::Clock;
 use super::desk::{Desk, Shown, Since, WorkerLine};
 use super::devices::Devices;
 use super::event_log::EventLog;
 use super::kernel_watch::KernelWatch;
+use super::plane::Plane;
 use super::ports::Attachments;
 use super::trouble_log::TroubleLog;
 use super::worker::{Adoption, Command, Groups};
@@ -46,6 +49,14 @@ pub struct Appliance {
     pub trouble: TroubleLog,
     /// What a management system is told.
     pub events: EventLog,
+    /// Who says which addresses are ours, if that is not the configuration.
+    pub plane: Option<Plane>,
+    /// Which network each device is on, by the Pod's annotations.
+    pub networks: Networks,
+    /// What probes are told.
+    pub health: Arc<Health>,
+    /// Until when it still forwards, once the end has begun.
+    pub ends: Option<Tick>,
     /// The time.
     pub clock: Clock,
 }
@@ -117,7 +128,7 @@ impl Appliance {
     }
 
     /// Puts a state to work. Afterwards all that runs is of it, or, after an error, nothing is.
-    fn publish(&mut self, next: DesiredState, devices: Devices) -> Result<(), String> {
+    pub(super) fn publish(&mut self, next: DesiredState, devices: Devices) -> Result<(), String> {
         let links = devices.links(&next.policy, &self.links);
         let guard = self.watch.prepare(&next).map_err(|failure| failure.message)?;
         if let Err(failure) = self.attached.deliver(&next.policy) {
@@ -142,6 +153,7 @@ impl Appliance {
         self.state = next;
         let now = self.clock.date(self.clock.now());
         self.show(Arc::new(self.desk.shown().since.follow(&self.state.policy, now)));
+        self.report();
         Ok(())
     }
 
@@ -175,6 +187,7 @@ impl Appliance {
         let now = self.clock.now();
         self.watch.look(now, &self.lines)?;
         self.trouble.look(&self.lines, &self.state.policy, now);
+        self.heed_conflicts();
         self.desk.miss_events(self.events.look(&self.lines, self.clock));
         Ok(())
     }
@@ -188,7 +201,8 @@ impl Appliance {
     #[must_use]
     pub fn pause(&self) -> Duration {
         let now = self.clock.now();
-        self.watch.pause(now).min(self.events.pause(now))
+        let end = self.ends.map_or(Duration::MAX, |end| Duration::from_millis(end.since(now)));
+        self.watch.pause(now).min(self.events.pause(now)).min(end)
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {
@@ -196,14 +210,15 @@ impl Appliance {
     }
 
     /// What `show` tells from now on; `since` is of the addresses of the policy at work.
-    fn show(&self, since: Arc<Since>) {
+    pub(super) fn show(&self, since: Arc<Since>) {
         let report = Report {
             interfaces: self.attached.infos(&self.state.policy, &self.links, &self.devices),
             generation: self.state.generation,
         };
         let policy = Arc::clone(&self.state.policy);
         let not_taken = Arc::clone(&self.state.not_taken);
-        self.desk.show(Shown { report, policy, not_taken, since });
+        let given = self.source.given().cloned().unwrap_or_default();
+        self.desk.show(Shown { report, policy, not_taken, given, since });
     }
 
     /// Says which devices have come up, gone down or changed their MTU.
@@ -224,7 +239,7 @@ impl Appliance {
 }
 
 /// What differs between two states that cannot change while packets pass.
-fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<String> {
+pub(super) fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<String> {
     let (old, new) = (&from.settings, &to.settings);
     let (limits, wanted) = (from.policy.limits, to.policy.limits);
     let fixed = |interface: &Interface| {
@@ -241,6 +256,7 @@ fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<String> {
         ("`appliance.control_socket`", old.control_socket != new.control_socket),
         ("`appliance.metrics`", old.metrics != new.metrics),
         ("`appliance.health`", old.health != new.health),
+        ("`control.source`", old.source != new.source),
         ("`limits.sessions`, the size of the tables,", limits.sessions != wanted.sessions),
         ("`limits.fragments`, the size of the table,", limits.fragments != wanted.fragments),
         ("`limits.sources`, the size of the table,", limits.sources != wanted.sources),
@@ -290,6 +306,9 @@ mod tests {
         let other = format!("{RUNNING}\n[limits]\nsources = 77\nsource_prefix_v6 = 56\n");
         let reason = needs_a_restart(&running, &state(&other)).expect("sources stay what they are");
         assert!(reason.contains("limits.sources") && reason.contains("source_prefix"));
+        let other = format!("{RUNNING}\n[control]\nsource = \"kubernetes\"\n");
+        let reason = needs_a_restart(&running, &state(&other)).expect("another source");
+        assert!(reason.contains("control.source"), "{reason}");
         let device = &running.policy.interfaces[0].device;
         let other = RUNNING.replace(&format!("\"{device}\""), "\"other0\"");
         let reason = needs_a_restart(&running, &state(&other)).expect("another device");

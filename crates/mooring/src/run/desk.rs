@@ -139,7 +139,7 @@ impl Inner {
             return Err(misunderstood());
         };
         let shown = self.shown.load_full();
-        reply.rows(shown.report.addresses(&shown.policy, &shown.not_taken, |interface, address| {
+        let state_of = |interface, address| {
             let here = |conflict: &&Conflict| {
                 (conflict.interface, conflict.address) == (interface, address)
             };
@@ -147,7 +147,9 @@ impl Inner {
                 Some(conflict) => ("conflict", Some(self.clock.date(conflict.since))),
                 None => ("held", shown.since.of(interface, address)),
             }
-        }))
+        };
+        let rows = shown.report.addresses(&shown.policy, &shown.not_taken, state_of);
+        reply.rows(rows.map(|row| shown.with_reason(row)).chain(shown.refused()))
     }
 
     /// The newest page of each worker, in the order of time.

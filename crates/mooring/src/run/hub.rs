@@ -1,9 +1,10 @@
-//! What the main thread does while packets pass: it waits for signals, clients, news of the kernel,
-//! and the end of a worker.
+//! What the main thread does while packets pass: it waits for signals, clients, news of the kernel and
+//! of the control plane, other files, and the end of a worker.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use signal_hook::low_level::pipe;
 
 use super::appliance::Appliance;
 use super::control_socket::ControlSocket;
+use super::folder_watch::FolderWatch;
 use crate::exit::Failure;
 use crate::failed;
 
@@ -23,9 +25,14 @@ use crate::failed;
 pub struct Hub {
     poll: Poll,
     ended: Arc<Waker>,
-    /// Kept open for the signals that end the process.
-    _stop: UnixStream,
+    /// Where signals arrive that end the process.
+    stop: UnixStream,
     reload: UnixStream,
+    /// Where the control plane says that it has news, and where it writes that.
+    assigned: UnixStream,
+    news: UnixStream,
+    /// The folders of the configuration and of the Pod's annotations, where they are followed.
+    folders: Vec<(FolderWatch, Token)>,
     changes: Changes,
     control: ControlSocket,
     /// When to look at what the kernel has changed.
@@ -48,12 +55,16 @@ impl Hub {
         pipe::register(SIGTERM, raised)?;
         let (reload, raised) = UnixStream::pair()?;
         pipe::register(SIGHUP, raised)?;
-        reload.set_nonblocking(true)?;
+        let (assigned, news) = UnixStream::pair()?;
+        for stream in [&stop, &reload, &assigned, &news] {
+            stream.set_nonblocking(true)?;
+        }
         let changes = Changes::watch()?;
         let descriptors = [
             (CONTROL, control.listener().as_raw_fd()),
             (STOP, stop.as_raw_fd()),
             (RELOAD, reload.as_raw_fd()),
+            (ASSIGNED, assigned.as_raw_fd()),
             (KERNEL, changes.as_raw_fd()),
         ];
         for (token, fd) in descriptors {
@@ -62,7 +73,51 @@ impl Hub {
         let ended = Arc::new(Waker::new(poll.registry(), WORKER_ENDED)?);
         // What changed since the kernel was asked first is looked at first.
         let kernel_due = Some(Tick::ZERO);
-        Ok(Self { poll, ended, _stop: stop, reload, changes, control, kernel_due })
+        let folders = Vec::new();
+        Ok(Self {
+            poll,
+            ended,
+            stop,
+            reload,
+            assigned,
+            news,
+            folders,
+            changes,
+            control,
+            kernel_due,
+        })
+    }
+
+    /// Where a control plane writes when it has news.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors.
+    pub fn news(&self) -> Result<UnixStream, Failure> {
+        self.news.try_clone().map_err(|error| failed(&error, None))
+    }
+
+    /// Follows the configuration and the Pod's annotations, as files that are replaced.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors or watches.
+    pub fn follow_files(
+        &mut self,
+        configuration: &Path,
+        annotations: &Path,
+    ) -> Result<(), Failure> {
+        for (file, token) in [(configuration, CONFIGURATION), (annotations, ANNOTATIONS)] {
+            self.follow_file(file, token).map_err(|error| failed(&error, None))?;
+        }
+        Ok(())
+    }
+
+    fn follow_file(&mut self, file: &Path, token: Token) -> io::Result<()> {
+        if let Some(watch) = FolderWatch::of(file)? {
+            let fd = watch.as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+            self.folders.push((watch, token));
+        }
+        Ok(())
     }
 
     /// What a worker wakes when it ends.
@@ -74,7 +129,8 @@ impl Hub {
     /// Serves until a signal or the end of a worker.
     ///
     /// # Errors
-    /// When the kernel carries our packets and cannot be kept from it, or does not answer.
+    /// When the kernel carries our packets and cannot be kept from it, or does not answer; when an
+    /// address that is not ours any more cannot be let go of.
     pub fn serve(mut self, appliance: &mut Appliance) -> Result<(), Failure> {
         let mut events = Events::with_capacity(8);
         loop {
@@ -87,7 +143,16 @@ impl Hub {
             }
             for event in &events {
                 match event.token() {
-                    STOP | WORKER_ENDED => return Ok(()),
+                    WORKER_ENDED => return Ok(()),
+                    STOP => {
+                        drain(&self.stop);
+                        appliance.retire();
+                    }
+                    ASSIGNED => {
+                        drain(&self.assigned);
+                        appliance.assign()?;
+                    }
+                    CONFIGURATION | ANNOTATIONS => self.look_at_files(event.token(), appliance),
                     CONTROL => appliance.desk.accept(self.control.listener()),
                     KERNEL => self.note_changes(appliance.clock.now())?,
                     _ => {
@@ -101,6 +166,19 @@ impl Hub {
                 appliance.follow_kernel()?;
             }
             appliance.look()?;
+            if appliance.is_over() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn look_at_files(&self, token: Token, appliance: &mut Appliance) {
+        let folder = self.folders.iter().find(|(_, of)| *of == token);
+        if folder.is_some_and(|(watch, _)| watch.any()) {
+            match token {
+                CONFIGURATION => appliance.reload_if_changed(),
+                _ => appliance.follow_networks(),
+            }
         }
     }
 
@@ -133,3 +211,6 @@ const STOP: Token = Token(1);
 const RELOAD: Token = Token(2);
 const WORKER_ENDED: Token = Token(3);
 const KERNEL: Token = Token(4);
+const ASSIGNED: Token = Token(5);
+const CONFIGURATION: Token = Token(6);
+const ANNOTATIONS: Token = Token(7);

@@ -5,15 +5,18 @@
 //! step's value undoes it when dropped. Then [`hub`] waits, and [`appliance`] does what it hears of.
 
 pub mod appliance;
+mod assignments;
 pub mod clock;
 pub mod control_socket;
 pub mod crew;
 pub mod desk;
 pub mod devices;
 mod event_log;
+mod folder_watch;
 pub mod hub;
 pub mod kernel_watch;
 pub mod observers;
+mod plane;
 pub mod ports;
 pub mod services;
 pub mod trouble_log;
@@ -23,11 +26,13 @@ use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
+use mooring_control::kubernetes::pod::annotations_file;
 use mooring_control::{DesiredState, FileSource};
 use mooring_engine::{Engine, Link};
 use mooring_nat::Share;
+use mooring_observe::health::Health;
 use mooring_observe::report::{PortInfo, Report};
-use mooring_policy::Policy;
+use mooring_policy::{Policy, Source};
 
 use self::appliance::Appliance;
 use self::clock::Clock;
@@ -39,6 +44,7 @@ use self::event_log::EventLog;
 use self::hub::Hub;
 use self::kernel_watch::KernelWatch;
 use self::observers::Observers;
+use self::plane::Plane;
 use self::trouble_log::TroubleLog;
 use self::worker::Groups;
 use crate::check::take;
@@ -53,12 +59,15 @@ use crate::say::say;
 /// When a step of the start fails, or a worker does.
 pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let mut source = FileSource::new(&arguments.config);
+    let networks = assignments::networks();
+    source.set_networks(networks.clone());
     let devices = Devices::read()?;
     let state = take(arguments, source.load_with(&devices.facts()))?;
     source.accepted();
-    let hub = Hub::new(ControlSocket::bind(&state.settings.control_socket)?)?;
+    let mut hub = Hub::new(ControlSocket::bind(&state.settings.control_socket)?)?;
     let clock = Clock::start();
     let observers = Observers::start(&state.settings, clock)?;
+    let plane = plane(&state, &mut hub, observers.health(), arguments)?;
     let mut watch = KernelWatch::start(&state)?;
     let workers = crew::size(&state.settings);
     let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
@@ -91,14 +100,35 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
         lines,
         trouble,
         events,
+        plane,
+        networks,
+        health: Arc::clone(observers.health()),
+        ends: None,
         clock,
     };
     let served = hub.serve(&mut appliance);
     observers.health().drains();
     appliance.stop();
     let ended = crew.join();
+    // Last: the control plane says by it that nothing is held any more.
     drop(appliance);
     served.and(ended)
+}
+
+/// The control plane that the configuration asks for. With one, the files that a cluster replaces are
+/// followed.
+fn plane(
+    state: &DesiredState,
+    hub: &mut Hub,
+    health: &Health,
+    arguments: &ConfigArgs,
+) -> Result<Option<Plane>, Failure> {
+    if state.settings.source == Source::File {
+        return Ok(None);
+    }
+    health.awaits_assignments();
+    hub.follow_files(&arguments.config, &annotations_file())?;
+    Plane::start(state, hub.news()?).map(Some)
 }
 
 /// An engine for each worker, seeded by the operating system.
@@ -132,6 +162,7 @@ fn shown(state: &DesiredState, interfaces: Vec<PortInfo>, clock: Clock) -> Shown
         report: Report { interfaces, generation: state.generation },
         policy: Arc::clone(&state.policy),
         not_taken: Arc::clone(&state.not_taken),
+        given: Arc::default(),
         since: Since::now(&state.policy, clock.date(clock.now())).into(),
     }
 }

@@ -57,7 +57,7 @@ impl Observers {
 
     /// What probes are told from.
     #[must_use]
-    pub fn health(&self) -> &Health {
+    pub const fn health(&self) -> &Arc<Health> {
         &self.health
     }
 

@@ -47,6 +47,15 @@ impl TroubleLog {
         }
     }
 
+    /// The addresses of ours that others use, each once.
+    #[must_use]
+    pub fn contradicted(&self) -> Vec<IpAddr> {
+        let mut addresses: Vec<IpAddr> = self.conflicts.iter().map(|told| told.1).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
     fn tell(&mut self, trouble: &Trouble, policy: &Policy, now: Tick) {
         // Only the worker that speaks for all knows of conflicts.
         if trouble.speaks {
@@ -134,7 +143,9 @@ mod tests {
         let line = "02:00:00:00:00:09 on `outside` uses our address 203.0.113.10 as well";
         assert_eq!(log.new_conflicts(&[conflict], &policy), [line]);
         assert!(log.new_conflicts(&[conflict], &policy).is_empty());
+        assert_eq!(log.contradicted(), [conflict.address]);
         assert!(log.new_conflicts(&[], &policy).is_empty());
+        assert!(log.contradicted().is_empty());
         assert_eq!(log.new_conflicts(&[conflict], &policy), [line]);
     }
 

@@ -71,7 +71,13 @@ fn shown() -> Shown {
     let policy = mooring_policy::load(MINIMAL).expect("the example is valid").policy;
     let report = Report { interfaces: Vec::new(), generation: Generation(1) };
     let since = Since::now(&policy, UNIX_EPOCH).into();
-    Shown { report, policy: Arc::new(policy), not_taken: Arc::default(), since }
+    Shown {
+        report,
+        policy: Arc::new(policy),
+        not_taken: Arc::default(),
+        given: Arc::default(),
+        since,
+    }
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! What a control plane and the Pod say beside the configuration, put to work.
+//!
+//! Taking up may fail, and then is left; letting go may not. An appliance that cannot let go of what is
+//! not its own any more ends.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mooring_control::DesiredState;
+use mooring_control::kubernetes::pod::{PodNetworks, annotations_file, read_networks};
+use mooring_policy::{Networks, Policy};
+
+use super::appliance::{Appliance, needs_a_restart};
+use crate::exit::Failure;
+use crate::failed;
+use crate::say::say;
+
+impl Appliance {
+    /// Takes what the control plane says now.
+    ///
+    /// # Errors
+    /// When an address that is not ours any more cannot be let go of.
+    pub fn assign(&mut self) -> Result<(), Failure> {
+        let Some(snapshot) = self.plane.as_ref().and_then(|plane| plane.latest()) else {
+            return Ok(());
+        };
+        if !self.source.give(snapshot) {
+            self.report();
+            self.show(Arc::clone(&self.desk.shown().since));
+        } else if let Err(reason) = self.follow_others() {
+            say(&format!("mooring: cannot take up what the routes give: {reason}"));
+            self.let_go()?;
+        }
+        // Only now: what was given before the start is at work when probes hear of it.
+        self.health.is_assigned();
+        Ok(())
+    }
+
+    /// Reads the annotations again that say which network each device is on.
+    pub fn follow_networks(&mut self) {
+        let before = self.networks.clone();
+        self.networks = networks();
+        if self.networks == before {
+            return;
+        }
+        self.source.set_networks(self.networks.clone());
+        match self.follow_others() {
+            Ok(()) => say("mooring: the Pod's annotations name other networks"),
+            Err(reason) => {
+                say(&format!("mooring: cannot follow the Pod's annotations: {reason}"));
+                // What needs a restart must not come in with something else.
+                self.source.set_networks(before);
+            }
+        }
+    }
+
+    /// Reads the configuration again if the file says something else than what is at work.
+    pub fn reload_if_changed(&mut self) {
+        if self.source.has_changed() {
+            self.reload();
+        }
+    }
+
+    /// Begins to end. Without a control plane there is nothing to wait for; with one, whoever gives us
+    /// addresses sees that we are not ready, and gives them to somebody else while we still forward.
+    pub fn retire(&mut self) {
+        self.health.drains();
+        let now = self.clock.now();
+        let patience = if self.plane.is_some() && self.ends.is_none() { LINGER } else { NONE };
+        self.ends = Some(now + patience);
+    }
+
+    /// Whether the end is there.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let holds = self.source.given().is_some_and(|given| given.holds_any());
+        self.ends.is_some_and(|end| end <= self.clock.now() || !holds)
+    }
+
+    /// Tells the control plane what is at work.
+    pub(super) fn report(&mut self) {
+        if let Some(plane) = &mut self.plane {
+            plane.adopted(&self.state, self.source.given().cloned().unwrap_or_default());
+        }
+    }
+
+    /// Asks the control plane about addresses of ours that others use.
+    pub(super) fn heed_conflicts(&mut self) {
+        if let Some(plane) = &mut self.plane {
+            plane.contradicted(&self.state, self.trouble.contradicted());
+        }
+    }
+
+    fn follow_others(&mut self) -> Result<(), String> {
+        let next = self.source.refresh(&self.devices.facts()).map_err(|error| error.to_string())?;
+        if let Some(reason) = needs_a_restart(&self.state, &next) {
+            return Err(format!("{reason}: that needs a restart"));
+        }
+        self.put_to_work(next)
+    }
+
+    fn let_go(&mut self) -> Result<(), Failure> {
+        let left = self.source.let_go().map_err(|error| error.to_string());
+        left.and_then(|left| self.put_to_work(left)).map_err(|reason| {
+            let message =
+                format!("cannot let go of addresses that are not ours any more: {reason}");
+            failed(&message, None)
+        })
+    }
+
+    fn put_to_work(&mut self, next: DesiredState) -> Result<(), String> {
+        let before = Arc::clone(&self.state.policy);
+        self.publish(next, self.devices.clone())?;
+        tell_changes(&before, &self.state.policy);
+        Ok(())
+    }
+}
+
+/// The networks of the Pod's devices, as its annotations say. What cannot be read is said.
+pub(super) fn networks() -> Networks {
+    let PodNetworks { networks, problems } = read_networks(&annotations_file());
+    problems.iter().for_each(|problem| say(&format!("mooring: warning: {problem}")));
+    networks
+}
+
+/// Says which addresses have come and gone.
+fn tell_changes(before: &Policy, now: &Policy) {
+    let (had, have) = (held(before), held(now));
+    let come = have.iter().filter(|row| !had.contains(row));
+    let gone = had.iter().filter(|row| !have.contains(row));
+    let come = come.map(|(address, route)| format!("{address} taken up, by route `{route}`"));
+    let gone = gone.map(|(address, route)| format!("{address} let go of, by route `{route}`"));
+    let lines: Vec<String> = gone.chain(come).collect();
+    for line in lines.iter().take(LINES) {
+        say(&format!("mooring: {line}"));
+    }
+    if lines.len() > LINES {
+        let more = lines.len() - LINES;
+        say(&format!("mooring: {more} more changes; `mooring show addresses` lists all"));
+    }
+}
+
+fn held(policy: &Policy) -> Vec<(IpAddr, &str)> {
+    let held = policy.given().filter(|given| given.standing.is_held());
+    held.map(|given| (given.address, given.route)).collect()
+}
+
+/// How long an appliance that ends forwards for addresses that nobody else has been given.
+const LINGER: Duration = Duration::from_secs(20);
+
+const NONE: Duration = Duration::ZERO;
+
+/// Lines for one change.
+const LINES: usize = 8;

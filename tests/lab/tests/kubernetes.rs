@@ -1,0 +1,335 @@
+//! The source `kubernetes`: what is held is what a route's status says, and nothing else is.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mooring_lab::address::{CLIENT, SERVER};
+use mooring_lab::clock::{LIMIT, Stopwatch, wait_for};
+use mooring_lab::isolation::SCRATCH;
+use mooring_lab::peers::{Report, Routes, UdpEcho, receive};
+use mooring_lab::{Appliance, Capture, Config, Lab, isolated};
+
+/// Named, it is taken up; not named, nothing of it is seen outside, and what it is told says why.
+#[test]
+fn an_address_is_used_while_a_route_names_this_pod() {
+    isolated("an_address_is_used_while_a_route_names_this_pod", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32", "203.0.113.300/32"])?;
+        let silent = Capture::start(&lab.server, "eth0")?;
+        let session = Session::open(&lab)?;
+        ensure!(!session.passes()?, "nobody is named");
+        routes.name(&["nat-1"]);
+        wait_for("what is told", LIMIT, || {
+            let row = row(&appliance, "203.0.113.10")?;
+            Ok((row["reason"].to_string().contains("names the Pod `nat-1`")).then_some(()))
+        })?;
+        ensure!(!session.passes()?, "another is named");
+        ensure!(appliance.drops("address_not_held")? > 0);
+        ensure!(silent.stop()?.carrying(&[POOL]).is_empty());
+
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("203.0.113.10 taken up, by route `edge`")?;
+        ensure!(session.passes()?, "this Pod is named");
+        ensure!(session.seen_from()? == IpAddr::V4(POOL));
+        let lease = routes.wait_for_lease(&[("203.0.113.10", "held")])?;
+        ensure!(lease["spec"]["holderIdentity"] == "uid-of-nat-0", "{lease}");
+        let refused = row(&appliance, "203.0.113.300/32")?;
+        ensure!(refused["reason"].to_string().contains("is no address"), "{refused}");
+        let held = row(&appliance, "203.0.113.10")?;
+        ensure!(held["state"] == "held" && held["route"] == "edge" && held["network"] == "wan");
+
+        let let_go = Stopwatch::start();
+        routes.name(&[]);
+        appliance.wait_for_line("203.0.113.10 let go of, by route `edge`")?;
+        println!("let go of after {:?}", let_go.elapsed());
+        let silent = Capture::start(&lab.server, "eth0")?;
+        ensure!(!session.passes()?, "nobody is named");
+        routes.wait_for_lease(&[])?;
+        ensure!(silent.stop()?.packets_from(POOL).is_empty());
+        end(&routes, appliance)
+    });
+}
+
+/// The same session goes on if nobody else had the address, and ends if somebody had.
+#[test]
+fn sessions_wait_for_their_address_but_not_for_what_another_pod_left() {
+    isolated("sessions_wait_for_their_address_but_not_for_what_another_pod_left", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        let session = Session::open(&lab)?;
+        ensure!(session.passes()?);
+        let first = sessions_created(&appliance)?;
+        for pods in [&[] as &[&str], &["nat-0"]] {
+            routes.name(pods);
+            appliance.wait_for_line(if pods.is_empty() { "let go of" } else { "taken up" })?;
+        }
+        ensure!(session.passes()?);
+        ensure!(sessions_created(&appliance)? == first, "the session has waited");
+        // So fast that the address may be back before it was let go of.
+        for pods in [&[] as &[&str], &["nat-1"], &[], &["nat-0"]] {
+            routes.name(pods);
+        }
+        wait_for("another session", LIMIT, || {
+            session.passes()?;
+            Ok((sessions_created(&appliance)? == first + 1).then_some(()))
+        })?;
+        ensure!(session.passes()?);
+        end(&routes, appliance)
+    });
+}
+
+#[test]
+fn a_pod_that_ends_forwards_until_another_is_named() {
+    isolated("a_pod_that_ends_forwards_until_another_is_named", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        let session = Session::open(&lab)?;
+        ensure!(session.passes()?);
+        ensure!(probe(&lab, "readyz")? == "ready\n");
+        let ending = thread::spawn(move || appliance.stop());
+        wait_for("an end of readiness", LIMIT, || {
+            Ok(probe(&lab, "readyz").is_err().then_some(()))
+        })?;
+        ensure!(probe(&lab, "healthz")? == "ok\n");
+        ensure!(session.passes()?, "it forwards on");
+        let unnamed = Stopwatch::start();
+        routes.name(&["nat-1"]);
+        ending.join().expect("no panic")?;
+        ensure!(unnamed.elapsed() < Duration::from_secs(10), "{:?}", unnamed.elapsed());
+        // Of the last report: nothing is held any more.
+        routes.wait_for_lease(&[]).map(drop)
+    });
+}
+
+/// Ready means able to take over; who has been ready stays so without the API server.
+#[test]
+fn ready_when_the_routes_were_listed_and_for_ever() {
+    isolated("ready_when_the_routes_were_listed_and_for_ever", || {
+        let lab = Lab::new()?;
+        let routes = Routes::start(&lab.gateway, API.parse()?, &["203.0.113.10/32"])?;
+        routes.fall();
+        let mut appliance = start(&lab)?;
+        ensure!(probe(&lab, "readyz").is_err());
+        ensure!(probe(&lab, "healthz")? == "ok\n");
+        routes.rise();
+        wait_for("readiness", LIMIT, || Ok(probe(&lab, "readyz").ok()))?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        let session = Session::open(&lab)?;
+        routes.fall();
+        for _ in 0..10 {
+            ensure!(session.passes()?, "what is held is kept");
+            thread::sleep(Duration::from_millis(100));
+        }
+        ensure!(probe(&lab, "readyz")? == "ready\n");
+        routes.rise();
+        routes.name(&[]);
+        appliance.wait_for_line("let go of")?;
+        end(&routes, appliance)
+    });
+}
+
+/// Without the API server an address is left to whoever uses it, until the routes say otherwise.
+#[test]
+fn out_of_contact_an_address_is_left_to_who_uses_it() {
+    isolated("out_of_contact_an_address_is_left_to_who_uses_it", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        routes.wait_for_lease(&[("203.0.113.10", "held")])?;
+        routes.fall();
+        thread::sleep(Duration::from_millis(500));
+        lab.server.ip("address add 203.0.113.10/32 dev eth0")?;
+        lab.server.tool("arping", &["-U", "-c", "1", "-I", "eth0", "203.0.113.10"])?;
+        appliance.wait_for_line("203.0.113.10 let go of")?;
+        let row = row(&appliance, "203.0.113.10")?;
+        ensure!(row["reason"].to_string().contains("another host uses the address"), "{row}");
+        lab.server.ip("address del 203.0.113.10/32 dev eth0")?;
+        routes.rise();
+        appliance.wait_for_line("203.0.113.10 taken up")?;
+        end(&routes, appliance)
+    });
+}
+
+/// A ConfigMap arrives by another link in its folder; the agent is told by nobody.
+#[test]
+fn a_mounted_configuration_is_reloaded_when_it_is_replaced() {
+    isolated("a_mounted_configuration_is_reloaded_when_it_is_replaced", || {
+        let (_lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        appliance.replace_file(&config().table("[limits]\nsessions_per_source = 7").to_string())?;
+        appliance.wait_for_line("reloaded generation")?;
+        appliance.replace_file("nonsense")?;
+        appliance.wait_for_line("reload refused")?;
+        end(&routes, appliance)
+    });
+}
+
+/// Which network a device is on may become known late.
+#[test]
+fn the_networks_of_the_annotations_are_followed() {
+    isolated("the_networks_of_the_annotations_are_followed", || {
+        let lab = Lab::new()?;
+        let routes = Routes::start(&lab.gateway, API.parse()?, &["203.0.113.10/32"])?;
+        routes.name(&["nat-0"]);
+        let config = config().replace("network = \"wan\"\n", "");
+        let mut appliance = start_with(&lab, &config)?;
+        let refused = wait_for("a refusal", LIMIT, || {
+            let row = row(&appliance, "203.0.113.10")?;
+            Ok(row["reason"].as_str().map(str::to_owned))
+        })?;
+        ensure!(refused.contains("not on the network `wan`"), "{refused}");
+        let annotation =
+            r#"networking.gke.io/interfaces="[{\"interfaceName\":\"out0\",\"network\":\"wan\"}]""#;
+        fs::write(format!("{PODINFO}/annotations"), format!("{annotation}\n"))?;
+        appliance.wait_for_line("203.0.113.10 taken up")?;
+        end(&routes, appliance)
+    });
+}
+
+/// Events are on the route; what cannot be is refused by them.
+#[test]
+fn what_becomes_of_an_address_is_told_by_events_of_its_route() {
+    isolated("what_becomes_of_an_address_is_told_by_events_of_its_route", || {
+        let (_lab, routes, mut appliance) = begin(&["203.0.113.10/32", "198.51.100.77/32"])?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        let mut notes = Vec::new();
+        while notes.len() < 2 {
+            let Report::Event(event) = routes.next_report()? else { continue };
+            ensure!(event["regarding"]["kind"] == "GKEIPRoute", "{event}");
+            ensure!(event["regarding"]["uid"] == "uid-of-edge", "{event}");
+            notes.push(format!("{} {}", event["reason"], event["note"]));
+        }
+        notes.sort();
+        ensure!(
+            notes[0].contains("AddressRefused") && notes[0].contains("198.51.100.77"),
+            "{notes:?}"
+        );
+        ensure!(
+            notes[1].contains("AddressTakenUp") && notes[1].contains("203.0.113.10"),
+            "{notes:?}"
+        );
+        end(&routes, appliance)
+    });
+}
+
+#[test]
+fn a_pod_that_is_not_told_who_it_is_does_not_start() {
+    isolated("a_pod_that_is_not_told_who_it_is_does_not_start", || {
+        let lab = Lab::new()?;
+        let exit = Appliance::refused(&lab.gateway, "run", &config(), &["env", "POD_NAME=nat-0"])?;
+        ensure!(exit.code == Some(2), "{:?}: {}", exit.code, exit.stderr);
+        ensure!(exit.stderr.contains("POD_NAMESPACE is not set"), "{}", exit.stderr);
+        ensure!(exit.stderr.contains("fieldPath: metadata.namespace"), "{}", exit.stderr);
+        let who = ["env", "POD_NAME=nat-0", "POD_NAMESPACE=nat", "POD_UID=u"];
+        let exit = Appliance::refused(&lab.gateway, "run", &config(), &who)?;
+        ensure!(exit.code == Some(1), "{:?}: {}", exit.code, exit.stderr);
+        ensure!(exit.stderr.contains("cannot find the Kubernetes API"), "{}", exit.stderr);
+        Ok(())
+    });
+}
+
+/// A lab, an API server, and the agent of the Pod `nat-0` that has listed its routes.
+fn begin(addresses: &[&str]) -> Result<(Lab, Routes, Appliance)> {
+    let lab = Lab::new()?;
+    let routes = Routes::start(&lab.gateway, API.parse()?, addresses)?;
+    let appliance = start(&lab)?;
+    wait_for("readiness", LIMIT, || Ok(probe(&lab, "readyz").ok()))?;
+    Ok((lab, routes, appliance))
+}
+
+/// An agent ends at once when nothing is given to it.
+fn end(routes: &Routes, appliance: Appliance) -> Result<()> {
+    routes.name(&[]);
+    appliance.stop().map(drop)
+}
+
+fn start(lab: &Lab) -> Result<Appliance> {
+    start_with(lab, &config())
+}
+
+fn start_with(lab: &Lab, config: &Config) -> Result<Appliance> {
+    let kubeconfig = format!("{SCRATCH}/kubeconfig");
+    fs::write(&kubeconfig, KUBECONFIG)?;
+    fs::create_dir_all(PODINFO)?;
+    let kubeconfig = format!("KUBECONFIG={kubeconfig}");
+    let podinfo = format!("MOORING_PODINFO={PODINFO}");
+    let who = ["POD_NAME=nat-0", "POD_NAMESPACE=nat", "POD_UID=uid-of-nat-0"];
+    let environment = [&["env"], who.as_slice(), &[&kubeconfig, &podinfo]].concat();
+    Appliance::start_limited(&lab.gateway, config, &environment)
+}
+
+fn config() -> Config {
+    Config::nat44()
+        .appliance("health = \"127.0.0.1:9465\"\n\n[control]\nsource = \"kubernetes\"")
+        .replace("device = \"out0\"\n", "device = \"out0\"\nnetwork = \"wan\"\n")
+}
+
+/// What `show addresses` says of one.
+fn row(appliance: &Appliance, address: &str) -> Result<serde_json::Value> {
+    let rows = appliance.show("addresses")?;
+    let found = rows.as_array().into_iter().flatten().find(|row| row["address"] == address);
+    Ok(found.cloned().unwrap_or_default())
+}
+
+fn sessions_created(appliance: &Appliance) -> Result<u64> {
+    let counters = appliance.show("counters")?;
+    let created = counters["workers"][0]["sessions_created"].as_u64();
+    created.with_context(|| format!("no sessions_created: {counters}"))
+}
+
+fn probe(lab: &Lab, path: &str) -> Result<String> {
+    let url = format!("http://127.0.0.1:9465/{path}");
+    lab.gateway.output("curl", &["--silent", "--show-error", "--fail", "--max-time", "10", &url])
+}
+
+/// A client's UDP socket and the echo that it speaks to.
+struct Session {
+    client: UdpSocket,
+    echo: UdpEcho,
+}
+
+impl Session {
+    fn open(lab: &Lab) -> Result<Self> {
+        let echo = UdpEcho::start(&lab.server, SocketAddr::new(SERVER.into(), 7_000))?;
+        let client = lab.client.udp(SocketAddr::new(CLIENT.into(), 5_000))?;
+        client.connect(SocketAddr::new(SERVER.into(), 7_000))?;
+        client.set_read_timeout(Some(SHORT))?;
+        Ok(Self { client, echo })
+    }
+
+    /// Whether a datagram is answered. Errors that come back are no answers.
+    fn passes(&self) -> Result<bool> {
+        for _ in 0..2 {
+            if self.client.send(b"ping").is_ok() && receive(&self.client).is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn seen_from(&self) -> Result<IpAddr> {
+        Ok(self.echo.next_source()?.ip())
+    }
+}
+
+const POOL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+
+const API: &str = "127.0.0.1:6443";
+
+const PODINFO: &str = "/run/lab/podinfo";
+
+const SHORT: Duration = Duration::from_millis(500);
+
+const KUBECONFIG: &str = "\
+apiVersion: v1
+kind: Config
+current-context: lab
+clusters: [{name: lab, cluster: {server: 'http://127.0.0.1:6443'}}]
+contexts: [{name: lab, context: {cluster: lab, user: lab, namespace: nat}}]
+users: [{name: lab, user: {}}]
+";
