@@ -218,7 +218,23 @@ impl<'f> Duel<'f> {
         self.learn(packet, &mut seen);
         let expected = self.model.judge(packet, side, &seen);
         let expected = expected.map_err(|why| format!("{packet:?} by {side:?}: {why}"))?;
+        if side == Side::Inside && seen.dropped.is_some() {
+            self.notice(packet);
+        }
         self.compare(&expected, seen).map_err(|why| format!("{packet:?} by {side:?} {why}"))
+    }
+
+    /// The first half of a hairpin that is dropped shows nobody its port. By that it may have met a session
+    /// which the policy of now does not want: the model is to ask about those that are not there.
+    fn notice(&mut self, packet: &Packet) {
+        if !self.model.spec.is_outside_address(packet.destination) {
+            return;
+        }
+        let shown = self.rig.sessions(self.clock());
+        let is_gone = |session: &&Session| !shown.iter().any(|view| is_same(&view.1, session));
+        let gone = self.model.sessions.iter().filter(is_gone);
+        let gone: Vec<Key> = gone.map(|session| session.key(Way::Forward)).collect();
+        gone.iter().for_each(|key| self.model.notice(key));
     }
 
     /// What only the tables show: the end of a session whose first packet was too long, or is the first
@@ -339,7 +355,10 @@ impl<'f> Duel<'f> {
         let (sessions, mappings, leases) = self.rig.occupancy();
         let expected = (self.model.sessions.len(), self.model.mappings.len());
         if (sessions, mappings) != expected {
-            return Err(format!("{sessions} sessions, {mappings} mappings, not {expected:?}"));
+            let which = self.compare_tables().err().unwrap_or_default();
+            return Err(format!(
+                "{sessions} sessions, {mappings} mappings, not {expected:?}: {which}"
+            ));
         }
         if leases != mappings {
             return Err(format!("a lease is lost: {leases} of {mappings} mappings"));

@@ -2,6 +2,7 @@
 
 use super::plan::Stands;
 use super::{Model, Session};
+use crate::packet::Key;
 use crate::spec::Spec;
 
 impl Model {
@@ -43,6 +44,13 @@ impl Model {
                 self.end(at);
                 false
             }
+        }
+    }
+
+    /// The session of a flow was met by a packet that nobody has seen.
+    pub(crate) fn notice(&mut self, key: &Key) {
+        if let Some((at, _)) = self.find(key) {
+            self.recheck(at);
         }
     }
 
