@@ -10,6 +10,7 @@
 //! - [`pcap`]: capture files.
 //! - [`link`]: what the kernel says of a device.
 //! - [`routing`]: what it says of addresses and routes.
+//! - [`rights`]: the capabilities that all of it needs, and no others.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
 //! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`,
@@ -24,6 +25,7 @@ pub mod memory;
 mod netlink;
 pub mod pcap;
 pub mod port;
+pub mod rights;
 pub mod routing;
 mod rtnetlink;
 pub mod seam;

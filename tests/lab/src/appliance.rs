@@ -117,6 +117,21 @@ impl Appliance {
         self.process.is_running()
     }
 
+    /// What the kernel says of each of its threads: the line `key` of `/proc/PID/task/*/status`.
+    ///
+    /// # Errors
+    /// When it no longer runs.
+    pub fn of_threads(&self, key: &str) -> Result<Vec<String>> {
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let tasks = fs::read_dir(&tasks).with_context(|| tasks.clone())?;
+        let line = |task: std::io::Result<fs::DirEntry>| {
+            let status = fs::read_to_string(task?.path().join("status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            Ok(line.with_context(|| format!("no {key}"))?.trim().to_owned())
+        };
+        tasks.map(line).collect()
+    }
+
     /// Ends it by SIGTERM and returns its standard error.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use mooring_packet::Abilities;
 use thiserror::Error;
 
 use crate::link::{Link, LinkError};
+use crate::rights;
 
 pub use groups::Groups;
 pub use receive::Receiver;
@@ -146,11 +147,7 @@ impl OpenError {
         match self {
             Self::Link(error) => error.hint(),
             Self::InUse { .. } => Some("stop it first, or give this one other devices".to_owned()),
-            Self::NotPermitted { .. } => Some(
-                "run as root or with CAP_NET_RAW; in a Pod: \
-                 securityContext.capabilities.add: [NET_RAW]"
-                    .to_owned(),
-            ),
+            Self::NotPermitted { .. } => Some(rights::advice("NET_RAW")),
             Self::Claim { .. } | Self::Socket { .. } => None,
         }
     }

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::nft;
 use crate::netlink::{Content, NetlinkSocket};
+use crate::rights;
 
 /// Keeps packets from the kernel's stack as long as it lives.
 #[derive(Debug)]
@@ -139,11 +140,9 @@ impl InstallError {
 
     /// What the operator can do about it.
     #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotPermitted => Some(
-                "run with CAP_NET_ADMIN (in a Pod: securityContext.capabilities.add: [NET_ADMIN])",
-            ),
+            Self::NotPermitted => Some(rights::advice("NET_ADMIN")),
             Self::Unsupported { .. } | Self::Refused { .. } => None,
         }
     }

@@ -112,7 +112,7 @@ impl GuardError {
         let Self::Refused { reasons, install } = self else { return None };
         let mut ways: Vec<String> = Vec::new();
         ways.push(reasons.iter().map(Reason::remedy).collect::<Vec<_>>().join("; "));
-        ways.extend(install.hint().map(str::to_owned));
+        ways.extend(install.hint());
         ways.push("set `allow_kernel_forwarding = true` to run all the same".to_owned());
         Some(ways.join(", or "))
     }

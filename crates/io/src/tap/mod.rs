@@ -17,6 +17,7 @@ use mooring_wire::Mac;
 use thiserror::Error;
 
 use crate::link::{Link, LinkError, TransmitDrops};
+use crate::rights;
 
 pub use kernel_side::{Delivered, KernelSide};
 pub use queue::{Receiver, Sender};
@@ -129,11 +130,10 @@ impl OpenError {
                 "Mooring makes the device itself: choose another name, or `ip link del` the old one"
                     .to_owned(),
             ),
-            Self::NotPermitted { .. } => Some(
-                "run as root or with CAP_NET_ADMIN; in a Pod: \
-                 securityContext.capabilities.add: [NET_ADMIN], and a /dev/net/tun that it may open"
-                    .to_owned(),
-            ),
+            Self::NotPermitted { .. } => {
+                let advice = rights::advice("NET_ADMIN");
+                Some(format!("{advice}; and a /dev/net/tun that it may open"))
+            }
             Self::Link(error) => error.hint(),
             Self::Refused { .. } => None,
         }

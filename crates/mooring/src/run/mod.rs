@@ -18,6 +18,7 @@ pub mod kernel_watch;
 pub mod observers;
 mod plane;
 pub mod ports;
+mod rights;
 pub mod services;
 pub mod trouble_log;
 pub mod worker;
@@ -58,6 +59,7 @@ use crate::say::say;
 /// # Errors
 /// When a step of the start fails, or a worker does.
 pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
+    rights::raise()?;
     let mut source = FileSource::new(&arguments.config);
     let networks = assignments::networks();
     source.set_networks(networks.clone());
@@ -78,6 +80,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     observers.health().interfaces_are_open();
     let engines = engines(&state, &links, workers, watch.addresses())?;
     attached.listen(&engines.first().map(Groups::of).unwrap_or_default())?;
+    rights::keep(&state)?;
     let crew = Crew::start(engines.into_iter().zip(ports).collect(), clock, hub.ended())?;
     let lines = crew.lines().to_vec();
     let interfaces = attached.infos(&state.policy, &links, &devices);

@@ -8,10 +8,12 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 use mooring_http::{Request, Response, Status};
+use mooring_io::rights;
 use mooring_observe::health::Health;
 use mooring_observe::http_server::HttpServer;
 use mooring_observe::metrics::CONTENT_TYPE;
 use mooring_policy::Settings;
+use rustix::thread::CapabilitySet;
 
 use super::clock::Clock;
 use super::desk::Desk;
@@ -82,6 +84,10 @@ impl Observers {
         let server = HttpServer::bind(address).map_err(refused)?;
         let stopper = server.stopper().map_err(refused)?;
         let run = move || {
+            // It answers strangers, and needs to be allowed nothing for it.
+            if rights::keep(CapabilitySet::empty()).is_err() {
+                return;
+            }
             // It ends by itself only when it can no longer wait; the probe notices that.
             let _ = server.run(|| clock.now(), respond);
         };
