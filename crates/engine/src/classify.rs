@@ -113,6 +113,15 @@ impl Flow<Ipv6Addr> {
     };
 }
 
+/// How much of a packet there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All of it.
+    Whole,
+    /// Its first piece.
+    FirstPiece,
+}
+
 /// What the L4 header adds to the key.
 #[derive(Clone, Copy)]
 struct Ports {
@@ -141,8 +150,19 @@ impl Ports {
 
     /// Reads the ports of a protocol that is not ICMP. `l4` has at least the bytes of
     /// [`min_l4_len`].
+    ///
+    /// Its result has to stay in registers: read back from memory in other widths than it was written
+    /// in, it costs every packet ten clocks. So this is told the extent and not called by a pointer.
     #[inline(always)]
-    fn of(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
+    fn of(protocol: Protocol, l4: &[u8], extent: Extent) -> Result<Self, DropReason> {
+        match extent {
+            Extent::Whole => Self::of_whole(protocol, l4),
+            Extent::FirstPiece => Self::of_first_piece(protocol, l4),
+        }
+    }
+
+    #[inline(always)]
+    fn of_whole(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
         let plain = Self::none(protocol);
         match protocol {
             Protocol::TCP => {
@@ -167,15 +187,15 @@ impl Ports {
         }
     }
 
-    /// As [`Ports::of`], of the first piece of a packet, whose length field speaks of the whole one.
+    /// As [`Ports::of_whole`], of a first piece, whose length field speaks of the whole packet.
     fn of_first_piece(protocol: Protocol, l4: &[u8]) -> Result<Self, DropReason> {
         match protocol {
             Protocol::UDP => {}
             Protocol::TCP => {
                 Tcp::parse(l4).map_err(reason_of_piece)?;
-                return Self::of(protocol, l4);
+                return Self::of_whole(protocol, l4);
             }
-            _ => return Self::of(protocol, l4),
+            _ => return Self::of_whole(protocol, l4),
         }
         let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
         Ok(Self { source: port(0), destination: port(2), ..Self::none(protocol) })

@@ -45,8 +45,8 @@ pub struct Engine {
     pub(crate) too_big_limit: Limiter,
     pub(crate) echo_limit: Limiter,
     /// What the packets of the batch are; written by hop 2, read by hops 3 and 4.
-    pub(crate) classes: Box<[Class; BATCH_CAPACITY]>,
-    pub(crate) flows_v6: Box<[Flow<Ipv6Addr>; BATCH_CAPACITY]>,
+    pub(crate) classes: Box<[Class]>,
+    pub(crate) flows_v6: Box<[Flow<Ipv6Addr>]>,
     /// What happened. The worker adds what its ports did.
     pub counters: Counters,
 }

@@ -80,11 +80,16 @@ impl Engine {
     fn walk(&mut self, scene: Scene, batch: &mut Batch<'_>, outbox: &mut Outbox) -> Verdicts {
         self.prefetch(batch.len());
         let mut verdicts = Verdicts::new();
-        for (at, packet) in batch.packets_mut().iter_mut().enumerate() {
-            let verdict = self.finish(scene, at, packet, outbox);
+        // Out of the engine for as long as it is changed, so that no flow has to be copied.
+        let classes = std::mem::take(&mut self.classes);
+        let flows_v6 = std::mem::take(&mut self.flows_v6);
+        let classified = classes.iter().zip(flows_v6.iter());
+        for (packet, (class, flow_v6)) in batch.packets_mut().iter_mut().zip(classified) {
+            let verdict = self.finish(scene, (class, flow_v6), packet, outbox);
             self.counters.count(verdict);
             verdicts.push(verdict);
         }
+        (self.classes, self.flows_v6) = (classes, flows_v6);
         self.counters.batches += 1;
         verdicts
     }
@@ -122,30 +127,24 @@ impl Engine {
         }
     }
 
-    /// The third pass of hop 3, and hops 4 and 5, for the packet at `at` in the batch.
+    /// The third pass of hop 3, and hops 4 and 5, for a packet that has been classified.
     #[inline]
     fn finish(
         &mut self,
         scene: Scene,
-        at: usize,
+        (class, flow_v6): (&Class, &Flow<Ipv6Addr>),
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Verdict {
-        let done = match self.classes[at] {
-            Class::Flow(flow) => self.pass::<Ipv4Addr>(scene, &flow, packet, outbox),
-            Class::FlowV6 => {
-                let flow = self.flows_v6[at];
-                self.pass::<Ipv6Addr>(scene, &flow, packet, outbox)
-            }
-            Class::QuotedError(flow) => self.error(scene, &flow, packet, outbox),
-            Class::QuotedErrorV6 => {
-                let flow = self.flows_v6[at];
-                self.error(scene, &flow, packet, outbox)
-            }
+        let done = match class {
+            Class::Flow(flow) => self.pass::<Ipv4Addr>(scene, flow, packet, outbox),
+            Class::FlowV6 => self.pass::<Ipv6Addr>(scene, flow_v6, packet, outbox),
+            Class::QuotedError(flow) => self.error(scene, flow, packet, outbox),
+            Class::QuotedErrorV6 => self.error(scene, flow_v6, packet, outbox),
             Class::Piece => self.piece::<Ipv4Addr>(scene, packet, outbox),
             Class::PieceV6 => self.piece::<Ipv6Addr>(scene, packet, outbox),
-            Class::Arp | Class::Ndp => self.neighbour(scene, self.classes[at], packet, outbox),
-            Class::Drop(reason) => Err(reason),
+            Class::Arp | Class::Ndp => self.neighbour(scene, *class, packet, outbox),
+            Class::Drop(reason) => Err(*reason),
         };
         done.unwrap_or_else(Verdict::Drop)
     }

@@ -208,10 +208,8 @@ impl<A: Address> Nat<A> {
     ) {
         let number = claim.pool.map(|id| self.pools.number(id));
         self.recount(index, number);
-        let (Some(tally), Some(source)) = (&mut self.tally, self.sources.find(claim.by.source))
-        else {
-            return;
-        };
+        let Some(tally) = &mut self.tally else { return };
+        let Some(source) = self.sources.find(claim.by.source) else { return };
         let part = |limit: u32| self.share.part(limit) as u32;
         let pool_rate = claim.pool.and_then(|id| policy.pool(id).limits.session_rate).map(part);
         let rate = policy.limits.session_rate_per_source;

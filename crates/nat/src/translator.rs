@@ -173,7 +173,9 @@ impl<A: Address> Nat<A> {
     ) {
         self.strike_session(session, held, now);
         let source = self.source_of(session.inside);
-        if let (Some(tally), Some(source)) = (&mut self.tally, self.sources.find(source)) {
+        if let Some(tally) = &mut self.tally
+            && let Some(source) = self.sources.find(source)
+        {
             tally.mark(index, source, held.began, Mark::default());
         }
         release(hops, session.forward_hop);
@@ -196,8 +198,10 @@ impl<A: Address> Nat<A> {
     /// A mapping loses a user; without users its lease ends.
     pub(crate) fn release_mapping(&mut self, mapping: MappingIndex, now: Tick) {
         if let Some(unused) = self.mappings.release(mapping) {
-            let source = self.sources.find(self.source_of(unused.inside));
-            if let (Some(tally), Some(source)) = (&mut self.tally, source) {
+            let source = self.source_of(unused.inside);
+            if let Some(tally) = &mut self.tally
+                && let Some(source) = self.sources.find(source)
+            {
                 tally.unmap(mapping, source, unused.pool);
             }
             self.end_lease(unused, now);

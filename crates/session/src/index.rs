@@ -37,7 +37,8 @@ impl Index {
             let bucket = &self.buckets[at];
             let mut hits = bucket.slots_with(tag);
             while hits != 0 {
-                let value = bucket.values[hits.trailing_zeros() as usize % SLOTS];
+                // There is one; a remainder of twelve would cost more than the question.
+                let Some(&value) = bucket.values.get(hits.trailing_zeros() as usize) else { break };
                 if is_it(value) {
                     return Some(value);
                 }
@@ -58,7 +59,8 @@ impl Index {
     pub fn likely(&self, hash: u64) -> Option<u32> {
         let bucket = &self.buckets[self.home(hash)];
         let hits = bucket.slots_with(tag(hash));
-        (hits != 0).then(|| bucket.values[hits.trailing_zeros() as usize % SLOTS])
+        // Without a hit there is no such place.
+        bucket.values.get(hits.trailing_zeros() as usize).copied()
     }
 
     /// Adds a value. The caller has made sure that it is not there yet.

@@ -1,5 +1,6 @@
-//! The crate's one unsafe door: telling the processor what will be read soon.
-#![allow(unsafe_code, reason = "prefetching takes a raw pointer; this module is the only place")]
+//! The crate's one unsafe door: what the language has no word for. Telling the processor what will be
+//! read soon, and comparing sixteen bytes at once.
+#![allow(unsafe_code, reason = "instructions of the processor; this module is the only place")]
 
 /// Starts loading the cache line of `item`.
 #[inline]
@@ -13,4 +14,20 @@ pub fn prefetch<T>(item: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = item;
+}
+
+/// A bit for each of `tags` that is `tag`, the lowest for the first.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn equal_tags(tags: &[u8; 12], tag: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    let [a, b, c, d, e, f, g, h, rest @ ..] = *tags;
+    let low = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let high = i64::from(u32::from_le_bytes(rest));
+    // SAFETY: every x86-64 processor has SSE2, and these read and write nothing but their arguments.
+    let equal = unsafe {
+        let equal = _mm_cmpeq_epi8(_mm_set_epi64x(high, low), _mm_set1_epi8(tag as i8));
+        _mm_movemask_epi8(equal)
+    };
+    equal as u32 & 0xfff
 }

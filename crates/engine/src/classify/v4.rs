@@ -11,7 +11,7 @@ use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::ipv4::Ipv4;
 
-use super::{Class, Flow, Ports, check_offload, reason};
+use super::{Class, Extent, Flow, Ports, check_offload, reason};
 use crate::DropReason;
 
 #[inline]
@@ -26,7 +26,7 @@ pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, Dr
     if ip.is_fragment() {
         return Ok(Class::Piece);
     }
-    let (flow, is_error) = read(packet, &ip, Ports::of)?;
+    let (flow, is_error) = read(packet, &ip, Extent::Whole)?;
     Ok(if is_error { Class::QuotedError(flow) } else { Class::Flow(flow) })
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn first_piece_v4(packet: &Packet<'_>) -> Result<Flow<Ipv4Addr>, Drop
     if ip.payload().len() < min_l4_len(ip.protocol()) {
         return Err(DropReason::FragmentTiny);
     }
-    match read(packet, &ip, Ports::of_first_piece)? {
+    match read(packet, &ip, Extent::FirstPiece)? {
         (flow, false) => Ok(flow),
         (_, true) => Err(DropReason::FragmentUntranslated),
     }
@@ -48,7 +48,7 @@ pub(crate) fn first_piece_v4(packet: &Packet<'_>) -> Result<Flow<Ipv4Addr>, Drop
 fn read(
     packet: &Packet<'_>,
     ip: &Ipv4<&[u8]>,
-    ports_of: impl Fn(Protocol, &[u8]) -> Result<Ports, DropReason>,
+    extent: Extent,
 ) -> Result<(Flow<Ipv4Addr>, bool), DropReason> {
     let protocol = ip.protocol();
     let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + ip.header_len()) as u16 };
@@ -59,7 +59,7 @@ fn read(
     }
     let ports = match protocol {
         Protocol::ICMP => icmp(l4)?,
-        _ => ports_of(protocol, l4)?,
+        _ => Ports::of(protocol, l4, extent)?,
     };
     let flow = Flow {
         key: FlowKey {

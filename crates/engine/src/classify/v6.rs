@@ -12,7 +12,7 @@ use mooring_wire::icmpv6::{self, Icmpv6};
 use mooring_wire::ipv6::fragment::{self, Fragment};
 use mooring_wire::ipv6::{self, Ipv6};
 
-use super::{Class, Flow, Ports, check_offload, reason, reason_of_piece};
+use super::{Class, Extent, Flow, Ports, check_offload, reason, reason_of_piece};
 use crate::DropReason;
 use crate::neighbours::is_neighbour_message;
 
@@ -37,7 +37,7 @@ pub(super) fn classify_v6(
     if protocol == Protocol::FRAGMENT {
         return Ok(Class::PieceV6);
     }
-    let is_error = read(packet, &ip, (protocol, l4_at), Ports::of, flow)?;
+    let is_error = read(packet, &ip, (protocol, l4_at), Extent::Whole, flow)?;
     Ok(if is_error { Class::QuotedErrorV6 } else { Class::FlowV6 })
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn first_piece_v6(packet: &Packet<'_>, at: usize) -> Result<Flow<Ipv6
     }
     let mut flow = Flow::NONE;
     let l4_at = at + fragment::HEADER_LEN + l4_at;
-    match read(packet, &ip, (protocol, l4_at), Ports::of_first_piece, &mut flow)? {
+    match read(packet, &ip, (protocol, l4_at), Extent::FirstPiece, &mut flow)? {
         false => Ok(flow),
         true => Err(DropReason::FragmentUntranslated),
     }
@@ -74,7 +74,7 @@ fn read(
     packet: &Packet<'_>,
     ip: &Ipv6<&[u8]>,
     (protocol, l4_at): (Protocol, usize),
-    ports_of: impl Fn(Protocol, &[u8]) -> Result<Ports, DropReason>,
+    extent: Extent,
     flow: &mut Flow<Ipv6Addr>,
 ) -> Result<bool, DropReason> {
     let l4 = &ip.payload()[l4_at - ipv6::HEADER_LEN..];
@@ -85,7 +85,7 @@ fn read(
     }
     let ports = match protocol {
         Protocol::ICMPV6 => icmp(l4)?,
-        _ => ports_of(protocol, l4)?,
+        _ => Ports::of(protocol, l4, extent)?,
     };
     if protocol == Protocol::UDP && packet.offload.partial().is_none() && lacks_checksum(l4) {
         return Err(DropReason::BadChecksum);
