@@ -116,14 +116,14 @@ impl<A: Address> Nat<A> {
         admission: &mut Admission<'_, R, H>,
     ) -> Result<SessionRef, Refusal> {
         let victims = self.victims(claim, self.first_half(arrival), admission.policy)?;
-        self.within_limits(claim, &plan, admission)?;
+        let source = self.within_limits(claim, &plan, admission)?;
         // First of all, so that a source whose last session makes room stays one and the same.
-        let known = self.enter_source(claim);
+        let known = self.enter_source(claim, source);
         if !known && victims[0].is_none() {
             return Err(Refusal::TableFull);
         }
         let evicted = self.evict(victims, admission.hops, admission.now);
-        if !known && !self.enter_source(claim) {
+        if !known && !self.enter_source(claim, None) {
             return Err(Refusal::TableFull);
         }
         if evicted {

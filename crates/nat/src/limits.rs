@@ -58,13 +58,13 @@ impl<A: Address> Nat<A> {
         Claim { by: Claimant { source, began: plan.began }, pool, half_open, by_others }
     }
 
-    /// Whether the claimant may have one more (RFC 6888 REQ-4, REQ-5).
+    /// Whether the claimant may have one more (RFC 6888 REQ-4, REQ-5). Its source, if it has sessions.
     pub(crate) fn within_limits<R, H>(
         &self,
         claim: &Claim<A>,
         plan: &Plan<A>,
         admission: &Admission<'_, R, H>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<SourceIndex>, Refusal> {
         let limits = &admission.policy.limits;
         let source = self.sources.find(claim.by.source);
         let begins = claim.by.began == Direction::Forward;
@@ -72,7 +72,7 @@ impl<A: Address> Nat<A> {
         if begins && has >= limits.sessions_per_source {
             return Err(Refusal::SourceLimit);
         }
-        let Some(tally) = &self.tally else { return Ok(()) };
+        let Some(tally) = &self.tally else { return Ok(source) };
         let way = claim.by.began as usize;
         let of_source = source.map_or_else(OfSource::default, |source| *tally.source(source));
         if claim.half_open && reached(of_source.half_open[way], limits.half_open_per_source) {
@@ -83,10 +83,10 @@ impl<A: Address> Nat<A> {
             return Err(Refusal::SessionRateLimit);
         }
         self.within_pool(tally, claim, admission)?;
-        match plan.end {
-            End::Lease(pool) => self.may_map(tally, &plan.forward, pool, admission.policy),
-            End::Shared(_) | End::Fixed(..) => Ok(()),
+        if let End::Lease(pool) = plan.end {
+            self.may_map(tally, &plan.forward, pool, admission.policy)?;
         }
+        Ok(source)
     }
 
     /// Whether a TCP segment may do to its session what it would: a SYN that opens a connection again
@@ -182,8 +182,13 @@ impl<A: Address> Nat<A> {
         known.map(|_| ()).ok_or(refusal)
     }
 
-    /// One session more of the claim's source. False when it is new and there is no room for it.
-    pub(crate) fn enter_source(&mut self, claim: &Claim<A>) -> bool {
+    /// One session more of the claim's source, which is `known` or not looked up. False when it is new
+    /// and there is no room for it.
+    pub(crate) fn enter_source(&mut self, claim: &Claim<A>, known: Option<SourceIndex>) -> bool {
+        if let Some(index) = known {
+            self.sources.add_to(index, claim.by.began);
+            return true;
+        }
         let is_full = self.sources.len() >= claim.room_in(self.sources.capacity());
         if is_full && self.sources.find(claim.by.source).is_none() {
             return false;

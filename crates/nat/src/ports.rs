@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use mooring_session::Address;
+use mooring_session::{Address, KeyedHash};
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
@@ -14,7 +14,7 @@ use crate::Choice;
 
 /// The port leases of all outside addresses of one family.
 pub struct PortLedger<A> {
-    addresses: HashMap<A, AddressPorts>,
+    addresses: HashMap<A, AddressPorts, KeyedHash>,
     leased: usize,
     /// Some addresses are no pool's.
     has_unnamed: bool,
@@ -23,8 +23,8 @@ pub struct PortLedger<A> {
 impl<A: Address> PortLedger<A> {
     /// A ledger without addresses.
     #[must_use]
-    pub fn new() -> Self {
-        Self { addresses: HashMap::new(), leased: 0, has_unnamed: false }
+    pub fn new(hash: KeyedHash) -> Self {
+        Self { addresses: HashMap::with_hasher(hash), leased: 0, has_unnamed: false }
     }
 
     /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
@@ -132,12 +132,6 @@ impl<A: Address> PortLedger<A> {
     #[must_use]
     pub fn serves(protocol: Protocol) -> bool {
         matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6)
-    }
-}
-
-impl<A: Address> Default for PortLedger<A> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -249,6 +243,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::ops::RangeInclusive;
 
+    use mooring_session::KeyedHash;
     use mooring_wire::Protocol;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
     use rand_chacha::ChaCha8Rng;
@@ -265,7 +260,7 @@ mod tests {
     }
 
     fn ledger() -> PortLedger<Ipv4Addr> {
-        let mut ledger = PortLedger::new();
+        let mut ledger = PortLedger::new(KeyedHash::new([1, 2, 3, 4]));
         ledger.open(ADDRESS);
         ledger
     }

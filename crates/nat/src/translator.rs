@@ -75,7 +75,7 @@ impl<A: Address> Nat<A> {
         let mut nat = Self {
             sessions: SessionTable::new(capacity, hash.clone(), timeouts),
             mappings: MappingTable::new(0, hash.clone()),
-            ports: PortLedger::new(),
+            ports: PortLedger::new(hash.clone()),
             pools: PoolNumbers::default(),
             numbers: PortOwners::default(),
             leases: Leases::default(),

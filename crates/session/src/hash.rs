@@ -4,6 +4,8 @@
 //! each start: without it nobody can aim keys at one bucket. Two folded 64 x 64 multiplications mix
 //! everything a key holds; a cryptographic hash would cost a fifteenth of the packet's whole budget.
 
+use std::hash::{BuildHasher, Hasher};
+
 use mooring_wire::Protocol;
 
 use crate::{Address, FlowKey};
@@ -69,6 +71,63 @@ impl KeyedHash {
     }
 }
 
+/// As the hash of a map of the standard library whose keys others choose: a third of the cost of its
+/// own one, for keys of a few words.
+impl BuildHasher for KeyedHash {
+    type Hasher = KeyedHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> KeyedHasher {
+        let [state, word, end, last] = self.secret;
+        KeyedHasher { state, word, end: [end, last] }
+    }
+}
+
+/// What a [`KeyedHash`] makes of the words of a key.
+pub struct KeyedHasher {
+    state: u64,
+    word: u64,
+    end: [u64; 2],
+}
+
+impl Hasher for KeyedHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(size_of::<u64>()) {
+            let mut word = [0; size_of::<u64>()];
+            word[..part.len()].copy_from_slice(part);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    #[inline]
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
+    }
+
+    #[inline]
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        // The state is added again: a word that makes the factor nothing does not forget the others.
+        let mixed = fold(self.state ^ word, self.word);
+        self.state = mixed.wrapping_add(self.state.rotate_left(23));
+    }
+
+    #[inline]
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        let [end, last] = self.end;
+        fold(self.state ^ end, last)
+    }
+}
+
 /// Odd constants without structure: the first digits of the fractions of pi.
 const DERIVE: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
@@ -82,7 +141,9 @@ const fn fold(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::collections::HashSet;
+    use std::hash::BuildHasher;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use mooring_wire::Protocol;
 
@@ -136,5 +197,24 @@ mod tests {
             KeyedHash::new([1, 2, 3, 4]).flow(&base),
         ];
         assert!(!others.contains(&same));
+    }
+
+    /// What a map sorts its keys by, the lowest bits, and what it tells them apart by, the highest.
+    #[test]
+    fn keys_of_a_map_are_spread_and_no_two_secrets_spread_them_alike() {
+        let v4 = (0..4096u32).map(|n| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + n)));
+        let v6 = (0..4096u128).map(|n| IpAddr::from(Ipv6Addr::from_bits(0xfd00 << 112 | n << 64)));
+        let keys: Vec<(u8, IpAddr)> = v4.chain(v6).map(|address| (1, address)).collect();
+        let hash = KeyedHash::new([11, 22, 33, 44]).derived();
+        let hashes = |hash: &KeyedHash| keys.iter().map(|key| hash.hash_one(key)).collect();
+        let all: HashSet<u64> = hashes(&hash);
+        assert_eq!(all.len(), keys.len());
+        let places: HashSet<u64> = all.iter().map(|hash| hash & 0x1fff).collect();
+        let expected = 8192.0 * (1.0 - (-1.0f64).exp());
+        assert!((places.len() as f64 - expected).abs() < 200.0, "{} of 8192", places.len());
+        let tops: HashSet<u64> = all.iter().map(|hash| hash >> 57).collect();
+        assert_eq!(tops.len(), 128);
+        let others: HashSet<u64> = hashes(&hash.derived());
+        assert!(all.is_disjoint(&others));
     }
 }

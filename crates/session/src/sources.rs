@@ -97,6 +97,11 @@ impl<A: Address> SourceTable<A> {
         Some(SourceIndex(at))
     }
 
+    /// One session more of a source that is there.
+    pub fn add_to(&mut self, index: SourceIndex, began: Direction) {
+        *self.records[index.number() as usize].sessions_mut(began) += 1;
+    }
+
     /// One session less; a source without sessions is forgotten.
     pub fn remove(&mut self, address: A, began: Direction) {
         let Some(index) = self.find(address) else { return };

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mooring_session::KeyedHash;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -26,8 +27,16 @@ impl Jitter {
     }
 }
 
+/// What the table of neighbours is hashed by: of that seed as well, and nobody is shown it.
+pub(super) fn table_hash(seed: [u8; 32]) -> KeyedHash {
+    let mut random = ChaCha8Rng::from_seed(seed);
+    random.set_stream(TABLE_STREAM);
+    KeyedHash::new(std::array::from_fn(|_| random.next_u64()))
+}
+
 /// The engine draws from stream 0.
 const STREAM: u64 = 1;
+const TABLE_STREAM: u64 = 2;
 
 #[cfg(test)]
 mod tests {

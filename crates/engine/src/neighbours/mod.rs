@@ -90,7 +90,7 @@ impl Neighbours {
         let capacity = u16::try_from(capacity).expect("an index of a neighbour has 16 bits");
         Self {
             links: links.into(),
-            table: Table::new(capacity),
+            table: Table::new(capacity, jitter::table_hash(seed)),
             timers: Timers::new(capacity),
             waiting: WaitingRoom::new(),
             announcer: Announcer::new(),

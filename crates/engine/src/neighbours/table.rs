@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use mooring_policy::InterfaceId;
-use mooring_session::Tick;
+use mooring_session::{KeyedHash, Tick};
 use mooring_wire::Mac;
 use mooring_wire::ethernet::{self, EtherType, HEADER_LEN};
 
@@ -33,10 +33,9 @@ pub struct L2 {
 pub(super) struct Table {
     hot: Box<[Hot]>,
     entries: Box<[Entry]>,
-    /// Keyed per start by std, since others choose the addresses. Nothing iterates over it, so the
-    /// same input still gives the same output. Twice the room that is used, so that hashbrown
+    /// Keyed per start, since others choose the addresses. Twice the room that is used, so that hashbrown
     /// clears its tombstones in place and never allocates.
-    index: HashMap<Key, u16>,
+    index: HashMap<Key, u16, KeyedHash>,
     free: SlotQueue,
     idle: SlotQueue,
     /// Entries in use.
@@ -86,13 +85,13 @@ pub(super) struct Key {
 }
 
 impl Table {
-    pub(super) fn new(capacity: u16) -> Self {
+    pub(super) fn new(capacity: u16, hash: KeyedHash) -> Self {
         let mut free = SlotQueue::new(capacity);
         (0..capacity).for_each(|slot| free.push(slot));
         Self {
             hot: vec![Hot::VACANT; usize::from(capacity)].into(),
             entries: vec![Entry::VACANT; usize::from(capacity)].into(),
-            index: HashMap::with_capacity(2 * usize::from(capacity)),
+            index: HashMap::with_capacity_and_hasher(2 * usize::from(capacity), hash),
             free,
             idle: SlotQueue::new(capacity),
             in_use: 0,
