@@ -337,6 +337,8 @@ impl<A: Address> Blocks<A> {
         mut is_it: impl FnMut(BlockIndex, &Block<A>) -> bool,
     ) -> Option<BlockIndex> {
         let found = self.index.find(self.hash_of(pool, source), |at| {
+            #[cfg(test)]
+            crate::fixture::step();
             let block = &self.records[at as usize];
             let its =
                 block.source == Some(source) && self.spans[block.span as usize].shape.pool == pool;

@@ -3,6 +3,7 @@
 pub(crate) mod packets;
 pub(crate) mod v6;
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -222,6 +223,20 @@ pub(crate) fn flow(protocol: Protocol, source: &str, destination: &str) -> FlowK
         protocol,
         tag: 0,
     }
+}
+
+thread_local! {
+    static STEPS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A search looks at one thing more: what the tests of cost count, and nobody else.
+pub(crate) fn step() {
+    STEPS.set(STEPS.get() + 1);
+}
+
+/// Steps since this was asked last.
+pub(crate) fn steps() -> u32 {
+    STEPS.take()
 }
 
 pub(crate) const INSIDE: InterfaceId = InterfaceId(0);

@@ -226,6 +226,8 @@ impl<A: Address> Nat<A> {
         block: BlockIndex,
         random: &mut impl Rng,
     ) -> Option<u16> {
+        #[cfg(test)]
+        crate::fixture::step();
         let (address, ports) = (self.blocks.address(block), self.blocks.ports(block));
         let choice = self.choice(ask, address, Choice::of(ports, Share::ALL));
         self.port_of(ask, address, &choice, random)

@@ -213,6 +213,8 @@ impl<A: Address> Nat<A> {
 
     /// Whether nobody has the port for this remote end.
     fn is_free(&self, ask: &Ask<'_, A>, address: A, port: u16) -> bool {
+        #[cfg(test)]
+        crate::fixture::step();
         let reverse = FlowKey { source: address, source_port: port, ..*ask.key }.exchanged();
         self.sessions.find_key(&reverse).is_none()
             && !self.ports.is_leased(address, ask.key.protocol, port)

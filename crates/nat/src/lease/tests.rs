@@ -2,6 +2,7 @@
 
 mod addresses;
 mod blocks;
+mod cost;
 mod deterministic;
 mod every_kind;
 mod overflow;

@@ -1,0 +1,137 @@
+//! What a packet that passes does to its session. Every packet comes by here: what most of them do
+//! makes no call.
+
+use mooring_wire::tcp::Flags;
+
+use super::{ColdLinks, SessionIndex, SessionRef, SessionTable};
+use crate::record::OUTBOUND_REFRESH;
+use crate::window::{Connection, Judged, Segment, Windows};
+use crate::{Address, Direction, State, Tick};
+
+impl<A: Address> SessionTable<A> {
+    /// Accounts for a packet of `bytes` bytes that passes at `now`; `flags` are those of a TCP
+    /// segment.
+    ///
+    /// True when its state has changed, which is rare: what counts sessions by their state wants to
+    /// know.
+    #[inline(always)]
+    pub fn touch(
+        &mut self,
+        found: SessionRef,
+        now: Tick,
+        bytes: usize,
+        flags: Option<Flags>,
+    ) -> bool {
+        let at = found.index.at();
+        let session = &mut self.hot[at];
+        let way = found.direction as usize;
+        let (packets, packets_carry) = session.packets[way].overflowing_add(1);
+        let (total, bytes_carry) = session.bytes[way].overflowing_add(bytes as u32);
+        session.packets[way] = packets;
+        session.bytes[way] = total;
+        // The packets that are many: they change no state, and any of them keeps the session.
+        let plain = session.flags == 0
+            && match flags {
+                Some(flags) => session.state == State::Established && !flags.intersects(TURNING),
+                None => session.state.after_datagram(found.direction) == session.state,
+            };
+        if plain {
+            session.last_seen = now.stamp();
+        }
+        if packets_carry || bytes_carry {
+            let cold = &mut self.cold[at];
+            let carried = cold.packets_carry[way].wrapping_add(u16::from(packets_carry));
+            cold.packets_carry[way] = carried;
+            cold.bytes_carry[way] += u32::from(bytes_carry);
+        }
+        !plain && self.turn(found, flags, now)
+    }
+
+    /// Makes a session that has just begun one of a connection that began before it: it is open when
+    /// the other end answers.
+    pub fn pick_up(&mut self, index: SessionIndex) {
+        self.hot[index.at()].state = State::PickedUp;
+    }
+
+    /// Follows the windows of TCP connections from now on, or no longer. Makes or frees the memory for
+    /// it: not to be called for a packet.
+    pub fn follow_windows(&mut self, follow: bool) {
+        self.windows = match self.windows.take() {
+            _ if !follow => None,
+            None => {
+                let mut windows = Windows::with_capacity(self.capacity);
+                windows.resize(self.hot.len(), Connection::default());
+                Some(windows)
+            }
+            windows => windows,
+        };
+    }
+
+    /// Whether the windows of TCP connections are followed.
+    #[inline]
+    #[must_use]
+    pub const fn follows_windows(&self) -> bool {
+        self.windows.is_some()
+    }
+
+    /// Whether a TCP segment of a live session is real, as far as its window tells; what it tells is
+    /// known from now on. To be asked before [`Self::touch`].
+    pub fn judge(&mut self, found: SessionRef, segment: &Segment) -> Judged {
+        let state = self.hot[found.index.at()].state;
+        match &mut self.windows {
+            Some(windows) => windows[found.index.at()].judge(state, found.direction, segment),
+            None => Judged::Real,
+        }
+    }
+
+    /// What the sender of packets that go `direction` expects next, and what is expected of it, as far
+    /// as the windows tell: sequence numbers.
+    #[must_use]
+    pub fn expected(&self, index: SessionIndex, direction: Direction) -> Option<(u32, u32)> {
+        self.windows.as_ref()?[index.at()].expected(direction)
+    }
+
+    /// The rest of [`Self::touch`] where the state changes, or not every packet keeps it.
+    #[cold]
+    #[inline(never)]
+    fn turn(&mut self, found: SessionRef, flags: Option<Flags>, now: Tick) -> bool {
+        let session = &mut self.hot[found.index.at()];
+        let before = session.state;
+        let after = match flags {
+            Some(flags) => before.after_segment(found.direction, flags),
+            None => before.after_datagram(found.direction),
+        };
+        let outbound = session.flags & OUTBOUND_REFRESH != 0;
+        // Where only what comes from inside refreshes, only that shows that a connection goes on.
+        let after = if outbound && after == State::Transitory { State::Reset } else { after };
+        session.state = after;
+        if before.refreshes(after, found.direction, flags, outbound) {
+            session.last_seen = now.stamp();
+        }
+        if before != after {
+            self.rearm(found.index, before, now);
+        }
+        before != after
+    }
+
+    /// A state with a shorter timeout ends the session earlier than the wheel was told; one with a
+    /// longer timeout needs nothing, the wheel looks too early and arms it again.
+    #[cold]
+    fn rearm(&mut self, index: SessionIndex, before: State, now: Tick) {
+        let session = &self.hot[index.at()];
+        let old = self.timeouts.of(before.timeout_class(session.protocol));
+        let new = self.timeouts.of(session.state.timeout_class(session.protocol));
+        if new < old {
+            let mut links = ColdLinks(&mut self.cold);
+            self.wheel.disarm(index.0, &mut links);
+            self.wheel.arm(
+                index.0,
+                Tick::from_millis(now.as_millis() + u64::from(new)),
+                &mut links,
+            );
+        }
+    }
+}
+
+/// Flags that may change the state of a connection.
+const TURNING: Flags = Flags(Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0);
