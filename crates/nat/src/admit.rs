@@ -88,6 +88,8 @@ impl<A: Address> Nat<A> {
                 false => Ok(found),
             };
         }
+        // While the policy is asked, what it will take is loaded: of a packet from inside.
+        self.sources.prefetch(self.source_of(arrival.key.source));
         let plan = self.plan(arrival, admission.policy)?;
         if !may_begin(arrival, plan.began, admission.policy.tcp.pick_up) {
             return Err(Refusal::NoSession);
@@ -176,6 +178,8 @@ impl<A: Address> Nat<A> {
             return Err(Refusal::UnsupportedProtocol);
         }
         let now = admission.now;
+        let translated = FlowKey { source: outside.address, source_port: outside.port, ..*forward };
+        self.sessions.prefetch_bucket(self.sessions.hash(&translated.exchanged()));
         let hops = plan.acquire(admission.hops, now).ok_or(Refusal::NeighborTableFull)?;
         let admitted = Admitted {
             outside: outside.address,

@@ -75,6 +75,11 @@ impl<A: Address> SourceTable<A> {
         self.index.find(self.hash_of(address), is_it).map(SourceIndex)
     }
 
+    /// Starts loading what [`Self::find`] reads first.
+    pub fn prefetch(&self, address: A) {
+        self.index.prefetch(self.hash_of(address));
+    }
+
     /// A live source.
     #[must_use]
     pub fn source(&self, index: SourceIndex) -> &Source<A> {
