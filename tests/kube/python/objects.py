@@ -1,9 +1,10 @@
 """YAML to JSON, and JSON against schemas.
 
 objects.py load FILE...              the documents of the files ("-": of the standard input), a JSON list
-objects.py problems SCHEMAS VERSION...   reads a JSON list of objects; prints what does not fit the schemas
-                                     of these versions of Kubernetes, or for kinds that are not Kubernetes'
-                                     own the file SCHEMAS/KIND.json, as a JSON list of lines
+objects.py problems SCHEMAS DEFINITIONS VERSION...   reads a JSON list of objects; prints what does not fit
+                                     the schemas of these versions of Kubernetes, as a JSON list of lines. For
+                                     kinds that are not Kubernetes' own: a definition in DEFINITIONS/*.yaml,
+                                     or SCHEMAS/KIND.json
 """
 
 import functools
@@ -46,13 +47,38 @@ def load(names):
     return documents
 
 
-def problems(schemas, versions):
+def closed(schema):
+    """A schema of a definition that refuses fields which the API server would drop."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        schema.setdefault("additionalProperties", False)
+    return schema
+
+
+def own_kinds(schemas, definitions):
+    """The schemas of kinds that are not Kubernetes' own."""
+    found = {}
+    for file in pathlib.Path(schemas).glob("*.json"):
+        found[file.stem] = json.loads(file.read_text())
+    for definition in load(sorted(pathlib.Path(definitions).glob("*.yaml"))):
+        schema = closed(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+        # Kubernetes' own part of every object.
+        schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {}}
+        found[definition["spec"]["names"]["kind"].lower()] = schema
+    return found
+
+
+def problems(schemas, definitions, versions):
     found = []
+    kinds = own_kinds(schemas, definitions)
     for item in json.load(sys.stdin):
         name = f"{item.get('kind')}/{item.get('metadata', {}).get('name')}"
-        own = pathlib.Path(schemas) / f"{str(item.get('kind')).lower()}.json"
-        if own.exists():
-            schema = json.loads(own.read_text())
+        schema = kinds.get(str(item.get("kind")).lower())
+        if schema:
             for error in jsonschema.Draft202012Validator(schema).iter_errors(item):
                 found.append(f"{name}: {error.json_path}: {error.message}")
             continue
@@ -72,5 +98,5 @@ if __name__ == "__main__":
     if verb == "load":
         result = load(arguments)
     else:
-        result = problems(arguments[0], arguments[1:])
+        result = problems(arguments[0], arguments[1], arguments[2:])
     json.dump(result, sys.stdout)

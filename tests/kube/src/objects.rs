@@ -98,7 +98,7 @@ impl Chart {
 /// When the schemas cannot be read.
 pub fn problems(tools: &Tools, objects: &[Value], versions: &[&str]) -> Result<Vec<String>> {
     let mut script = tools.script("objects.py");
-    script.arg("problems").arg(here().join("schemas")).args(versions);
+    script.arg("problems").arg(here().join("schemas")).arg(shipped("crd")).args(versions);
     Ok(serde_json::from_str(&output(&mut script, &serde_json::to_vec(objects)?)?)?)
 }
 

@@ -31,6 +31,9 @@ fn the_routes_of_an_example_ask_for_addresses_of_its_pools() -> Result<()> {
                 "{example}: no such listener"
             );
             for address in list(&route["spec"]["addresses"]) {
+                // As GKE documents it; the schema lets more pass.
+                ensure!(address["type"] == "gke.networking.io/cidr", "{example}: {address}");
+                ensure!(text(&address["value"]).ends_with("/32"), "{example}: {address}");
                 ensure!(list(&pool["spec"]["addresses"]).contains(address), "{example}: {address}");
                 ensure!(taken.insert(address.to_string()), "{example}: {address} is there twice");
             }
@@ -184,6 +187,19 @@ fn assignments(objects: &[Value]) -> Result<Assignments> {
 fn examples() -> Vec<String> {
     let gke = GKE.iter().map(|name| format!("examples/gke/{name}"));
     gke.chain(["examples/on-premises".to_owned()]).collect()
+}
+
+/// What the document tells people to apply is there.
+#[test]
+fn every_path_of_the_document_is_in_the_checkout() -> Result<()> {
+    let document = std::fs::read_to_string(shipped("../../docs/kubernetes.md"))?;
+    let words = document.split(|c: char| c.is_whitespace() || "`()[]'\"".contains(c));
+    let paths: BTreeSet<_> = words.filter(|word| word.starts_with("configs/kubernetes/")).collect();
+    ensure!(paths.len() >= 5, "only {paths:?}");
+    for path in paths {
+        ensure!(shipped("../..").join(path).exists(), "{path}");
+    }
+    Ok(())
 }
 
 /// Networks beside the cluster's own, and the device of each, by the Pod's annotations.

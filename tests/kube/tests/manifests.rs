@@ -33,6 +33,7 @@ fn every_object_fits_the_schemas_of_kubernetes_1_33_to_1_37() -> Result<()> {
     for example in EXAMPLES {
         objects.extend(kustomize(&tools, &shipped(example))?);
     }
+    objects.extend(load(&tools, &[shipped("crd/gkeiproutes.yaml")])?);
     assert!(objects.len() > 60, "only {} objects", objects.len());
     assert_eq!(problems(&tools, &objects, VERSIONS)?, [""; 0]);
     Ok(())
@@ -50,9 +51,9 @@ fn what_does_not_fit_the_schemas_is_found() -> Result<()> {
 
     let routes = load(&tools, &[shipped("examples/gke/deployment/route.yaml")])?;
     let mut route = routes[0].clone();
-    route["spec"]["addresses"][0]["type"] = "networking.gke.io/cidr".into();
+    route["spec"]["address"] = "203.0.113.10".into();
     let found = problems(&tools, &[route], VERSIONS)?;
-    assert!(found[0].contains("gke.networking.io/cidr"), "{found:?}");
+    assert!(found[0].contains("'address' was unexpected"), "{found:?}");
 
     let unknown = json!({ "apiVersion": "v1", "kind": "Pot", "metadata": { "name": "tea" } });
     assert_eq!(problems(&tools, &[unknown], &["1.37"])?.len(), 1);
