@@ -185,7 +185,7 @@ fn probes_ask_where_the_configuration_answers() -> Result<()> {
     let objects = kustomize(&tools, &shipped("base"))?;
     let configuration: toml::Table =
         text(&find(&objects, "ConfigMap")?["data"]["mooring.toml"]).parse()?;
-    let agent = &workload(&objects)?["spec"]["template"]["spec"]["containers"][0];
+    let agent = agent(&objects)?;
     for (port, key) in [("health", "health"), ("metrics", "metrics")] {
         let listed = list(&agent["ports"]).iter().find(|p| p["name"] == port).context("no port")?;
         let served = configuration["appliance"][key].as_str().context("an address")?;
@@ -266,10 +266,18 @@ fn manifests_and_chart_are_of_the_version_that_they_are_shipped_with() -> Result
     for objects in built {
         let workload = workload(&objects)?;
         assert_eq!(workload["metadata"]["labels"]["app.kubernetes.io/version"], version);
-        let image = text(&workload["spec"]["template"]["spec"]["containers"][0]["image"]);
+        let image = text(&agent(&objects)?["image"]);
         assert!(image.ends_with(&format!("mooring:{version}")), "{image}");
     }
+    // The two tags that `cargo xtask image` makes.
+    let scratch = tempfile::tempdir()?;
+    let objects = compose(&tools, scratch.path(), &["file-capabilities"])?;
+    assert_eq!(agent(&objects)?["image"], format!("mooring:{version}-file-capabilities"));
     Ok(())
+}
+
+fn agent(objects: &[Value]) -> Result<&Value> {
+    Ok(&workload(objects)?["spec"]["template"]["spec"]["containers"][0])
 }
 
 /// The Deployment or the StatefulSet.

@@ -35,3 +35,9 @@ metadata:
   labels:
     {{- include "mooring.labels" . | nindent 4 }}
 {{- end }}
+
+{{/* Each security profile has an image of its own. */}}
+{{- define "mooring.tag" -}}
+{{- $suffix := ternary "" "-file-capabilities" (eq .Values.securityProfile "root") -}}
+{{- .Values.image.tag | default (print .Chart.AppVersion $suffix) -}}
+{{- end }}

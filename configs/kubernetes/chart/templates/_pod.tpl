@@ -88,7 +88,7 @@ spec:
 
 {{- define "mooring.agent" -}}
 - name: mooring
-  image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+  image: "{{ .Values.image.repository }}:{{ include "mooring.tag" . }}"
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   command: [/mooring, run, -c, /etc/mooring/mooring.toml]
   env:
