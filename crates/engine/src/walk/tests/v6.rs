@@ -1,6 +1,7 @@
 //! IPv6 goes the same way as IPv4: out, back, errors of others and of ours.
 
 mod errors;
+mod limits;
 
 use std::net::Ipv6Addr;
 
