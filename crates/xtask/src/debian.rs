@@ -36,6 +36,8 @@ pub(crate) const TEST: &[Tool] = &[
     tool("tcpreplay", "tcpreplay"),
     tool("turnserver", "coturn"),
     tool("conntrack", "conntrack"),
+    tool("crun", "crun"),
+    tool("musl-gcc", "musl-tools"),
     tool("git", "git"),
     tool("c++", "g++"),
     tool("python3", "python3"),

@@ -1,9 +1,11 @@
 //! `cargo xtask test`: installs what is missing, then runs everything there is.
 //!
-//! Two builds are made: the `dev` profile for all tests (the labs run its appliance, with overflow
-//! checks and debug assertions on) and the release build that the demo shows.
+//! Three builds are made: the `dev` profile for all tests (the labs run its appliance, with overflow
+//! checks and debug assertions on), a static one without optimisation for the image that labs run, and the
+//! release build that the demo shows.
 
 use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -34,7 +36,8 @@ pub(crate) fn run_stages(stages: &mut Stages, fuzz_seconds: u64) -> Result<Strin
     stages.run("tidy", tidy::run)?;
     stages.run("clippy", || workspace::run(&mut cargo(CLIPPY)))?;
     stages.run("build", || workspace::run(&mut cargo(&["build", "--workspace"])))?;
-    let summary = stages.run("tests", tests)?;
+    let image = stages.run("image", image)?;
+    let summary = stages.run("tests", || tests(&image))?;
     stages.run("doc tests", || {
         workspace::run(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]))
     })?;
@@ -55,14 +58,24 @@ pub(crate) fn install() -> Result<()> {
     kube_server::install()
 }
 
+/// The image that the labs run, of this machine's architecture; a process of its own, as the demo.
+fn image() -> Result<PathBuf> {
+    let folder = workspace::target()?.join("image-test");
+    let mut command = cargo(&["xtask", "image", "--profile", "image-test"]);
+    command.args(["--arch", std::env::consts::ARCH]).arg("--output").arg(&folder);
+    workspace::run(&mut command)?;
+    Ok(folder.join("mooring.oci.tar"))
+}
+
 /// All tests but those in documentation; returns the runner's summary.
-fn tests() -> Result<String> {
+fn tests(image: &Path) -> Result<String> {
     let nextest = workspace::has_cargo_command("nextest");
     let mut command = cargo(if nextest { NEXTEST } else { CARGO_TEST });
     if std::io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
     command.env("MOORING_BIN", workspace::target()?.join("debug").join("mooring"));
+    command.env("MOORING_IMAGE", image);
     let results =
         echo(&mut command, |line| line.contains("Summary [") || line.starts_with("test result:"))?;
     Ok(if nextest { results.join("\n") } else { total(&results) })
