@@ -224,10 +224,15 @@ pub enum LoadError {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
     use mooring_policy::{DeviceFacts, Generation, KernelFacts};
 
-    use super::{FileSource, LoadError, usable_cores};
+    use super::{DesiredState, FileSource, LoadError, Snapshot, usable_cores};
+    use crate::kubernetes::Given;
+    use crate::kubernetes::ownership::RouteFacts;
+    use crate::kubernetes::snapshot::RouteRef;
+    use crate::kubernetes::tenure::{Hold, TenureId};
 
     const GOOD: &str =
         "[[interface]]\nname = \"a\"\ndevice = \"d0\"\naddresses = [\"10.0.0.1/24\"]\n";
@@ -291,5 +296,91 @@ mod tests {
             next.policy.interfaces[0].addresses,
             facts("192.0.2.10/32").devices[0].addresses
         );
+    }
+
+    /// An address of a route, ours or not.
+    fn given(address: &str, hold: Option<Hold>) -> Arc<Snapshot> {
+        let facts =
+            RouteFacts { name: "r".to_owned(), network: "wan".to_owned(), ..RouteFacts::default() };
+        let route = RouteRef::of(&Arc::new(facts));
+        let address = address.parse().expect("an address");
+        let given = vec![Given { address, route, hold, reason: None }];
+        Arc::new(Snapshot { given, refused: Vec::new() })
+    }
+
+    const BY_ROUTES: &str = r#"
+[control]
+source = "kubernetes"
+[[interface]]
+name = "in"
+device = "d1"
+addresses = ["10.0.0.1/24"]
+[[interface]]
+name = "out"
+device = "d0"
+addresses = "kernel"
+network = "wan"
+[[route]]
+destination = "0.0.0.0/0"
+via = "192.0.2.1"
+interface = "out"
+[[pool]]
+name = "p"
+addresses_from = { routes = "all" }
+[[rule]]
+name = "r"
+kind = "source-nat"
+from = "in"
+to = "out"
+source = ["10.0.0.0/24"]
+pool = "p"
+"#;
+
+    fn kernel(address: &str) -> KernelFacts {
+        let device = |device: &str, addresses| DeviceFacts {
+            device: device.to_owned(),
+            addresses,
+            ..DeviceFacts::default()
+        };
+        let prefix = address.parse().expect("a prefix");
+        KernelFacts { devices: vec![device("d0", vec![prefix]), device("d1", Vec::new())] }
+    }
+
+    #[test]
+    fn what_cannot_be_put_to_work_keeps_no_address_that_is_not_ours_any_more() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("mooring.toml");
+        fs::write(&path, BY_ROUTES).expect("writable");
+        let mut source = FileSource::new(&path);
+        let held =
+            |state: &DesiredState| state.policy.given().any(|given| given.standing.is_held());
+        let address = "203.0.113.10";
+        assert!(source.give(given(address, Some(Hold::Held(TenureId(1))))));
+        let state = source.load_with(&kernel("192.0.2.9/24")).expect("valid");
+        assert!(held(&state), "{:?}", state.not_taken);
+        source.accepted();
+        // Ours no more; and the kernel says what makes no state.
+        assert!(source.give(given(address, None)));
+        assert!(source.refresh(&KernelFacts::default()).is_err());
+        let left = source.let_go().expect("of what has worked before");
+        assert!(!held(&left));
+        assert_eq!(left.generation, Generation(2));
+    }
+
+    #[test]
+    fn what_says_nothing_new_of_addresses_needs_no_other_state() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("mooring.toml");
+        fs::write(&path, BY_ROUTES).expect("writable");
+        let mut source = FileSource::new(&path);
+        let (one, other) = (Some(Hold::Held(TenureId(1))), Some(Hold::Held(TenureId(2))));
+        assert!(source.give(given("203.0.113.10", one)));
+        source.load_with(&kernel("192.0.2.9/24")).expect("valid");
+        source.accepted();
+        let again = given("203.0.113.10", one);
+        assert!(!source.give(Arc::clone(&again)));
+        assert!(source.given().is_some_and(|given| Arc::ptr_eq(given, &again)));
+        assert!(source.give(given("203.0.113.10", other)), "somebody else had it meanwhile");
+        assert!(source.give(given("203.0.113.10", None)));
     }
 }

@@ -143,6 +143,14 @@ impl Appliance {
         Ok(exit.stderr)
     }
 
+    /// Sends SIGTERM, and waits for nothing.
+    ///
+    /// # Errors
+    /// When it no longer runs.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
     /// Waits until it ends by itself, and returns how.
     ///
     /// # Errors

@@ -105,6 +105,24 @@ fn a_pod_that_ends_forwards_until_another_is_named() {
     });
 }
 
+#[test]
+fn a_second_signal_ends_a_pod_at_once() {
+    isolated("a_second_signal_ends_a_pod_at_once", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        appliance.ask_to_stop()?;
+        wait_for("an end of readiness", LIMIT, || {
+            Ok(probe(&lab, "readyz").is_err().then_some(()))
+        })?;
+        ensure!(appliance.is_running()?, "it has an address");
+        let asked_again = Stopwatch::start();
+        appliance.stop()?;
+        ensure!(asked_again.elapsed() < Duration::from_secs(10), "{:?}", asked_again.elapsed());
+        routes.wait_for_lease(&[]).map(drop)
+    });
+}
+
 /// Ready means able to take over; who has been ready stays so without the API server.
 #[test]
 fn ready_when_the_routes_were_listed_and_for_ever() {
@@ -121,12 +139,14 @@ fn ready_when_the_routes_were_listed_and_for_ever() {
         appliance.wait_for_line("taken up")?;
         let session = Session::open(&lab)?;
         routes.fall();
+        appliance.wait_for_line("the API server answers 503 to a watch: down")?;
         for _ in 0..10 {
             ensure!(session.passes()?, "what is held is kept");
             thread::sleep(Duration::from_millis(100));
         }
         ensure!(probe(&lab, "readyz")? == "ready\n");
         routes.rise();
+        appliance.wait_for_line("the API server answers again")?;
         routes.name(&[]);
         appliance.wait_for_line("let go of")?;
         end(&routes, appliance)
@@ -142,7 +162,7 @@ fn out_of_contact_an_address_is_left_to_who_uses_it() {
         appliance.wait_for_line("taken up")?;
         routes.wait_for_lease(&[("203.0.113.10", "held")])?;
         routes.fall();
-        thread::sleep(Duration::from_millis(500));
+        appliance.wait_for_line("the API server answers 503")?;
         lab.server.ip("address add 203.0.113.10/32 dev eth0")?;
         lab.server.tool("arping", &["-U", "-c", "1", "-I", "eth0", "203.0.113.10"])?;
         appliance.wait_for_line("203.0.113.10 let go of")?;

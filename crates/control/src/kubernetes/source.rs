@@ -54,7 +54,7 @@ pub enum StartError {
 
 impl KubernetesSource {
     /// Begins to follow the routes of our namespace. `wake` is called, from the control plane's
-    /// thread, whenever there is another snapshot.
+    /// thread, whenever there is another snapshot, and when the contact is lost or comes back.
     ///
     /// # Errors
     /// When the Pod has no ServiceAccount token (`automountServiceAccountToken: false`), or the

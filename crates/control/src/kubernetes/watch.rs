@@ -47,7 +47,7 @@ pub(super) struct Watch<W> {
     orders: mpsc::UnboundedReceiver<Order>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     contact: watch::Sender<Contact>,
-    /// Wakes who takes the snapshots.
+    /// Wakes who takes the snapshots and hears of the contact.
     wake: W,
     /// What times are counted from.
     start: Instant,
@@ -183,7 +183,7 @@ impl<W: Fn()> Watch<W> {
             Told::Going | Told::Nothing => {}
         }
         self.resume = None;
-        self.contact.send_if_modified(|contact| contact.trouble.take().is_some());
+        self.tell(None);
     }
 
     fn note(&mut self, trouble: &Trouble) {
@@ -192,7 +192,7 @@ impl<W: Fn()> Watch<W> {
             .retry_after()
             .map_or(pause, |after| after.clamp(pause, self.pace.longest_pause.max(pause)));
         self.resume = Some(Instant::now() + pause);
-        self.contact.send_replace(Contact { trouble: Some(trouble.to_string()) });
+        self.tell(Some(trouble.to_string()));
         // Without the server nobody says that what others use is ours.
         if let Some((_, until)) = &mut self.suspects {
             *until = Instant::now();
@@ -233,6 +233,20 @@ impl<W: Fn()> Watch<W> {
             news
         });
         if published {
+            (self.wake)();
+        }
+    }
+
+    fn tell(&self, trouble: Option<String>) {
+        let now = Contact { trouble };
+        let told = self.contact.send_if_modified(|contact| {
+            let news = *contact != now;
+            if news {
+                *contact = now;
+            }
+            news
+        });
+        if told {
             (self.wake)();
         }
     }

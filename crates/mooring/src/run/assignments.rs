@@ -22,9 +22,9 @@ impl Appliance {
     /// # Errors
     /// When an address that is not ours any more cannot be let go of.
     pub fn assign(&mut self) -> Result<(), Failure> {
-        let Some(snapshot) = self.plane.as_ref().and_then(|plane| plane.latest()) else {
-            return Ok(());
-        };
+        let Some(plane) = &mut self.plane else { return Ok(()) };
+        plane.say_contact();
+        let Some(snapshot) = plane.latest() else { return Ok(()) };
         if !self.source.give(snapshot) {
             self.report();
             self.show(Arc::clone(&self.desk.shown().since));

@@ -15,6 +15,7 @@ use mooring_control::kubernetes::{
 
 use crate::exit::{BAD_INPUT, Failure};
 use crate::failed;
+use crate::say::say;
 
 /// A control plane at work.
 pub struct Plane {
@@ -25,6 +26,8 @@ pub struct Plane {
     at_work: Arc<Snapshot>,
     /// Addresses of ours that others use, as it was told last.
     conflicts: Vec<IpAddr>,
+    /// What has been said of the API server since it answered last.
+    troubles: BTreeSet<String>,
 }
 
 impl Plane {
@@ -45,7 +48,13 @@ impl Plane {
             StartError::Unknown(_) => failed(&error, Some(HINT.to_owned())),
             StartError::System(error) => failed(&error, None),
         })?;
-        Ok(Self { source, told, at_work: Arc::default(), conflicts: Vec::new() })
+        Ok(Self {
+            source,
+            told,
+            at_work: Arc::default(),
+            conflicts: Vec::new(),
+            troubles: BTreeSet::new(),
+        })
     }
 
     /// What it says now; `None` until it has said something.
@@ -54,10 +63,20 @@ impl Plane {
         self.source.latest()
     }
 
-    /// What the state at work was made of.
-    #[must_use]
-    pub fn at_work(&self) -> &Arc<Snapshot> {
-        &self.at_work
+    /// Says it when the API server does not answer as it should, each reason once, and when it does
+    /// again.
+    pub fn say_contact(&mut self) {
+        match self.source.contact().trouble {
+            Some(trouble) if self.troubles.len() < REASONS && !self.troubles.contains(&trouble) => {
+                say(&format!("mooring: {trouble}: addresses stay as they are"));
+                self.troubles.insert(trouble);
+            }
+            None if !self.troubles.is_empty() => {
+                say("mooring: the API server answers again");
+                self.troubles.clear();
+            }
+            _ => {}
+        }
     }
 
     /// This state is at work, and was made of this snapshot.
@@ -103,6 +122,9 @@ fn unidentified(missing: &Unidentified) -> Failure {
     let message = format!("mooring: error: {missing}");
     Failure { code: BAD_INPUT, message, hint: Some(missing.hint()) }
 }
+
+/// Reasons that are said while the API server does not answer.
+const REASONS: usize = 8;
 
 const HINT: &str = "in a Pod: a ServiceAccount whose token is mounted \
                     (automountServiceAccountToken); outside of one: KUBECONFIG names a file";

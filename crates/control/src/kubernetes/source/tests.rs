@@ -73,16 +73,20 @@ impl Bench {
         }
     }
 
-    /// Waits for the next news, which must be these.
+    /// Waits until this is said of the address.
     fn expect(&self, told: &str) {
-        self.woken.recv_timeout(Duration::from_secs(20)).expect("there is news");
-        assert_eq!(self.told(), told);
+        while self.told() != told {
+            let woken = self.woken.recv_timeout(Duration::from_secs(20));
+            assert!(woken.is_ok(), "{} and not {told}", self.told());
+        }
     }
 
     /// That there are none.
     fn expect_nothing(&self) {
-        let news = self.woken.recv_timeout(Duration::from_millis(50));
-        assert!(news.is_err(), "{}", self.told());
+        let before = self.told();
+        while self.woken.recv_timeout(Duration::from_millis(50)).is_ok() {
+            assert_eq!(self.told(), before);
+        }
     }
 
     fn out_of_contact(&self) -> Option<String> {
@@ -205,6 +209,18 @@ fn after_a_gap_in_which_a_route_changed_another_tenure_begins() {
     changes.event("ERROR", &refusal(410));
     bench.server.list().routes(20, &[route(&["a"], 13)]);
     bench.expect("held 2");
+}
+
+#[test]
+fn who_waits_is_woken_when_the_contact_is_lost_and_when_it_is_back() {
+    let bench = Bench::start();
+    bench.server.list().refuse(403);
+    bench.woken.recv_timeout(Duration::from_secs(20)).expect("it is lost");
+    let trouble = bench.out_of_contact().expect("it is lost");
+    assert_eq!(trouble, "the API server answers 403 to a list: a test says 403");
+    bench.server.list().routes(10, &[]);
+    bench.woken.recv_timeout(Duration::from_secs(20)).expect("it is back");
+    assert_eq!(bench.out_of_contact(), None);
 }
 
 #[test]
