@@ -19,6 +19,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root()).stdin(Stdio::null());
+    // What cargo told this program of its own package: a build script that looks at it (ring's does)
+    // would run again, and everything above it would be built anew, after each build without it.
+    for (name, _) in std::env::vars_os() {
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"];
+        if name.to_str().is_some_and(|name| of_package.iter().any(|of| name.starts_with(of))) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
