@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::debian;
 use crate::workspace::{cargo, run, target};
+use crate::{debian, test};
 
 /// Options of the verb.
 #[derive(Debug, Args)]
@@ -25,6 +25,12 @@ enum What {
     },
     /// Bytes that a session takes, of a million, table by table
     Memory,
+    /// How long a persistent address takes to move from one Pod to another, by a real API server
+    Takeover {
+        /// Handed on to the benchmark, e.g. `--json` or `--moves 50`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The appliance against kernel nftables, between the same real hosts
     Lab {
         /// Handed on to the benchmark, e.g. `--json` or `--pairs 3 --case tcp_bulk`
@@ -42,6 +48,15 @@ impl Bench {
         match &self.what {
             What::Engine { arguments } => run(measure("mooring-bench-engine").args(arguments)),
             What::Memory => run(measure("mooring-bench-engine").args(MEMORY)),
+            What::Takeover { arguments } => {
+                test::install()?;
+                // All programs of the package: one of them starts Pods.
+                run(cargo(&["build", "--quiet", "--release", "--package", "mooring-kube-tests"])
+                    .args(["--package", "mooring", "--bins"]))?;
+                let release = target()?.join("release");
+                let mut command = Command::new(release.join("mooring-takeover"));
+                run(command.arg("--mooring").arg(release.join("mooring")).args(arguments))
+            }
             What::Lab { arguments } => {
                 debian::require(debian::BENCH)?;
                 run(&mut cargo(&["build", "--quiet", "--release", "--package", "mooring"]))?;

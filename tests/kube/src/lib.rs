@@ -5,6 +5,7 @@
 
 mod api;
 mod cluster;
+pub mod edge;
 mod kubelet;
 mod objects;
 mod tools;

@@ -39,7 +39,7 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// Its whole length in bytes; above the MTU for a super-packet.
     pub length: usize,
-    /// When it arrived, since an epoch of the machine's.
+    /// When it arrived, since 1970 ([`crate::clock::since_1970`]).
     pub at: Duration,
 }
 

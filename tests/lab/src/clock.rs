@@ -3,7 +3,7 @@
 //! A limit ends a wait that would never end; it is many times what the step needs and never a
 //! statement about speed.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 
@@ -24,6 +24,13 @@ impl Stopwatch {
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// Time since 1970, which captures are stamped with.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the labs' only clock")]
+pub fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Asks `probe` every few milliseconds until it has an answer.
