@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use mooring_kube_tests::edge::{
     Edge, HOST, HOST_V6, Held, Moves, PERSISTENT, PERSISTENT_V6, Stream, world, world_v6,
 };
@@ -79,9 +79,6 @@ fn translated(edge: &Edge, [echo, echo_v6]: &[UdpEcho; 2]) -> Result<()> {
         assert_eq!(echo.next_source()?.ip(), persistent);
         while echo.has_seen_any() {}
     }
-    let addresses = edge.show(AGENTS[0], "addresses")?;
-    let addresses = addresses.as_array().context("addresses")?;
-    assert!(addresses.iter().any(|address| address["state"] == "held"), "{addresses:?}");
     Ok(())
 }
 
