@@ -48,8 +48,9 @@ impl Server {
     /// Copies the log to where it outlives the test's corner, and says where.
     pub(super) fn keep_log(&self) {
         let program = std::env::current_exe().unwrap_or_default();
-        // <target>/<profile>/deps/<test>
-        let target = program.ancestors().nth(3).unwrap_or(Path::new("/"));
+        // <target>/<profile>/deps/<test>, or <target>/<profile>/<program>
+        let mut folders = program.ancestors().skip(1).skip_while(|folder| folder.ends_with("deps"));
+        let target = folders.nth(1).unwrap_or(Path::new("/"));
         let test = std::thread::current().name().unwrap_or("main").replace("::", "-");
         let folder = target.join("kube-logs").join(test);
         let kept = folder.join(self.log.file_name().unwrap_or_default());

@@ -32,7 +32,7 @@ enum Failure {
 
 impl Figures {
     /// Moves the addresses so often by a write, and each `failures` times by the end of a Pod and of a process.
-    /// The client sends a datagram each millisecond all the time.
+    /// The client sends a datagram each millisecond meanwhile.
     ///
     /// # Errors
     /// When a move failed: there was no packet of the new holder.
@@ -47,7 +47,6 @@ impl Figures {
             stale: 0,
         };
         let mut agents = Agents::new(&edge)?;
-        let _stream = Stream::start(&edge.client, SocketAddr::from((HOST, 4000)), world(7000))?;
         figures.moved(&edge, &mut agents)?;
         for failure in [Failure::Delete, Failure::Kill] {
             figures.failed(&edge, &mut agents, failure, failures)?;
@@ -86,6 +85,7 @@ impl Figures {
 
     fn moved(&mut self, edge: &Edge, agents: &mut Agents) -> Result<()> {
         let capture = Capture::start(&edge.server, "eth0")?;
+        let stream = stream(edge)?;
         let mut held =
             vec![Held { since: edge.give(&agents.holder)?, mac: edge.mac(&agents.holder)? }];
         for _ in 0..self.moves {
@@ -95,6 +95,8 @@ impl Figures {
             held.push(Held { since: edge.give(&agents.holder)?, mac });
         }
         thread::sleep(STAY);
+        // First: a capture that ends while frames come may lose the last one.
+        drop(stream);
         let frames = capture.stop()?;
         let moves = Moves { frames: &frames, held: &held };
         self.stale += moves.stale().len();
@@ -115,6 +117,8 @@ impl Figures {
         let controller = Controller::start(&edge.cluster, &agents.holder);
         for number in 0..times {
             let capture = Capture::start(&edge.server, "eth0")?;
+            let stream = stream(edge)?;
+            thread::sleep(STAY);
             let before = agents.holder.clone();
             let since = match failure {
                 Failure::Delete => {
@@ -130,6 +134,7 @@ impl Figures {
             let (holder, _) = controller.next_move(LIMIT).context("nobody moved the addresses")?;
             let mac = edge.mac(&holder)?;
             thread::sleep(STAY);
+            drop(stream);
             let taken = first_from(&capture.stop()?, &mac, since);
             let taken =
                 taken.with_context(|| format!("{failure:?} {number}: no packet of {holder}"))?;
@@ -176,6 +181,11 @@ impl Agents {
         }
         edge.kubelet.wait_ready(&self.other, true)
     }
+}
+
+/// The client's datagrams.
+fn stream(edge: &Edge) -> Result<Stream> {
+    Stream::start(&edge.client, SocketAddr::from((HOST, 4000)), world(7000))
 }
 
 /// From `since` to the first translated packet of this sender.
