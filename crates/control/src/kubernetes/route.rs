@@ -17,6 +17,7 @@ use serde_json::Value;
 
 /// What a route asks for.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
+#[allow(clippy::duplicated_attributes, reason = "each column has its own type")]
 #[kube(
     group = "networking.gke.io",
     version = "v1",

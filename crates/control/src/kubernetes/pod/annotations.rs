@@ -38,7 +38,8 @@ fn unquote(literal: &str) -> Option<String> {
 }
 
 fn escape(rest: &mut Chars<'_>, value: &mut Vec<u8>) -> Option<()> {
-    let byte = match rest.next()? {
+    let escaped = rest.next()?;
+    let byte = match escaped {
         'a' => 0x07,
         'b' => 0x08,
         'f' => 0x0c,
@@ -49,8 +50,11 @@ fn escape(rest: &mut Chars<'_>, value: &mut Vec<u8>) -> Option<()> {
         '\\' => b'\\',
         '"' => b'"',
         'x' => u8::try_from(hexadecimal(rest, 2)?).ok()?,
-        'u' => return Some(push(char::from_u32(hexadecimal(rest, 4)?)?, value)),
-        'U' => return Some(push(char::from_u32(hexadecimal(rest, 8)?)?, value)),
+        'u' | 'U' => {
+            let digits = if escaped == 'u' { 4 } else { 8 };
+            push(char::from_u32(hexadecimal(rest, digits)?)?, value);
+            return Some(());
+        }
         _ => return None,
     };
     value.push(byte);

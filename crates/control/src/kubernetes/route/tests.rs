@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 
 use super::{GKEIPRoute, ReactionMode, definition};
 
+/// Path, type, whether it is required, default, limits.
+type Field =
+    (&'static str, &'static str, bool, Option<&'static str>, &'static [(&'static str, i64)]);
+
 /// The field table of the published schemas: path, type, whether it is required, default, and what
 /// else the schema says.
-const FIELDS: &[(&str, &str, bool, Option<&str>, &[(&str, i64)])] = &[
+const FIELDS: &[Field] = &[
     ("spec.parentRefs", "array", false, None, &[("maxItems", 32)]),
     (
         "spec.parentRefs.group",

@@ -49,7 +49,7 @@ pub(super) enum Trouble {
         /// What it was asked for.
         verb: &'static str,
         /// What happened.
-        error: kube::Error,
+        error: Box<kube::Error>,
     },
     /// It takes too long.
     #[error("the API server says nothing to a {verb} for {} s", .after.as_secs())]
@@ -254,7 +254,7 @@ impl Trouble {
     fn of(verb: &'static str, error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Refused { verb, status },
-            error => Self::Failed { verb, error },
+            error => Self::Failed { verb, error: Box::new(error) },
         }
     }
 
@@ -273,7 +273,7 @@ impl Trouble {
     fn is_read(&self) -> bool {
         match self {
             Self::Refused { status, .. } => status.code != 0,
-            Self::Failed { error, .. } => matches!(error, kube::Error::ReadEvents(_)),
+            Self::Failed { error, .. } => matches!(**error, kube::Error::ReadEvents(_)),
             _ => true,
         }
     }
@@ -282,7 +282,7 @@ impl Trouble {
     fn is_of_access(&self) -> bool {
         match self {
             Self::Refused { status, .. } => status.code == 401,
-            Self::Failed { error, .. } => !matches!(error, kube::Error::SerdeError(_)),
+            Self::Failed { error, .. } => !matches!(**error, kube::Error::SerdeError(_)),
             Self::Silent { .. } => true,
             Self::Ended | Self::NoAccess(_) | Self::NoVersion => false,
         }
