@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use mooring_wire::Protocol;
 
 use crate::{
-    Action, Backend, Hop, InterfaceId, Limits, Loaded, OnFull, Ownership, PoolId, Question, RuleId,
-    Settings, Timeouts, load,
+    Action, Allocation, Backend, Hop, InterfaceId, Limits, Loaded, OnFull, Ownership, PoolId,
+    PortBlocks, Question, RuleId, Settings, Timeouts, load,
 };
 
 const LINKS: &str = r#"
@@ -66,6 +66,14 @@ fn pool_defaults_are_those_of_the_contract() {
     assert_eq!(pool.nth_address(0), Some(address("203.0.113.10")));
     assert_eq!(pool.nth_address(1), None);
     assert_eq!(loaded.warnings.len(), 1, "only that there is no rule: {:?}", loaded.warnings);
+}
+
+#[test]
+fn a_block_is_of_512_ports_and_rests_for_two_minutes_unless_the_pool_says_otherwise() {
+    let pool = "[[pool]]\nname = \"egress\"\naddresses = [\"203.0.113.10/32\"]\n\
+                allocation = { kind = \"port-block\" }";
+    let expected = PortBlocks { size: 512, max_blocks: 4, quarantine: 120 };
+    assert_eq!(loaded(pool).policy.pools[0].allocation, Allocation::PortBlock(expected));
 }
 
 #[test]
