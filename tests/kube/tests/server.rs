@@ -36,8 +36,8 @@ fn the_api_server_keeps_objects_over_its_own_death() {
 
 /// Watches from before a compaction end, with the code that clients must know.
 #[test]
-fn a_watch_from_before_a_compaction_is_answered_with_410() {
-    isolated("a_watch_from_before_a_compaction_is_answered_with_410", || {
+fn a_version_from_before_a_compaction_is_answered_with_410() {
+    isolated("a_version_from_before_a_compaction_is_answered_with_410", || {
         let cluster = Cluster::start()?;
         cluster.api.apply(&[namespace("nat"), note("one")])?;
         let before = cluster.api.get(NOTES)?["metadata"]["resourceVersion"].clone();
