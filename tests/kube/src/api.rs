@@ -87,10 +87,12 @@ impl Api {
         self.ask(Method::GET, path, None, "")
     }
 
-    /// Whether the server takes requests, and has made all that it makes itself.
+    /// Whether the server takes requests, and has made all that it makes itself: it calls itself ready
+    /// a moment before the first namespace is there.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.text(request(Method::GET, "/readyz", None, "")).is_ok()
+            && self.get("/api/v1/namespaces/default").is_ok()
     }
 
     /// Creates an object in the collection at this path.
