@@ -19,7 +19,7 @@
 //! - A service: worker 0.
 //!
 //! The workers take a policy up one after the other. Until all of them have, a flow begins only where
-//! both directions belong under the policies of before, too ([`Owners::is_settled`]): so nothing begins
+//! both directions belong under the policies of before, too (`Owners::is_settled`): so nothing begins
 //! at one worker that another still passes packets of, and no outside end is two flows.
 
 use std::net::IpAddr;
