@@ -60,7 +60,7 @@ impl<A: Address> Nat<A> {
         if session.generation == generation {
             return Rechecked::Kept;
         }
-        match admission.policy.standing(session.outside.into()) {
+        match standing(session, admission.policy) {
             Standing::Held { since } if session.generation >= since.0 => {}
             Standing::Kept { since } if session.generation >= since.0 => {
                 return Rechecked::Suspended;
@@ -148,7 +148,7 @@ impl<A: Address> Nat<A> {
     /// Whether the outside address of a session is not held, or was somebody else's meanwhile.
     pub(crate) fn is_suspended(&self, index: SessionIndex, policy: &Policy) -> bool {
         let session = self.sessions.session(index);
-        match policy.standing(session.outside.into()) {
+        match standing(session, policy) {
             Standing::Held { since } => session.generation < since.0,
             Standing::Kept { .. } | Standing::Claimed => true,
         }
@@ -194,6 +194,20 @@ impl<A: Address> Nat<A> {
         let same = plan.began == held.began && plan.forward == session.key(Direction::Forward);
         (same && same_end).then_some(plan)
     }
+}
+
+/// Whether the outside address of a session is held.
+///
+/// What stands for a host and is claimed by nothing any more would be held if the text alone decided:
+/// then a rule that drains may keep its sessions. Where somebody gives addresses it may be another
+/// instance's by now, and nobody would say so.
+fn standing<A: Address>(session: &Session<A>, policy: &Policy) -> Standing {
+    let outside = session.outside.into();
+    let is_nobodys = || session.outside != session.inside && policy.ownership(outside).is_none();
+    if policy.is_given_addresses() && is_nobodys() {
+        return Standing::Claimed;
+    }
+    policy.standing(outside)
 }
 
 /// Mappings whose pool has another name, or whose rule names another pool.

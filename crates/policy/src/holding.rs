@@ -202,6 +202,12 @@ impl Policy {
         }
     }
 
+    /// Whether somebody else than the text says which addresses are held.
+    #[must_use]
+    pub const fn is_given_addresses(&self) -> bool {
+        self.holdings.is_some()
+    }
+
     /// Whether an address is held; one that is not ours to hold is.
     #[must_use]
     pub fn is_held(&self, address: IpAddr) -> bool {

@@ -228,7 +228,7 @@ const POOL_LIMITS: &[Key] = &[
 const RULE: &[Key] = &[
     key("name", Text, Required, "What `show` and `explain` call it; unique."),
     key("kind", OneOf(&["source-nat", "bypass", "drop", "static", "port-forward", "load-balance", "nat64", "siit", "nptv6", "deliver"]), Required, "What happens; see the kinds. `load-balance`, `nat64`, `siit` and `nptv6` are not in this version."),
-    key("drain", Flag, Is("false"), "When a reload takes the rule away, its sessions live on to their timeout, or until somebody else gets their outside end."),
+    key("drain", Flag, Is("false"), "When a reload takes the rule away, its sessions live on to their timeout, or until somebody else gets their outside end. With the source `kubernetes` they end when nothing claims their address any more, or no route gives it."),
     key("from", Text, Means("any"), "The interface that the packet comes in by; of a `static` rule the inside one."),
     key("to", Text, Means("any"), "The interface that the packet leaves by; of a `static` or `deliver` rule the outside one."),
     key("source", Texts, Means("any"), "Prefixes of the sender's address."),

@@ -15,25 +15,35 @@ use crate::{DropReason, Verdict};
 
 /// The policy of the bench with the pool's address given, in this standing.
 fn policy(standing: Standing) -> Policy {
-    let on = |text: &str| text.replace("device = \"out0\"", "device = \"out0\"\nnetwork = \"wan\"");
-    let text = format!("[control]\nsource = \"kubernetes\"\n{}", on(CONFIG));
-    let given = Assignment {
+    load_given(CONFIG, &Assignments { addresses: vec![assignment(standing)] })
+}
+
+fn assignment(standing: Standing) -> Assignment {
+    Assignment {
         address: IpAddr::from(POOL),
         route: "edge".to_owned(),
         labels: Default::default(),
         network: "wan".to_owned(),
         standing,
-    };
-    let assignments = Assignments { addresses: vec![given] };
-    let facts = Facts { assignments: Some(&assignments), ..Facts::default() };
+    }
+}
+
+fn load_given(config: &str, assignments: &Assignments) -> Policy {
+    let config = config.replace("device = \"out0\"", "device = \"out0\"\nnetwork = \"wan\"");
+    let text = format!("[control]\nsource = \"kubernetes\"\n{config}");
+    let facts = Facts { assignments: Some(assignments), ..Facts::default() };
     let loaded = load_with(&text, &facts).expect("the policy of the test is valid");
     assert_eq!(loaded.not_taken, []);
     loaded.policy
 }
 
 fn adopt(bench: &mut Bench, generation: u32, standing: Standing) {
+    adopt_policy(bench, generation, policy(standing));
+}
+
+fn adopt_policy(bench: &mut Bench, generation: u32, policy: Policy) {
     let links = bench.engine.links().to_vec();
-    let policy = Arc::new(policy(standing));
+    let policy = Arc::new(policy);
     bench.engine.set_policy(policy, Generation(generation), &links, bench.now, &mut bench.outbox);
 }
 
@@ -105,6 +115,30 @@ fn sessions_of_before_another_held_the_address_end_before_their_first_packet() {
         assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
         open_udp(&mut bench);
     }
+}
+
+/// Nothing claims the address any more, so nobody would say that another instance has it: `drain` is no
+/// reason to send from it.
+#[test]
+fn what_drains_ends_with_the_address_that_a_route_gave() {
+    let given = |addresses: Vec<Assignment>| {
+        let text = "addresses = [\"203.0.113.10/32\"]";
+        assert!(CONFIG.contains(text), "the pool of the bench");
+        let config = CONFIG.replace(text, "addresses_from = { routes = \"all\" }");
+        let config = config.replace("pool = \"egress\"", "pool = \"egress\"\ndrain = true");
+        let assignments = Assignments { addresses };
+        load_given(&config, &assignments)
+    };
+    let mut bench = Bench::ready();
+    adopt_policy(&mut bench, 2, given(vec![assignment(HELD)]));
+    bench.sent();
+    let port = open_udp(&mut bench);
+    adopt_policy(&mut bench, 3, given(Vec::new()));
+    bench.sent();
+    assert!(matches!(bench.send(INSIDE, &question()).0, Verdict::Drop(_)));
+    let answer = outside(SERVER, POOL).udp(53, port, b"answer");
+    assert!(matches!(bench.send(OUTSIDE, &answer).0, Verdict::Drop(_)));
+    assert_eq!((bench.sessions(), bench.engine.counters.sessions_ended), (0, 1));
 }
 
 #[test]
