@@ -315,7 +315,7 @@ table inet filter {
 
 /// The appliance's timeouts and rules where the kernel has others by default: so fewer differences
 /// have to be allowed.
-const SETTINGS: [(&str, &str); 25] = [
+const SETTINGS: [(&str, &str); 27] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     // Hosts behind a router on the link look to it as if they could speak to each other.
@@ -327,6 +327,9 @@ const SETTINGS: [(&str, &str); 25] = [
     // All errors are for a handful of hosts.
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv6/icmp/ratelimit", "0"),
+    // Both families have these in common. A fast machine asks for more errors than they allow.
+    ("net/ipv4/icmp_msgs_per_sec", "1000000"),
+    ("net/ipv4/icmp_msgs_burst", "1000000"),
     // A connection begins with SYN; windows are not looked at.
     ("net/netfilter/nf_conntrack_tcp_loose", "0"),
     ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
