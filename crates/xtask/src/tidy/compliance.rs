@@ -1,7 +1,8 @@
 //! `docs/rfc-compliance.md`: every row says whether a requirement is kept. One that is names a place
 //! in the code, tests, and a mutation that makes one of these tests fail; one that is not says why.
 
-use super::demands::{exists, rows};
+use super::demands::rows;
+use super::functions::{defines, is_test};
 use super::mutations::{self, Patch};
 use super::{Finding, SourceFile};
 
@@ -35,7 +36,7 @@ fn check_row(row: &str, files: &[SourceFile], patches: &[Patch]) -> Vec<String> 
     };
     let known = |name: &str| patches.iter().find(|patch| patch.name == name);
     let missing_places = names(places).filter(|place| !is_place(place, files));
-    let missing_tests = names(tests).filter(|test| !exists(test, files));
+    let missing_tests = names(tests).filter(|test| !is_test(test, files));
     let missing_mutants = names(mutants).filter(|name| known(name).is_none());
     let missing = missing_places.chain(missing_tests).chain(missing_mutants);
     let mut problems: Vec<_> = missing.map(|name| format!("there is no `{name}`")).collect();
@@ -102,23 +103,13 @@ fn is_place(name: &str, files: &[SourceFile]) -> bool {
     let Some((file, symbol)) = name.split_once(':') else { return false };
     let Some((package, path)) = file.split_once('/') else { return false };
     let path = format!("crates/{package}/src/{path}");
-    let defines = |word: &str| {
-        let mut words = word.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-        words.next() == Some(symbol)
-    };
-    files.iter().any(|file| {
-        let mut texts = KINDS.iter().flat_map(|kind| file.text.split(kind).skip(1));
-        file.path == path && texts.any(defines)
-    })
+    files.iter().any(|file| file.path == path && defines(&file.text, symbol))
 }
 
 const DOCUMENT: &str = "docs/rfc-compliance.md";
 
 /// The words of a status.
 const WORDS: &str = "\"kept\", \"kept by option `...`\", \"not kept: why\", \"n/a: why\"";
-
-/// What a name in the code is defined by.
-const KINDS: [&str; 6] = ["fn ", "const ", "struct ", "enum ", "trait ", "static "];
 
 #[cfg(test)]
 mod tests {
@@ -142,7 +133,10 @@ mod tests {
         let files = [
             file(DOCUMENT, &format!("{head}{row}\n")),
             file("crates/nat/src/lease.rs", "fn paired<R>(a: A) {}\nconst TRIES: u8 = 1;\n"),
-            file("crates/nat/src/tests.rs", "fn is_paired() {}\nfn is_shared() {}"),
+            file(
+                "crates/nat/src/tests.rs",
+                "#[test]\nfn is_paired() {}\n#[test]\nfn is_shared() {}\nfn pair() {}",
+            ),
             file("tests/mutants/pairing.patch", patch),
         ];
         check(&files).iter().map(ToString::to_string).collect()
@@ -160,6 +154,7 @@ mod tests {
         assert_eq!(problems(&row.replace(":paired", ":pair")), 1);
         assert_eq!(problems(&row.replace("lease.rs", "ports.rs")), 1);
         assert_eq!(problems(&row.replace("is_paired", "is_pair")), 2, "nor does it break it");
+        assert_eq!(problems(&row.replace("is_paired", "pair")), 2, "a helper is no test");
         assert_eq!(problems(&row.replace("`pairing`", "`pair`")), 1);
         assert_eq!(problems("| REQ-2 | kept | `nat/lease.rs:paired` | `is_paired` |"), 1);
     }

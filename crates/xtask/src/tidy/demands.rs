@@ -1,5 +1,6 @@
 //! `docs/demands.md`: every row names a test that exists, a figure, or says "open".
 
+use super::functions::is_test;
 use super::{Finding, SourceFile};
 
 /// Checks the rows of the tables in the document.
@@ -48,18 +49,14 @@ pub(super) fn rows(document: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A name is a function (its last part counts), a file or folder, or a command of ours.
-pub(super) fn exists(name: &str, files: &[SourceFile]) -> bool {
+/// A name is a test, a file or folder, or a command of ours.
+fn exists(name: &str, files: &[SourceFile]) -> bool {
     if name.starts_with("cargo ") || name.starts_with(".ci/") {
         return true;
     }
-    let function = format!("fn {}(", name.rsplit("::").next().unwrap_or(name));
     let folder = format!("{}/", name.trim_end_matches('/'));
-    files.iter().any(|file| {
-        file.path == name
-            || file.path.starts_with(&folder)
-            || file.path.ends_with(".rs") && file.text.contains(&function)
-    })
+    let is_file = |file: &SourceFile| file.path == name || file.path.starts_with(&folder);
+    files.iter().any(is_file) || is_test(name, files)
 }
 
 fn is_rule(line: &str) -> bool {
@@ -75,7 +72,7 @@ mod tests {
     fn problems(row: &str) -> usize {
         let table = format!("| demand | shown by |\n|---|---|\n{row}\n");
         let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
-        let test = file("tests/lab/tests/thread.rs", "#[test]\nfn ping_works() {}");
+        let test = file("tests/lab/tests/thread.rs", "#[test]\nfn ping_works() {}\nfn helper() {}");
         check(&[file(DOCUMENT, &table), test]).len()
     }
 
@@ -85,6 +82,7 @@ mod tests {
         assert_eq!(problems("| 2.1 | `tests/lab/tests/thread.rs` |"), 0);
         assert_eq!(problems("| 2.2 | open |"), 0);
         assert_eq!(problems("| 2.3 | `thread::ping_work` |"), 1);
+        assert_eq!(problems("| 2.3 | `helper` |"), 1, "no test");
         assert_eq!(problems("| 2.4 | surely |"), 1);
     }
 

@@ -5,6 +5,7 @@
 mod compliance;
 mod demands;
 mod dependencies;
+mod functions;
 mod mutations;
 mod peers;
 mod sources;

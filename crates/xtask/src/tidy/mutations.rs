@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::demands::exists;
+use super::functions::is_test;
 use super::{Finding, SourceFile};
 use crate::mutants::mutation::{Mutation, name_of};
 
@@ -36,7 +36,7 @@ pub(super) fn read(files: &[SourceFile]) -> (Vec<Patch>, Vec<Finding>) {
 }
 
 fn problems(mutation: &Mutation, files: &[SourceFile]) -> Vec<String> {
-    let missing = mutation.tests.iter().filter(|test| !exists(test, files));
+    let missing = mutation.tests.iter().filter(|test| !is_test(test, files));
     let mut problems: Vec<_> = missing.map(|test| format!("there is no test `{test}`")).collect();
     let mut changed = HashMap::new();
     for hunk in &mutation.hunks {
@@ -68,7 +68,7 @@ mod tests {
         let files = [
             file("tests/mutants/zero.patch", patch),
             file("crates/wire/src/a.rs", code),
-            file("crates/wire/src/tests.rs", &format!("fn {test}() {{}}")),
+            file("crates/wire/src/tests.rs", &format!("#[test]\nfn {test}() {{}}")),
         ];
         read(&files).1.iter().map(ToString::to_string).collect()
     }
