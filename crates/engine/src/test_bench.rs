@@ -99,6 +99,22 @@ impl Bench {
         self.process(ingress, &[frame.to_vec()], offload).remove(0)
     }
 
+    /// As [`Self::send_offloaded`]; says what the port that it leaves by is told of it.
+    pub(crate) fn send_super(
+        &mut self,
+        ingress: InterfaceId,
+        frame: &[u8],
+        offload: Offload,
+    ) -> (Verdict, Offload) {
+        let mut buffer = frame.to_vec();
+        let mut batch = Batch::new();
+        let packet = Packet::new(&mut buffer, 0, frame.len(), offload);
+        batch.push(packet).expect("the batch is empty");
+        let verdicts = self.engine.process(self.now, ingress, &mut batch, &mut self.outbox);
+        self.given += 1;
+        (verdicts[0], batch.packets()[0].offload)
+    }
+
     /// Gives the engine a frame that another worker handed over.
     pub(crate) fn send_handed(
         &mut self,

@@ -194,8 +194,13 @@ fn a_super_packet_that_may_be_cut_gets_shorter_segments() {
     bench.forward(INSIDE, &inside(HOST, SERVER).tcp(5000, 80, "S", b""));
     let frame = inside(HOST, SERVER).fragmentable().tcp(5000, 80, "A", &[7; 4_000]);
     let offload = Offload::partial_checksum(34, 16).with_gso(GsoKind::TcpV4, 1_460, 54);
-    let (verdict, _) = bench.send_offloaded(INSIDE, &frame, offload);
+    let (verdict, told) = bench.send_super(INSIDE, &frame, offload);
     assert_eq!(verdict, Verdict::Tx(OUTSIDE));
+    // The headers of IPv4 and TCP have 20 bytes each.
+    assert_eq!(told, offload.with_segments_of(1_400 - 40));
+    // The next ones of the connection fit as they are.
+    let fits = offload.with_segments_of(1_000);
+    assert_eq!(bench.send_super(INSIDE, &frame, fits), (Verdict::Tx(OUTSIDE), fits));
 }
 
 #[test]
