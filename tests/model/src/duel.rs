@@ -1,13 +1,11 @@
 //! Steps for both, and what must be the same afterwards.
 
 mod made;
+mod reach;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mooring_engine::explain::{Asked, Outcome};
 use mooring_engine::view::SessionView;
-use mooring_policy::InterfaceId;
-use mooring_wire::Protocol;
 
 use crate::faults::Fault;
 use crate::model::{Expected, Model, Numbers, Seen, Session};
@@ -155,6 +153,8 @@ impl<'f> Duel<'f> {
                 let spec = &self.family.specs[number % self.family.specs.len()];
                 self.model.reload(spec.clone());
                 self.rig.reload(self.clock(), spec);
+                // What is not asked about yet is found as it was.
+                self.reach()?;
                 // What has ended and is not swept yet is one worker's alone; whose block is whose depends on
                 // who is asked first.
                 let blocks = || self.family.specs.iter().any(Spec::has_blocks);
@@ -366,6 +366,7 @@ impl<'f> Duel<'f> {
         self.model.sessions.iter().try_for_each(|session| self.model.check_age(session))?;
         if self.steps.is_multiple_of(8) {
             self.compare_tables()?;
+            self.account()?;
         }
         if self.steps.is_multiple_of(64) {
             self.reach()?;
@@ -417,49 +418,16 @@ impl<'f> Duel<'f> {
         Ok(())
     }
 
-    /// Every session is found by both of its keys, in its worker and in no other.
-    fn reach(&self) -> Result<(), String> {
-        for session in self.model.sessions.iter().filter(|s| self.model.is_current(s)) {
-            for way in [Way::Forward, Way::Reverse] {
-                let side = session.side(way);
-                if side == Side::Hairpin || session.side(way.turned()) == Side::Hairpin {
-                    continue;
-                }
-                let key = session.key(way);
-                let asked = Asked {
-                    ingress: InterfaceId(side as u8),
-                    protocol: Protocol(key.protocol),
-                    source: key.source.0,
-                    source_port: key.source.1,
-                    destination: key.destination.0,
-                    destination_port: key.destination.1,
-                };
-                for worker in 0..self.rig.workers() {
-                    let explained = self.rig.engine(worker).explain(&asked);
-                    let known = !explained.steps.iter().any(|step| step.found == "none yet");
-                    let to = session.key(way.turned()).source;
-                    let there = matches!(explained.outcome,
-                        Outcome::Forwarded { destination, .. } if destination == to);
-                    if known != (worker == session.worker) || known && !there {
-                        return Err(format!(
-                            "{way:?} in worker {worker}: {explained:?}, {session:?}"
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// After the longest silence nothing is held any more.
     fn end(mut self) -> Result<Tally, String> {
         self.compare_tables()?;
         let longest = self.family.specs.iter().flat_map(|spec| spec.timeouts).max();
-        // Once more for those that are asked before they end.
-        for _ in 0..2 {
-            self.model.now += longest.unwrap_or(0) * 1000 + 2_000;
+        // Once more for those that are asked before they end; then what rests has its time.
+        for wait in [longest, longest, Some(LONGEST_REST)] {
+            self.model.now += wait.unwrap_or(0) * 1000 + 2_000;
             self.poll()?;
             self.check()?;
+            self.account()?;
         }
         match (self.rig.occupancy(), self.rig.neighbour_uses()) {
             ((0, 0, 0), 0) => Ok(self.rig.tally()),
@@ -503,5 +471,7 @@ fn is_same(view: &SessionView, session: &Session) -> bool {
         == (session.protocol, session.inside, session.outside, session.remote)
 }
 
+/// Seconds that a port or a block rests, at most.
+const LONGEST_REST: u64 = 120;
 /// Steps from a beginning to an end.
 const SEQUENCE: usize = 2_000;

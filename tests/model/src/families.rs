@@ -215,7 +215,7 @@ fn forwarded() -> Family {
 }
 
 /// The wider kinds of filtering, and pools without pings and hairpins.
-fn filtering() -> Family {
+pub(crate) fn filtering() -> Family {
     let spec = |filtering, hairpin, ping| {
         let mut pool = Pool::new("egress", &["203.0.113.16"], (30000, 30003));
         (pool.filtering, pool.hairpin, pool.ping) = (filtering, hairpin, ping);
@@ -231,7 +231,7 @@ fn filtering() -> Family {
 }
 
 /// Pools that move, swap and change their kind under sessions.
-fn reloads() -> Family {
+pub(crate) fn reloads() -> Family {
     let spec = |a: (&[&str], (u16, u16)), b: (&[&str], (u16, u16)), dependent| {
         let (mut first, second) = (Pool::new("a", a.0, a.1), Pool::new("b", b.0, b.1));
         first.endpoint_dependent = dependent;
@@ -328,7 +328,7 @@ fn transitory_v6() -> Family {
 }
 
 /// Blocks of ports.
-fn blocks() -> Family {
+pub(crate) fn blocks() -> Family {
     let spec = |kind, ports| {
         let mut pool = Pool::new("egress", &["203.0.113.16"], ports);
         (pool.kind, pool.filtering, pool.hairpin) = (kind, Filtering::Endpoint, false);

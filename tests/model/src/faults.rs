@@ -1,6 +1,8 @@
 //! Engines that are wrong on purpose: the checker has to notice.
 
-use mooring_engine::view::SessionView;
+use mooring_engine::explain::{Asked, Explanation, Outcome, Step};
+use mooring_engine::view::{PoolUsage, SessionView};
+use mooring_nat::HAIRPIN_INTERFACE;
 
 use crate::model::Seen;
 use crate::packet::{Body, Packet, Sum};
@@ -45,10 +47,19 @@ pub(crate) enum Wrong {
     Unasked,
     /// Of a packet that is cut, a piece is lost.
     LostPiece,
+    /// Half of a hairpin is not found by one of its keys, or leads elsewhere.
+    LostHalf,
+    AstrayHalf,
+    /// A session that is older than the policy is not found by its keys.
+    LostOld,
+    /// A port of a pool, one that rests, or a block is lost.
+    LostPort,
+    LostRest,
+    LostBlock,
 }
 
 impl Wrong {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Port,
         Self::Untranslated,
         Self::Misdelivered,
@@ -69,6 +80,12 @@ impl Wrong {
         Self::Backwards,
         Self::Unasked,
         Self::LostPiece,
+        Self::LostHalf,
+        Self::AstrayHalf,
+        Self::LostOld,
+        Self::LostPort,
+        Self::LostRest,
+        Self::LostBlock,
     ];
 }
 
@@ -95,6 +112,36 @@ impl Fault {
             Wrong::Link if *side == Side::Inside => *side = Side::Outside,
             Wrong::Swallowed => seen.sent.clear(),
             Wrong::Twice => seen.sent.push(seen.sent[0].clone()),
+            _ => {}
+        }
+    }
+
+    /// Spoils what a worker says of a packet.
+    pub(crate) fn forget(&self, asked: &Asked, explained: &mut Explanation) {
+        let is_old = || explained.steps.iter().any(|step| step.found.contains("older policy"));
+        let lost = match self.what {
+            Wrong::LostHalf => asked.ingress == HAIRPIN_INTERFACE,
+            Wrong::LostOld => is_old(),
+            _ => false,
+        };
+        if lost {
+            let found = "none yet".to_owned();
+            explained.steps.push(Step { about: "session", found });
+        }
+        if self.what == Wrong::AstrayHalf
+            && explained.steps.iter().any(|step| step.about == "hairpin")
+            && let Outcome::Forwarded { destination, .. } = &mut explained.outcome
+        {
+            destination.1 ^= 1;
+        }
+    }
+
+    /// Spoils how much of a pool is used.
+    pub(crate) fn lose(&self, pool: &mut PoolUsage) {
+        match self.what {
+            Wrong::LostPort => pool.leased += 1,
+            Wrong::LostRest => pool.resting += 1,
+            Wrong::LostBlock => pool.blocks_held += 1,
             _ => {}
         }
     }

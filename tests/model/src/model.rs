@@ -491,6 +491,8 @@ impl Model {
             let at = self.mappings.iter().position(|mapping| mapping.id == id);
             let was = self.mappings.remove(at.expect("a session's mapping is there"));
             self.rest(was);
+        } else if let (None, Some(pool)) = (session.mapping, session.pool) {
+            self.rest_block(pool, session.inside.0, session.outside);
         }
         session
     }

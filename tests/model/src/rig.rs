@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mooring_engine::view::{MappingView, SessionView};
+use mooring_engine::explain::{Asked, Explanation};
+use mooring_engine::view::{MappingView, PoolUsage, SessionView};
 use mooring_engine::{DropReason, Engine, Link, Outbox, Share, Verdict, WorkerId};
 use mooring_nat::EventKind;
 use mooring_packet::offload::GsoKind;
@@ -343,8 +344,30 @@ impl Rig {
         Ok(ready)
     }
 
-    pub(crate) fn engine(&self, worker: usize) -> &Engine {
-        &self.units[worker].engine
+    /// What a worker says of a packet, without walking it.
+    pub(crate) fn explain(&self, worker: usize, asked: &Asked) -> Explanation {
+        let mut explained = self.units[worker].engine.explain(asked);
+        if let Some(fault) = &self.fault {
+            fault.forget(asked, &mut explained);
+        }
+        explained
+    }
+
+    /// How much of each pool all workers together use, in the order of the configuration.
+    pub(crate) fn pools(&self) -> Vec<PoolUsage> {
+        let mut all = self.units[0].engine.pools();
+        for unit in &self.units[1..] {
+            for (sum, one) in all.iter_mut().zip(unit.engine.pools()) {
+                sum.leased += one.leased;
+                sum.resting += one.resting;
+                sum.blocks_held += one.blocks_held;
+                sum.blocks += one.blocks;
+            }
+        }
+        if let (Some(fault), Some(first)) = (&self.fault, all.first_mut()) {
+            fault.lose(first);
+        }
+        all
     }
 
     /// Packets in = out + dropped by reason + held + ours; every buffer is where it should be.

@@ -6,8 +6,9 @@ use mooring_nat::EventKind;
 use crate::arranged;
 use crate::duel::Family;
 use crate::families::{
-    all, arbitrary, contiguity, endpoint_independent, fixed, large, least_used, of_second,
-    of_workers, overflow, parity, picked_up, probed, together, tracking, unsolicited, windows,
+    all, arbitrary, blocks, contiguity, endpoint_independent, filtering, fixed, large, least_used,
+    of_second, of_workers, overflow, parity, picked_up, probed, reloads, together, tracking,
+    unsolicited, windows,
 };
 use crate::faults::{Fault, Wrong};
 use crate::packet::{Body, Packet};
@@ -340,6 +341,10 @@ fn every_fault_that_is_put_in_is_found() {
             Wrong::Backwards => together(),
             Wrong::Unasked => probed(),
             Wrong::LostPiece => large(fixed()),
+            Wrong::LostHalf => of_workers(filtering(), 2),
+            Wrong::AstrayHalf => filtering(),
+            Wrong::LostOld => reloads(),
+            Wrong::LostBlock => blocks(),
             _ => endpoint_independent(),
         };
         let script = family.script(4, 3_000);

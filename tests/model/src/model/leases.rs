@@ -248,11 +248,9 @@ impl Model {
     fn may_have_block(&self, pool: &Pool, host: IpAddr, end: End, slack: u64) -> bool {
         let Kind::Blocks(size, most, _) = pool.kind else { return true };
         let block = |end: End| (end.0, end.1.saturating_sub(pool.ports.0) / size);
-        let of = |m: &&Mapping| m.pool == pool.name;
-        let whose = self.mappings.iter().filter(of).find(|m| block(m.outside) == block(end));
-        let mine = |m: &&Mapping| m.pool == pool.name && m.inside.0 == host;
-        let mut blocks: Vec<_> =
-            self.mappings.iter().filter(mine).map(|m| block(m.outside)).collect();
+        let whose = self.ends_of(pool).find(|has| block(has.1) == block(end));
+        let mine = self.ends_of(pool).filter(|has| has.0 == host);
+        let mut blocks: Vec<_> = mine.map(|has| block(has.1)).collect();
         blocks.sort_unstable();
         blocks.dedup();
         let rests = self.blocks.iter().any(|(resting, last, until)| {
@@ -262,32 +260,62 @@ impl Model {
         let all = (pool.ports.1 - pool.ports.0 + 1) / size;
         match whose {
             _ if block(end).1 >= all => false,
-            Some(mapping) => mapping.inside.0 == host,
+            Some((holder, _)) => holder == host,
             None => blocks.len() < most && !rests,
         }
     }
 
     /// The end of a mapping has lost its last session.
     pub(super) fn rest(&mut self, was: Mapping) {
-        if let Some((size, seconds, first)) =
-            self.rests.get(was.pool).and_then(|pool| match pool.kind {
-                Kind::Blocks(size, _, seconds) => Some((size, seconds, pool.ports.0)),
-                _ => None,
-            })
-        {
-            let block = |end: End| (end.0, end.1.saturating_sub(first) / size);
-            let ours = block(was.outside);
-            let used = |m: &Mapping| m.pool == was.pool && block(m.outside) == ours;
-            if !self.mappings.iter().any(used) {
-                self.blocks.retain(|(resting, ..)| *resting != ours);
-                self.blocks.push((ours, was.inside.0, self.now + seconds * 1000));
-            }
-        }
+        self.rest_block(was.pool, was.inside.0, was.outside);
         self.resting.retain(|rest| rest.until + SLACK > self.now);
         let rest = self.rests.get(was.pool).map_or(0, |pool| pool.rest(was.protocol));
         if rest > 0 {
             self.resting.push(Rest { was, until: self.now + rest, doubtful: false });
         }
+    }
+
+    /// An end of a pool is nobody's: if its block is, too, that rests.
+    pub(super) fn rest_block(&mut self, name: &str, host: IpAddr, end: End) {
+        let Some(pool) = self.rests.get(name) else { return };
+        let Kind::Blocks(size, _, seconds) = pool.kind else { return };
+        let block = |end: End| (end.0, end.1.saturating_sub(pool.ports.0) / size);
+        let ours = block(end);
+        if self.ends_of(pool).any(|has| block(has.1) == ours) {
+            return;
+        }
+        self.blocks.retain(|(resting, ..)| *resting != ours);
+        self.blocks.push((ours, host, self.now + seconds * 1000));
+    }
+
+    /// How many ports of a pool rest, at least and at most.
+    pub(crate) fn resting(&self, pool: &str) -> std::ops::RangeInclusive<u64> {
+        let of = || self.resting.iter().filter(|rest| rest.was.pool == pool);
+        let unseen = |rest: &&Rest| rest.doubtful || rest.was.outside.1 == UNKNOWN;
+        let sure = of().filter(|rest| self.now < rest.until && !unseen(rest)).count();
+        let most = of().filter(|rest| self.now < rest.until + SLACK).count();
+        sure as u64..=most as u64
+    }
+
+    /// Blocks of a pool that sessions have a port of.
+    pub(crate) fn blocks_held(&self, pool: &Pool) -> u64 {
+        let Kind::Blocks(size, ..) = pool.kind else { return 0 };
+        let block = |(address, port): End| (address, port.saturating_sub(pool.ports.0) / size);
+        let mut blocks: Vec<_> = self.ends_of(pool).map(|(_, end)| block(end)).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks.len() as u64
+    }
+
+    /// Who has which ends of a pool: mappings, and sessions that have none.
+    fn ends_of(&self, pool: &Pool) -> impl Iterator<Item = (IpAddr, End)> {
+        let name = pool.name;
+        let mapped = self.mappings.iter().filter(move |mapping| mapping.pool == name);
+        let shared = move |s: &&Session| s.mapping.is_none() && s.pool == Some(name);
+        let shared = self.sessions.iter().filter(shared);
+        mapped
+            .map(|mapping| (mapping.inside.0, mapping.outside))
+            .chain(shared.map(|session| (session.inside.0, session.outside)))
     }
 
     /// The end that the same inside end had, if it still rests: it gets it again.
