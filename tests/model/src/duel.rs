@@ -135,9 +135,6 @@ impl<'f> Duel<'f> {
             rig.with_twin(spec, seed);
         }
         rig.set_kernel_addresses(&model.kernel);
-        if family.workers > 1 && family.specs.iter().any(Spec::drains) {
-            model.owners.extend(owners(family, seed));
-        }
         Self { family, rig, model, ended: 0, steps: 0 }
     }
 
@@ -439,23 +436,6 @@ impl<'f> Duel<'f> {
     pub(crate) fn clock(&self) -> u64 {
         self.rig.fault.as_ref().map_or(self.model.now, |fault| fault.clock(self.model.now))
     }
-}
-
-/// Which worker each host belongs to: the last one that walks its first packet. A function of its address.
-fn owners(family: &Family, seed: u64) -> Vec<(std::net::IpAddr, usize)> {
-    let empty = Spec::new(Vec::new(), Vec::new());
-    let mut rig = Rig::new(&empty, family.workers, seed);
-    let remote = ip("198.51.100.1");
-    let mut ask = |host: std::net::IpAddr| {
-        let body = Body::Udp { ports: (1, 2), payload: Vec::new() };
-        let bytes = Packet::new(host, remote, body).bytes();
-        let seen = rig.give(0, Side::Inside, &frame(Side::Inside, &bytes), 0);
-        seen.map(|seen| seen.legs.last().map_or(0, |leg| leg.0)).expect("it is walked")
-    };
-    (0..16)
-        .map(|last| std::net::IpAddr::from([10, 0, 0, last]))
-        .map(|host| (host, ask(host)))
-        .collect()
 }
 
 /// Of what the appliance says itself the identification is its own affair.

@@ -56,10 +56,12 @@ pub(crate) enum Wrong {
     LostPort,
     LostRest,
     LostBlock,
+    /// A packet comes to a worker that is not its owner.
+    Astray,
 }
 
 impl Wrong {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Port,
         Self::Untranslated,
         Self::Misdelivered,
@@ -86,6 +88,7 @@ impl Wrong {
         Self::LostPort,
         Self::LostRest,
         Self::LostBlock,
+        Self::Astray,
     ];
 }
 
@@ -106,6 +109,7 @@ impl Fault {
             Wrong::Port => other_port(packet),
             Wrong::Untranslated if *side == Side::Outside => packet.source = host(packet, 2),
             Wrong::Misdelivered if *side == Side::Inside => packet.destination = host(packet, 9),
+            Wrong::Astray => seen.legs.iter_mut().for_each(|leg| leg.0 ^= 1),
             Wrong::Hop => packet.ttl += 1,
             Wrong::Payload => other_payload(packet),
             Wrong::Checksum => packet.sum = Sum::Wrong(77),

@@ -24,6 +24,7 @@ mod families;
 mod faults;
 mod large;
 mod model;
+mod owner;
 mod packet;
 mod pieces;
 mod random;

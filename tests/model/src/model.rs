@@ -1,9 +1,9 @@
 //! What the appliance should do, the slow and obvious way.
 //!
 //! [`Model::judge`] says what must come of a packet, and changes what is remembered as the packet does.
-//! It is told what was seen ([`Seen`]), for three things that are the engine's to choose: the port of a
-//! lease, the address that a host is paired with, and which worker a host belongs to. Each choice is
-//! checked against the rules before it is believed.
+//! It is told what was seen ([`Seen`]), for two things that are the engine's to choose: the port of a
+//! lease, and the address that a host is paired with. Each choice is checked against the rules before it
+//! is believed. Which worker a packet belongs to it reckons itself (`owner`).
 
 mod drains;
 mod errors;
@@ -22,6 +22,7 @@ use self::plan::{Plan, is_syn, may_begin};
 use self::unsolicited::Unsolicited;
 pub(crate) use self::windows::Numbers;
 use self::windows::{Belief, Talk};
+use crate::owner::Owners;
 use crate::packet::{Body, End, Key, Packet, Sum};
 use crate::spec::{Pool, Side, Spec, is_own, own_address, side_of};
 use crate::tracking::{State, Way};
@@ -42,10 +43,8 @@ pub(crate) struct Model {
     rests: BTreeMap<&'static str, Pool>,
     /// Which address of a pool a host was seen to be paired with.
     paired: BTreeMap<(&'static str, IpAddr), IpAddr>,
-    /// Which worker a host was seen to belong to.
-    pub(crate) owners: BTreeMap<IpAddr, usize>,
-    /// Policies of before whose sessions may drain, the latest first.
-    former: Vec<Spec>,
+    /// Which worker a packet comes to.
+    pub(crate) owners: Owners,
     /// Addresses that the kernel answers for.
     pub(crate) kernel: Vec<IpAddr>,
     /// Since which generation it is known whom mappings talk to: since a policy asked first.
@@ -187,8 +186,7 @@ impl Model {
             blocks: Vec::new(),
             rests: spec.pools.iter().map(|pool| (pool.name, pool.clone())).collect(),
             paired: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            former: Vec::new(),
+            owners: Owners::new(&spec, workers),
             kernel: Vec::new(),
             pending: Vec::new(),
             buckets: BTreeMap::new(),

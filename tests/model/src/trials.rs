@@ -337,7 +337,7 @@ fn every_reason_and_event_is_met_a_hundred_times() {
 fn every_fault_that_is_put_in_is_found() {
     for what in Wrong::ALL {
         let family = match what {
-            Wrong::Worker => of_workers(fixed(), 2),
+            Wrong::Worker | Wrong::Astray => of_workers(fixed(), 2),
             Wrong::Backwards => together(),
             Wrong::Unasked => probed(),
             Wrong::LostPiece => large(fixed()),

@@ -17,6 +17,10 @@ impl Duel<'_> {
     /// those that are older than the policy, too.
     pub(super) fn reach(&self) -> Result<(), String> {
         for session in &self.model.sessions {
+            // An older one is asked first, and may have to go for it.
+            if self.model.is_current(session) && !self.model.is_at_home(session) {
+                return Err(format!("packets of it come to another worker: {session:?}"));
+            }
             for way in [Way::Forward, Way::Reverse] {
                 self.reach_by(session, way)?;
             }

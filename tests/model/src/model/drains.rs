@@ -1,24 +1,11 @@
-//! Sessions whose rule is gone, and which worker their packets come to meanwhile.
+//! Sessions whose rule is gone.
 
 use super::{Model, Session};
-use crate::packet::{End, GRE, ICMP, ICMPV6, TCP, UDP};
+use crate::packet::{End, ICMP, ICMPV6, TCP};
 use crate::spec::{Action, Kind, Spec};
 use crate::tracking::Way;
 
 impl Model {
-    /// A policy of before is needed for as long as sessions may drain of it; one that says the same of all
-    /// ports needs no place of its own.
-    pub(super) fn remember(&mut self, before: Spec) {
-        self.former.insert(0, before);
-        let mut known = vec![self.spec.division()];
-        self.former.retain(|spec| {
-            let division = spec.division();
-            let is_new = spec.drains() && !known.contains(&division);
-            known.push(division);
-            is_new
-        });
-    }
-
     /// Blocks of another shape begin anew: nobody has had one.
     pub(super) fn follow_blocks(&mut self, before: &Spec) {
         let shapes = |spec: &Spec| -> Vec<_> {
@@ -33,12 +20,11 @@ impl Model {
         }
     }
 
-    /// Whether the packets from outside of a session come to its worker, whichever of them gets them first.
-    pub(super) fn is_at_home(&self, session: &Session) -> bool {
-        let outside = session.outside;
-        let stands = session.inside.0 != outside.0;
-        let owner = self.owner_from_outside(session.protocol, outside).filter(|_| stands);
-        owner.is_none_or(|owner| owner == session.worker)
+    /// Whether the packets of both directions of a session come to its worker, whichever of them gets them
+    /// first.
+    pub(crate) fn is_at_home(&self, session: &Session) -> bool {
+        let owner = |way: Way| self.owners.of(&session.key(way), session.side(way));
+        [Way::Forward, Way::Reverse].into_iter().all(|way| owner(way) == session.worker)
     }
 
     /// Whether nobody else has the outside end of a session whose rule is gone.
@@ -54,39 +40,6 @@ impl Model {
         claimed.is_none_or(|end| end == inside)
             && !pinged
             && !(leased && sliced.is_some_and(|host| host != inside.0))
-    }
-
-    fn owner_from_outside(&self, protocol: u8, end: End) -> Option<usize> {
-        let named = |spec: &Spec| {
-            if let Some((host, _)) = spec.claimant(protocol, end) {
-                return self.owners.get(&host).copied();
-            }
-            let mut pools = spec.pools.iter().filter(|pool| pool.leases(protocol, end));
-            let any = pools.next()?;
-            let special = |pool: &&crate::spec::Pool| {
-                matches!(pool.kind, Kind::Blocks(..) | Kind::Slices(..)) && pool.leases(TCP, end)
-            };
-            let pool = spec.pools.iter().find(special).unwrap_or(any);
-            match pool.host_of_slice(end) {
-                Some(host) => self.owners.get(&host).copied(),
-                None => {
-                    self.owner_of_end(pool, end).or(Some(usize::from(end.1 / 2) % self.workers))
-                }
-            }
-        };
-        [&self.spec].into_iter().chain(&self.former).find_map(named)
-    }
-}
-
-impl crate::spec::Pool {
-    /// Whether a pool may give an end to somebody; identifiers are not limited, and GRE has no number.
-    fn leases(&self, protocol: u8, end: End) -> bool {
-        let (first, last) = self.ports;
-        let has_ports = matches!(protocol, TCP | UDP);
-        !self.empty
-            && protocol != GRE
-            && self.addresses.contains(&end.0)
-            && (!has_ports || (first..=last).contains(&end.1))
     }
 }
 
@@ -115,7 +68,7 @@ impl Spec {
     }
 
     /// What says who has which port.
-    fn division(&self) -> String {
+    pub(crate) fn division(&self) -> String {
         let pools: Vec<_> = self.pools.iter().map(|p| (&p.addresses, p.ports, p.kind)).collect();
         let claims =
             |action: &&Action| matches!(action, Action::Static(..) | Action::PortForward(..));

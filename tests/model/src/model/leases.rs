@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use super::plan::{Plan, Stands};
 use super::{Judged, Mapping, Model, Reason, Rest, Seen, Session};
 use crate::packet::{End, GRE, Packet, TCP, UDP};
-use crate::spec::{Action, Kind, Pool, Side};
-use crate::tracking::Way;
+use crate::spec::{Kind, Pool, Side};
 
 impl Model {
     /// Sessions of a family in one worker.
@@ -405,38 +404,19 @@ impl Model {
             && !(pool.endpoint_dependent && used())
     }
 
-    /// All that a host begins, and what rules send to it, is one worker's; what comes to a port of a
-    /// pool is that port's worker's.
-    pub(super) fn check_owner(&mut self, plan: &Plan, from: Side, worker: usize) -> Judged<()> {
-        let leased = matches!(plan.stands, Stands::Mapping(_));
-        let pool = self.pool_of(plan).filter(|_| leased);
-        let owner = pool.and_then(|pool| self.owner_of_end(pool, plan.key.destination));
-        let expected = match (owner, plan.began) {
-            (Some(owner), _) => Some(owner),
-            (_, Way::Forward) if self.is_bypass(plan.rule) => None,
-            _ => Some(*self.owners.entry(plan.inside.0).or_insert(worker)),
-        };
-        match expected {
-            Some(owner) if owner != worker => {
+    /// A session begins at the worker that both of its directions belong to.
+    pub(super) fn check_owner(&self, plan: &Plan, from: Side, worker: usize) -> Judged<()> {
+        match self.owners.of(&plan.key, from) {
+            owner if owner != worker => {
                 Err(format!("{plan:?} from {from:?} belongs to worker {owner}, not {worker}"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Pairs of an even port and the next one go round the workers, or blocks do; of a slice, the owner
-    /// is that of its host.
+    /// The worker that leases a port of a pool; of a slice, that of its host.
     pub(super) fn owner_of_end(&self, pool: &Pool, (_, port): End) -> Option<usize> {
-        let turn = match pool.kind {
-            Kind::Random | Kind::Preserve => port / 2,
-            Kind::Blocks(size, ..) => port.saturating_sub(pool.ports.0) / size,
-            Kind::Slices(..) => return None,
-        };
-        Some(usize::from(turn) % self.workers)
-    }
-
-    fn is_bypass(&self, rule: &str) -> bool {
-        self.spec.rules.iter().any(|r| r.name == rule && r.action == Action::Bypass)
+        pool.turn(port).map(|turn| usize::from(turn) % self.workers)
     }
 }
 

@@ -10,7 +10,7 @@ impl Model {
         let before = std::mem::replace(&mut self.spec, spec);
         self.pending.push(before.timeouts);
         self.follow_blocks(&before);
-        self.remember(before);
+        self.owners.follow(&self.spec);
         self.rests.extend(self.spec.pools.iter().map(|pool| (pool.name, pool.clone())));
         self.generation += 1;
         if self.contacts_since.is_none() && self.spec.filters_by_address() {
