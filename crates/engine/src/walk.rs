@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use mooring_nat::{Arrival, HAIRPIN_INTERFACE, Nat};
 use mooring_packet::{Batch, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
-use mooring_session::{NextHopIndex, SessionRef, Tick};
+use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 
 use crate::classify::{Class, Flow, classify};
@@ -319,6 +319,9 @@ impl Engine {
         if let Some(other) = self.other_owner(scene, || self.owners.of_flow(&flow.key)) {
             return Ok(Begun::Done(Verdict::HandOver(other)));
         }
+        if self.is_astray(scene, &flow.key) {
+            return Err(self.refused(scene, DropReason::PortsExhausted, flow, packet, outbox));
+        }
         let Flow { key, hash, flags, ttl, .. } = *flow;
         let arrival = Arrival { ingress: scene.ingress, key, hash, flags, ttl };
         match self.admit(scene.now, &arrival) {
@@ -334,6 +337,16 @@ impl Engine {
         }
         let owner = owner();
         (owner != self.share.worker()).then_some(WorkerId(owner))
+    }
+
+    /// Whether a packet without a session was handed to this worker by one that works by another policy: by
+    /// that of this worker it is somebody else's. Who is to have it may not know it yet, so it begins nowhere.
+    fn is_astray<A: Family>(&self, scene: Scene, key: &FlowKey<A>) -> bool {
+        let owner = || match scene.ingress {
+            HAIRPIN_INTERFACE => self.owners.of_ours(key),
+            _ => self.owners.of_flow(key),
+        };
+        scene.handed && owner() != self.share.worker()
     }
 
     /// The session of a packet that found none.

@@ -199,7 +199,7 @@ pub(crate) fn fixed() -> Family {
 }
 
 /// Forwarded ports that come, go and move to another host.
-fn forwarded() -> Family {
+pub(crate) fn forwarded() -> Family {
     let mut family = fixed();
     let mut moved = family.specs[0].clone();
     for rule in &mut moved.rules {

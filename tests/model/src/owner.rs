@@ -49,7 +49,7 @@ impl Owners {
         let (source, destination) = (key.source.0, key.destination.0);
         let now = &self.policies[0];
         let is_outside = now.is_outside_address(destination);
-        if from == Side::Hairpin || is_outside || is_own(destination) {
+        if is_outside || is_own(destination) {
             // Of the first half of a hairpin, that of its sender.
             let begins =
                 from != Side::Hairpin && is_outside && side_of(source) == Some(Side::Inside);
@@ -76,8 +76,8 @@ impl Owners {
     fn hash(&self, low: u64, high: u64) -> usize {
         let golden: u64 = 0x9e37_79b9_7f4a_7c15;
         let mixed = low.wrapping_mul(golden) ^ high.rotate_left(32);
-        let mixed = (mixed ^ mixed >> 32).wrapping_mul(golden);
-        ((mixed >> 32) * self.workers as u64 >> 32) as usize
+        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(golden);
+        (((mixed >> 32) * self.workers as u64) >> 32) as usize
     }
 
     /// Between two hosts that a rule lets pass as they are: one of the two, for both directions.

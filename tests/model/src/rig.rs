@@ -238,17 +238,29 @@ impl Rig {
     }
 
     pub(crate) fn reload(&mut self, now: u64, spec: &Spec) {
-        let policy = compile(spec);
+        let (policy, generation) = self.compile(spec);
+        let take_up = |unit: &mut Unit| unit.take_up(now, &policy, generation);
+        self.units.iter_mut().chain(self.twin.as_mut().map(Twin::unit)).for_each(take_up);
+        for unit in self.units.iter_mut().chain(self.twin.as_mut().map(Twin::unit)) {
+            unit.engine.all_follow(Generation(generation));
+        }
+    }
+
+    /// A policy for the workers, and its generation.
+    pub(crate) fn compile(&mut self, spec: &Spec) -> (Arc<Policy>, u32) {
         self.bypassed.extend(bypassed(spec));
         self.generation += 1;
-        for unit in self.units.iter_mut().chain(self.twin.as_mut().map(Twin::unit)) {
-            let (generation, now) = (Generation(self.generation), Tick::from_millis(now));
-            let policy = Arc::clone(&policy);
-            unit.engine.set_policy(policy, generation, &LINKS, now, &mut unit.outbox);
-        }
-        for unit in self.units.iter_mut().chain(self.twin.as_mut().map(Twin::unit)) {
-            unit.engine.all_follow(Generation(self.generation));
-        }
+        (compile(spec), self.generation)
+    }
+
+    /// One worker takes a policy up; the others may have another.
+    pub(crate) fn take_up(&mut self, at: usize, now: u64, policy: &Arc<Policy>, generation: u32) {
+        self.units[at].take_up(now, policy, generation);
+    }
+
+    /// One worker hears that all have the policy.
+    pub(crate) fn all_follow(&mut self, at: usize, generation: u32) {
+        self.units[at].engine.all_follow(Generation(generation));
     }
 
     pub(crate) fn set_kernel_addresses(&mut self, addresses: &[IpAddr]) {
@@ -459,6 +471,11 @@ impl Unit {
         let more = self.engine.poll(Tick::from_millis(now), &mut self.outbox);
         self.waited_in_vain += self.dropped() - before;
         more
+    }
+
+    fn take_up(&mut self, now: u64, policy: &Arc<Policy>, generation: u32) {
+        let (generation, now) = (Generation(generation), Tick::from_millis(now));
+        self.engine.set_policy(Arc::clone(policy), generation, &LINKS, now, &mut self.outbox);
     }
 
     /// What is ready to leave.

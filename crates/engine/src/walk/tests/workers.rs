@@ -1,5 +1,6 @@
 //! Several workers: whichever of them receives a packet, it ends up where its session is.
 
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
 
 use mooring_policy::InterfaceId;
@@ -277,6 +278,42 @@ fn what_drains_hears_its_answers_when_its_pool_is_gone() {
             assert_eq!(workers.sessions(), 1);
         }
     }
+}
+
+/// While the workers take a policy up that forwards a port to the host of another worker: whoever has it
+/// hands the flow to that one, which has not, and for which it is somebody else's. It begins nowhere.
+#[test]
+fn what_is_handed_to_a_worker_that_does_not_know_why_begins_nowhere() {
+    let request = outside(SERVER, POOL).udp(5000, 8080, b"request");
+    let mut refused = 0;
+    // Of seven workers the two hosts have different ones.
+    for (of, first) in [2, 7].into_iter().flat_map(|of| (0..of).map(move |first| (of, first))) {
+        let moved = RefCell::default();
+        let mut workers = Workers::with(of, "", |config| {
+            moved.replace(config.replace("10.0.0.3:80", "10.0.0.2:80"));
+            config.to_owned()
+        });
+        let moved = moved.into_inner();
+        let owner = |workers: &mut Workers| {
+            let (owner, verdict, _) = workers.send(first, OUTSIDE, &request);
+            assert_eq!(verdict, Verdict::Tx(INSIDE));
+            owner
+        };
+        let before = owner(&mut Workers::new(of, ""));
+        reload(&mut workers.0[usize::from(first)], &moved);
+        let (_, verdict, _) = workers.send(first, OUTSIDE, &request);
+        let begun = workers.sessions();
+        workers.reload(&moved);
+        let after = owner(&mut workers);
+        if before == after {
+            assert_eq!((verdict, begun), (Verdict::Tx(INSIDE), 1), "{first} of {of}");
+        } else {
+            let dropped = Verdict::Drop(DropReason::PortsExhausted);
+            assert_eq!((verdict, begun), (dropped, 0), "{first} of {of}");
+            refused += u32::from(after != first);
+        }
+    }
+    assert!(refused > 2, "{refused} were handed over");
 }
 
 /// A connection of port 5000 of the host with port 80 of the server, whose directions come to two
