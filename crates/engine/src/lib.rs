@@ -43,5 +43,6 @@ pub use engine::{Engine, Link, Occupancy};
 pub use history::{EVENTS_PAGE, EventPage, Told};
 pub use mooring_nat::{Event, EventKind, Share};
 pub use outbox::{HandOver, Outbox};
+pub use reload::{Leftovers, Supplies};
 pub use silent::{SILENT_HOPS, SilentHop};
 pub use verdict::{Verdict, Verdicts, WorkerId};

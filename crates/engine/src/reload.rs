@@ -1,9 +1,11 @@
 //! Another policy while packets pass: what it owns is taken up at once, sessions are asked about when
 //! their next packet comes, and a sweep finds the silent ones.
 
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use mooring_nat::{Admission, Nat, Rechecked};
+use mooring_nat::{Admission, Nat, Rechecked, Share, Stock};
 use mooring_packet::Packet;
 use mooring_policy::{Generation, InterfaceId, Policy};
 use mooring_session::{FlowKey, SessionRef, Tick};
@@ -27,7 +29,64 @@ pub(crate) enum Standing {
     Ended,
 }
 
+/// Memory for another policy, made beside the engine that is to adopt it.
+pub struct Supplies {
+    v4: Stock<Ipv4Addr>,
+    v6: Stock<Ipv6Addr>,
+}
+
+/// Memory that an engine has no use for, to be freed beside it.
+pub struct Leftovers([Stock<Ipv4Addr>; 2], [Stock<Ipv6Addr>; 2]);
+
+impl Supplies {
+    /// None: the engine makes what it needs.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { v4: Stock::empty(), v6: Stock::empty() }
+    }
+
+    /// What the worker with this share will need for `after` beside what it has for `before`. Takes as
+    /// long as the memory is large.
+    #[must_use]
+    pub fn between(before: &Policy, after: &Policy, share: Share) -> Self {
+        Self { v4: Stock::between(before, after, share), v6: Stock::between(before, after, share) }
+    }
+
+    /// How many addresses of pools there is memory for.
+    #[must_use]
+    pub const fn addresses(&self) -> usize {
+        self.v4.addresses() + self.v6.addresses()
+    }
+}
+
+impl Leftovers {
+    /// How many addresses of pools there is memory for.
+    #[must_use]
+    pub fn addresses(&self) -> usize {
+        let v4: usize = self.0.iter().map(Stock::addresses).sum();
+        v4 + self.1.iter().map(Stock::addresses).sum::<usize>()
+    }
+}
+
+impl fmt::Debug for Supplies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supplies").finish_non_exhaustive()
+    }
+}
+
 impl Engine {
+    /// Takes memory for the policy that comes next: [`Engine::set_policy`] then makes nothing that is
+    /// large, but blocks of ports.
+    pub fn supply(&mut self, supplies: Supplies) {
+        self.nats.v4.supply(supplies.v4);
+        self.nats.v6.supply(supplies.v6);
+    }
+
+    /// Gives back what [`Engine::set_policy`] left of that, and what is needed no more.
+    pub fn give_back(&mut self) -> Leftovers {
+        Leftovers(self.nats.v4.give_back(), self.nats.v6.give_back())
+    }
+
     /// From now on `policy` decides, whose generation is `generation`. Its interfaces are those of the
     /// policy before, in number and order; tables keep their size. Ports stay owned.
     ///

@@ -10,8 +10,9 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded};
 use mio::Waker;
 use mooring::run::clock::Clock;
-use mooring::run::worker::{Adoption, Command, Groups, Ports, Worker};
-use mooring_engine::{Counters, DropReason, Engine, EventKind, Link, Told};
+use mooring::run::worker::{Adopted, Adoption, Command, Groups, Ports, Worker};
+use mooring_engine::{Counters, DropReason, Engine, EventKind, Link, Supplies, Told};
+use mooring_nat::Share;
 use mooring_observe::query::{Answer, Query};
 use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
 use mooring_policy::{Generation, InterfaceId, load};
@@ -88,11 +89,17 @@ impl Running {
 
     /// Lets the worker work by `config`, and waits until it does.
     fn adopt(&self, config: &str, generation: u32) -> Groups {
+        self.supply(config, generation, Supplies::none()).groups
+    }
+
+    /// The same with memory for it.
+    fn supply(&self, config: &str, generation: u32, supplies: Supplies) -> Adopted {
         let policy = Arc::new(load(config).expect("a valid configuration").policy);
         let generation = Generation(generation);
         let adoption = Adoption { policy, generation, links: Arc::new([LINK]) };
         let (reply, answer) = bounded(1);
-        self.commands.send(Command::Adopt(adoption, reply)).expect("the worker runs");
+        let supplies = Box::new(supplies);
+        self.commands.send(Command::Adopt(adoption, supplies, reply)).expect("the worker runs");
         self.waker.wake().expect("the worker runs");
         answer.recv_timeout(PATIENCE).expect("the worker answers in time")
     }
@@ -186,6 +193,28 @@ fn another_policy_is_acknowledged_and_its_addresses_are_answered_for() {
     let groups = running.adopt(&both, 3);
     let solicited = Mac([0x33, 0x33, 0xff, 0, 0, 1]);
     assert!(groups.groups.contains(&(InterfaceId(0), solicited)), "{groups:?}");
+    running.stop();
+}
+
+/// It makes none for what it is given, and frees none of what it is not to keep.
+#[test]
+fn memory_for_pools_comes_with_their_policy_and_goes_back_with_the_answer() {
+    let running = Running::start();
+    let of = |addresses: &str| {
+        format!("{CONFIG}\n[[pool]]\nname = \"egress\"\naddresses = [\"{addresses}\"]\n")
+    };
+    let [none, one, all] = [CONFIG.to_owned(), of("203.0.113.10"), of("203.0.113.0/24")];
+    let supplies = |from: &str, to: &str| {
+        let policy = |text| load(text).expect("a valid configuration").policy;
+        Supplies::between(&policy(from), &policy(to), Share::ALL)
+    };
+    let left = |config: &str, generation, supplies| {
+        running.supply(config, generation, supplies).leftovers.addresses()
+    };
+    assert_eq!(left(&one, 2, supplies(&none, &one)), 0);
+    assert_eq!(left(&all, 3, supplies(&one, &all)), 0, "it is in use");
+    assert_eq!(left(&one, 4, supplies(&all, &one)), 255);
+    assert_eq!(left(&one, 5, supplies(&one, &all)), 255, "nobody wanted it");
     running.stop();
 }
 

@@ -280,6 +280,11 @@ impl<A: Address> Blocks<A> {
         Some(Described { pool, source: block.source?, address, ports: self.ports(at) })
     }
 
+    /// Sessions that are counted in a block.
+    pub(crate) fn users(&self, at: BlockIndex) -> usize {
+        self.block(at).users as usize
+    }
+
     /// Whether somebody holds it now.
     pub(crate) fn is_held(&self, at: BlockIndex) -> bool {
         self.block(at).is_held

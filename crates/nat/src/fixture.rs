@@ -227,6 +227,17 @@ pub(crate) fn flow(protocol: Protocol, source: &str, destination: &str) -> FlowK
 
 thread_local! {
     static STEPS: Cell<u32> = const { Cell::new(0) };
+    static LEASES_MADE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Memory for the leases of one more address is made: what the tests of reloads count.
+pub(crate) fn leases_made() {
+    LEASES_MADE.set(LEASES_MADE.get() + 1);
+}
+
+/// Addresses that such memory was made for in this thread, since this was asked last.
+pub(crate) fn addresses_made() -> u32 {
+    LEASES_MADE.take()
 }
 
 /// A search looks at one thing more: what the tests of cost count, and nobody else.

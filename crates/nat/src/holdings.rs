@@ -229,6 +229,10 @@ impl<A: Address> Nat<A> {
         #[cfg(test)]
         crate::fixture::step();
         let (address, ports) = (self.blocks.address(block), self.blocks.ports(block));
+        // With fewer sessions than ports one is free for any remote: it is found if it is the last.
+        if self.blocks.users(block) < ports.len() {
+            self.sweeps.assure(ports.len());
+        }
         let choice = self.choice(ask, address, Choice::of(ports, Share::ALL));
         self.port_of(ask, address, &choice, random)
     }

@@ -189,7 +189,8 @@ impl<A: Address> Nat<A> {
     }
 
     /// A port that no other flow with this remote end has: the preferred ones, random tries, then a
-    /// sweep from the last of them, which is bounded, and the longer the rarer they are.
+    /// sweep from the last of them, which is bounded, and the longer the rarer they are. In a block the
+    /// sweep begins at the first random port: all tries are counted, however many blocks a host has.
     fn reserve(
         &mut self,
         ask: &Ask<'_, A>,
@@ -199,8 +200,9 @@ impl<A: Address> Nat<A> {
     ) -> Option<u16> {
         let free = |port: &u16| choice.has(*port) && self.is_free(ask, address, *port);
         let mut last = *choice.range.start();
-        let drawn =
-            (0..RANDOM_TRIES).map_while(|_| choice.draw(random)).inspect(|port| last = *port);
+        let in_block = matches!(ask.pool.allocation, Allocation::PortBlock(_));
+        let tries = if in_block { 1 } else { RANDOM_TRIES };
+        let drawn = (0..tries).map_while(|_| choice.draw(random)).inspect(|port| last = *port);
         if let Some(port) = choice.preferred().chain(drawn).find(free) {
             return Some(port);
         }

@@ -1,35 +1,63 @@
 //! Numbers of pools that stay the same across reloads, by name, so that an inside end finds its mapping
 //! again wherever its pool stands in the next configuration (RFC 4787 REQ-1).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mooring_policy::{Policy, PoolId};
 
-/// The number of each pool that a policy had since the start, and of those of this one.
+/// The number of each pool of this policy, and of those before that something is still counted for.
 #[derive(Debug, Default)]
 pub(crate) struct PoolNumbers {
     known: HashMap<String, u16>,
     /// By the pool's place in the policy.
     of: Vec<u16>,
+    /// By number: the pool's place in the policy, or [`GONE`].
+    places: Vec<u16>,
 }
 
 impl PoolNumbers {
-    /// Follows a policy: a pool keeps the number that its name had, a new one gets one that no pool
-    /// had. After 65,535 names the count begins again; only then do mappings get lost to sight.
-    pub(crate) fn follow(&mut self, policy: &Policy) {
-        if self.known.len() + policy.pools.len() > usize::from(u16::MAX) {
-            self.known.clear();
-        }
+    /// Follows a policy: a pool keeps the number that its name had, a new one gets the lowest that is
+    /// nobody's. A pool that is gone keeps its number as long as it is `in_use`, and for one policy
+    /// more, so that nobody takes over what goes with it. Returns the numbers that were given out.
+    ///
+    /// Should all numbers be in use, which takes as many pools in one policy or in the memory of
+    /// sessions that drain, those of pools that are gone are given out all the same: what is
+    /// counted for both is then counted together until their sessions have ended or are checked.
+    pub(crate) fn follow(&mut self, policy: &Policy, in_use: impl Fn(u16) -> bool) -> Vec<u16> {
+        let wanted: HashSet<&str> = policy.pools.iter().map(|pool| pool.name.as_str()).collect();
+        let of_before = |number: u16| self.places.get(usize::from(number)) != Some(&GONE);
+        self.known.retain(|name, number| {
+            wanted.contains(name.as_str()) || of_before(*number) || in_use(*number)
+        });
+        let taken: HashSet<u16> = self.known.values().copied().collect();
+        let mut free = (0..=LAST).filter(|number| !taken.contains(number));
+        let mut begun = Vec::new();
         self.of.clear();
         for pool in &policy.pools {
-            let next = self.known.len() as u16;
-            self.of.push(*self.known.entry(pool.name.clone()).or_insert(next));
+            let number = match self.known.get(&pool.name) {
+                Some(number) => *number,
+                None => {
+                    let number = free.next().or_else(|| take_over(&mut self.known, &wanted));
+                    let number = number.unwrap_or(LAST);
+                    self.known.insert(pool.name.clone(), number);
+                    begun.push(number);
+                    number
+                }
+            };
+            self.of.push(number);
         }
+        let count = self.known.values().max().map_or(0, |last| usize::from(*last) + 1);
+        self.places.clear();
+        self.places.resize(count, GONE);
+        for (place, number) in (0..).zip(&self.of) {
+            self.places[usize::from(*number)] = place;
+        }
+        begun
     }
 
     /// All numbers lie below this one.
     pub(crate) fn count(&self) -> usize {
-        self.known.len()
+        self.places.len()
     }
 
     /// The number of a pool of the policy that was followed last.
@@ -39,16 +67,30 @@ impl PoolNumbers {
 
     /// The pool that has a number; `None` when it is gone.
     pub(crate) fn pool(&self, number: u16) -> Option<PoolId> {
-        self.of.iter().position(|known| *known == number).map(|at| PoolId(at as u16))
+        let place = *self.places.get(usize::from(number))?;
+        (place != GONE).then_some(PoolId(place))
     }
 }
 
+/// The number of a pool that is not `wanted`, which loses it.
+fn take_over(known: &mut HashMap<String, u16>, wanted: &HashSet<&str>) -> Option<u16> {
+    let name = known.keys().find(|name| !wanted.contains(name.as_str()))?.clone();
+    known.remove(&name)
+}
+
+/// No place of a pool.
+const GONE: u16 = u16::MAX;
+
+/// The highest number: one more means something to who counts.
+const LAST: u16 = u16::MAX - 1;
+
 #[cfg(test)]
 mod tests {
-    use mooring_policy::{Policy, PoolId};
+    use mooring_policy::{Generation, Policy, PoolId};
+    use mooring_wire::Protocol;
 
     use super::PoolNumbers;
-    use crate::fixture::policy;
+    use crate::fixture::{World, flow, policy};
 
     /// A policy with two pools of these names.
     fn pools(first: &str, second: &str) -> Policy {
@@ -69,14 +111,67 @@ mod tests {
     fn a_name_keeps_its_number() {
         let mut numbers = PoolNumbers::default();
         let mut follow = |first, second| {
-            numbers.follow(&pools(first, second));
+            numbers.follow(&pools(first, second), |_| false);
             let found = [0, 1].map(|at| numbers.number(PoolId(at)));
             assert_eq!(found.map(|number| numbers.pool(number)), [0, 1].map(|at| Some(PoolId(at))));
             found
         };
         assert_eq!(follow("a", "b"), [0, 1]);
         assert_eq!(follow("c", "a"), [2, 0]);
-        assert_eq!(follow("b", "c"), [1, 2]);
+        assert_eq!(follow("b", "c"), [1, 2], "b was gone for one policy only");
         assert_eq!(numbers.pool(0), None);
+    }
+
+    #[test]
+    fn a_number_is_free_once_nothing_uses_it() {
+        let mut numbers = PoolNumbers::default();
+        assert_eq!(numbers.follow(&pools("a", "b"), |_| false), [0, 1]);
+        assert_eq!(numbers.follow(&pools("b", "c"), |_| false), [2], "one policy more");
+        assert_eq!(numbers.follow(&pools("d", "c"), |number| number == 0), [3]);
+        assert_eq!(numbers.follow(&pools("d", "e"), |_| false), [0], "1 was in the last but one");
+        assert_eq!(numbers.count(), 4);
+        assert_eq!(numbers.follow(&pools("a", "d"), |_| false), [1], "another pool of that name");
+    }
+
+    #[test]
+    fn there_is_a_number_for_every_pool_whatever_is_in_use() {
+        let mut numbers = PoolNumbers::default();
+        numbers.follow(&pools("a", "b"), |_| true);
+        let gone = (2..=super::LAST).map(|number| (format!("gone{number}"), number));
+        numbers.known.extend(gone);
+        let mut policy = pools("a", "b");
+        for n in 0..5 {
+            policy.pools[1].name = format!("b{n}");
+            assert_eq!(numbers.follow(&policy, |_| true).len(), 1);
+            let found = [0, 1].map(|at| numbers.number(PoolId(at)));
+            assert_eq!(found[0], 0, "who stays keeps its number");
+            assert_eq!(numbers.pool(found[1]), Some(PoolId(1)));
+        }
+    }
+
+    const DRAINS: &str = r#"
+        limits = { sessions = 8, mappings_per_source = 8 }
+        pool = [{ name = "egress", addresses = ["203.0.113.10"] }]
+        rule = [{ name = "egress", kind = "source-nat", pool = "egress" }]
+    "#;
+
+    /// Far more names than there are numbers, one after the other, while a session lives that is not
+    /// checked: the number of its pool is nobody else's meanwhile, and so is its outside end.
+    #[test]
+    fn pools_may_change_their_names_for_ever() {
+        let mut world = World::new(DRAINS);
+        let key = flow(Protocol::UDP, "10.0.0.2:5000", "192.0.2.7:53");
+        let session = world.session(key);
+        for n in 0..70_000 {
+            world.policy.pools[0].name = format!("egress{n}");
+            world.generation = Generation(world.generation.0 + 1);
+            world.nat.adopt(&world.policy, world.generation);
+            assert!(world.nat.pools.count() <= 3);
+            assert_ne!(world.nat.pools.number(PoolId(0)), 0, "something is counted for it");
+        }
+        assert_eq!(world.sweep(), 0, "it goes on by the pool of now");
+        let other = world.session(flow(Protocol::UDP, "10.0.0.2:5000", "192.0.2.8:53"));
+        assert_eq!(other.outside_port, session.outside_port, "RFC 4787 REQ-1");
+        assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
     }
 }

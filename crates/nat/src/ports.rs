@@ -18,18 +18,38 @@ pub struct PortLedger<A> {
     leased: usize,
     /// Some addresses are no pool's.
     has_unnamed: bool,
+    /// Memory of addresses that nothing is leased of: for others, or to be given back.
+    spare: Vec<AddressPorts>,
 }
 
 impl<A: Address> PortLedger<A> {
     /// A ledger without addresses.
     #[must_use]
     pub fn new(hash: KeyedHash) -> Self {
-        Self { addresses: HashMap::with_hasher(hash), leased: 0, has_unnamed: false }
+        let addresses = HashMap::with_hasher(hash);
+        Self { addresses, leased: 0, has_unnamed: false, spare: Vec::new() }
     }
 
     /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
     pub fn open(&mut self, address: A) {
-        self.addresses.entry(address).or_default().is_named = true;
+        let spare = &mut self.spare;
+        let ports = self.addresses.entry(address);
+        ports.or_insert_with(|| spare.pop().unwrap_or_else(AddressPorts::make)).is_named = true;
+    }
+
+    /// Takes memory for addresses that are to come.
+    pub(crate) fn supply(&mut self, ports: Vec<AddressPorts>) {
+        self.spare = ports;
+    }
+
+    /// Gives back what no address has.
+    pub(crate) fn give_back(&mut self) -> Vec<AddressPorts> {
+        std::mem::take(&mut self.spare)
+    }
+
+    /// Frees what one address had, if nobody has asked for it.
+    pub(crate) fn free_one(&mut self) {
+        self.spare.pop();
     }
 
     /// From now on pools name these addresses and no others: opens them, and closes those of the others
@@ -42,16 +62,17 @@ impl<A: Address> PortLedger<A> {
             }
         }
         self.has_unnamed = true;
-        // First, so that there is never memory for those of before and those of now.
+        // First, so that those of now may have it.
         self.close_unused();
         named.for_each(|address| self.open(address));
     }
 
-    /// Gives the memory of addresses back that are no pool's any more, unless a port of theirs is leased
-    /// or rests.
+    /// Closes addresses that are no pool's any more, unless a port of theirs is leased or rests. Cost:
+    /// a look at every address.
     pub fn close_unused(&mut self) {
         if self.has_unnamed {
-            self.addresses.retain(|_, ports| ports.is_named || !ports.is_free());
+            let closed = self.addresses.extract_if(|_, ports| !ports.is_named && ports.is_free());
+            self.spare.extend(closed.map(|(_, ports)| ports));
             self.has_unnamed = self.addresses.values().any(|ports| !ports.is_named);
         }
     }
@@ -75,22 +96,20 @@ impl<A: Address> PortLedger<A> {
         claimed: impl Fn(u16) -> Option<u16>,
         random: &mut impl Rng,
     ) -> Option<u16> {
-        let ports = self.addresses.get_mut(&address)?.of(protocol)?;
+        let all = self.addresses.get_mut(&address)?;
+        let ports = all.read(protocol)?;
         let free = |port: &u16| !ports.is_set(*port) && claimed(*port).is_none();
         let preferred = choice.preferred().find(free);
         let port = preferred.or_else(|| ports.random_free(choice, &claimed, random))?;
-        ports.set(port, true);
+        all.set(protocol, port, true);
         self.leased += 1;
         Some(port)
     }
 
     /// Gives a port back. False when it was not leased.
     pub fn release(&mut self, address: A, protocol: Protocol, port: u16) -> bool {
-        let Some(ports) = self.addresses.get_mut(&address).and_then(|all| all.of(protocol)) else {
-            return false;
-        };
-        let was_leased = ports.is_set(port);
-        ports.set(port, false);
+        let all = self.addresses.get_mut(&address);
+        let was_leased = all.is_some_and(|all| all.set(protocol, port, false));
         self.leased -= usize::from(was_leased);
         was_leased
     }
@@ -104,8 +123,8 @@ impl<A: Address> PortLedger<A> {
 
     /// A port that rests is free.
     pub(crate) fn wake(&mut self, address: A, protocol: Protocol, port: u16) {
-        if let Some(ports) = self.addresses.get_mut(&address).and_then(|all| all.of(protocol)) {
-            ports.set(port, false);
+        if let Some(all) = self.addresses.get_mut(&address) {
+            all.set(protocol, port, false);
         }
     }
 
@@ -135,15 +154,25 @@ impl<A: Address> PortLedger<A> {
     }
 }
 
+/// The leases of one address.
 #[derive(Default)]
-struct AddressPorts {
+pub(crate) struct AddressPorts {
     is_named: bool,
+    /// Ports that are leased, or rest.
+    used: u32,
     tcp: Box<Bitmap>,
     udp: Box<Bitmap>,
     icmp: Box<Bitmap>,
 }
 
 impl AddressPorts {
+    /// 24 KB: no port is leased.
+    pub(crate) fn make() -> Self {
+        #[cfg(test)]
+        crate::fixture::leases_made();
+        Self::default()
+    }
+
     fn of(&mut self, protocol: Protocol) -> Option<&mut Bitmap> {
         match protocol {
             Protocol::TCP => Some(&mut self.tcp),
@@ -153,10 +182,18 @@ impl AddressPorts {
         }
     }
 
+    /// Says whether a port is leased from now on; returns whether it was.
+    fn set(&mut self, protocol: Protocol, port: u16, leased: bool) -> bool {
+        let Some(ports) = self.of(protocol) else { return false };
+        let was = ports.is_set(port);
+        ports.set(port, leased);
+        self.used = self.used + u32::from(leased) - u32::from(was);
+        was
+    }
+
     /// Whether no port is leased, and none rests.
-    fn is_free(&self) -> bool {
-        let mut words = [&self.tcp, &self.udp, &self.icmp].into_iter().flat_map(|all| &all.0);
-        words.all(|word| *word == 0)
+    const fn is_free(&self) -> bool {
+        self.used == 0
     }
 
     fn read(&self, protocol: Protocol) -> Option<&Bitmap> {

@@ -12,17 +12,27 @@ pub(crate) struct Sweeps {
     at: Tick,
     /// What a packet may look at however little is left: all its searches together.
     least: usize,
+    /// It may look at all of a block in which it will find a port.
+    assured: bool,
 }
 
 impl Sweeps {
     /// All of it.
     pub(crate) const fn new() -> Self {
-        Self { left: MOST, at: Tick::ZERO, least: LEAST }
+        Self { left: MOST, at: Tick::ZERO, least: LEAST, assured: false }
     }
 
     /// A packet begins to search, on one address or block after the other.
     pub(crate) fn begin(&mut self) {
-        self.least = LEAST;
+        (self.least, self.assured) = (LEAST, false);
+    }
+
+    /// The search that comes will find one of so many ports, and so may look at all of them: once a
+    /// packet, should rules have what nobody uses.
+    pub(crate) fn assure(&mut self, ports: usize) {
+        if !std::mem::replace(&mut self.assured, true) {
+            self.least = self.least.max(ports);
+        }
     }
 
     /// Ports that one search may look at.
@@ -67,6 +77,22 @@ mod tests {
         assert_eq!(sweeps.allowed(at(10)), 10 * PER_MILLI);
         assert_eq!(sweeps.allowed(at(9)), 10 * PER_MILLI);
         assert_eq!(sweeps.allowed(at(1_000_000)), MOST);
+    }
+
+    #[test]
+    fn a_packet_that_will_find_a_port_may_look_at_all_of_one_block() {
+        let mut sweeps = Sweeps::new();
+        let now = Tick::from_millis(0);
+        sweeps.allowed(now);
+        sweeps.spend(MOST);
+        sweeps.begin();
+        sweeps.assure(2048);
+        assert_eq!(sweeps.allowed(now), 2048);
+        sweeps.spend(2048);
+        sweeps.assure(2048);
+        assert_eq!(sweeps.allowed(now), 0, "rules had them all");
+        sweeps.begin();
+        assert_eq!(sweeps.allowed(now), LEAST, "the next packet");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! sessions in a second; by source, and by pool.
 //!
 //! It stands beside the tables, by the numbers of their records, and is made when a policy first has
-//! such a limit; from then on it is kept. A session's *mark* says what of it is counted, so nothing is
-//! counted twice or taken back twice, whenever its counting began: sessions that are older than the
-//! tally get their mark when the reload rechecks them.
+//! such a limit, and given back when none has. A session's *mark* says what of it is counted, so
+//! nothing is counted twice or taken back twice, whenever its counting began: sessions that are older
+//! than the tally get their mark when the reload rechecks them.
 
 use mooring_session::{Direction, MappingIndex, SessionIndex, SourceIndex, State, Tick};
 
@@ -85,6 +85,11 @@ impl Tally {
         }
     }
 
+    /// Whether it is for tables of these sizes.
+    pub(crate) fn is_for(&self, sessions: usize, sources: usize) -> bool {
+        (self.marks.len(), self.sources.len()) == (sessions, sources)
+    }
+
     /// Room for pools with numbers below `pools`.
     pub(crate) fn follow(&mut self, pools: usize) {
         if self.pools.len() < pools {
@@ -112,6 +117,19 @@ impl Tally {
         began: Direction,
     ) -> impl Iterator<Item = u32> + '_ {
         self.closing.iter().flat_map(move |closing| closing.oldest(source, began))
+    }
+
+    /// Another pool has this number now: at what rate sessions began is not told of it.
+    pub(crate) fn begin_pool(&mut self, number: u16) {
+        if let Some(pool) = self.pools.get_mut(usize::from(number)) {
+            pool.begun = Default::default();
+        }
+    }
+
+    /// Whether anything that lives is counted for the pool with this number.
+    pub(crate) fn counts(&self, number: u16) -> bool {
+        let OfPool { sessions, mappings, half_open, transitory, begun: _ } = self.pool(number);
+        mappings > 0 || [sessions, half_open, transitory] != [[0; 2]; 3]
     }
 
     pub(crate) fn source(&self, index: SourceIndex) -> &OfSource {

@@ -1,6 +1,6 @@
 //! The state of translation of one address family in one worker.
 
-use mooring_policy::{Filtering, Limits, Mapping as Kind, Policy, Pool, PoolId, PoolLimits};
+use mooring_policy::{Limits, Policy, Pool, PoolId};
 use mooring_session::{
     Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
     SessionIndex, SessionTable, SourceTable, Tick, Timeouts,
@@ -13,6 +13,7 @@ use crate::hold_down::HoldDown;
 use crate::holdings::Leases;
 use crate::pool_numbers::PoolNumbers;
 use crate::port_owners::PortOwners;
+use crate::stock::{Needs, Stock, addresses};
 use crate::sweeps::Sweeps;
 use crate::tally::{Mark, Tally};
 use crate::{EventLog, NextHops, PortLedger, Share};
@@ -28,6 +29,10 @@ pub struct Nat<A> {
     pub(crate) pools: PoolNumbers,
     /// Who leases which ports, where they do not go round the workers.
     pub(crate) numbers: PortOwners,
+    /// What a policy to come may need: unused. Empty but for the time of a reload.
+    stock: Stock<A>,
+    /// What is needed no more, with all that was in it.
+    outgrown: Stock<A>,
     /// How many of its ports each pool has leased.
     pub(crate) leases: Leases,
     /// Ports that nobody has and not everybody may have yet.
@@ -78,6 +83,8 @@ impl<A: Address> Nat<A> {
             ports: PortLedger::new(hash.clone()),
             pools: PoolNumbers::default(),
             numbers: PortOwners::default(),
+            stock: Stock::empty(),
+            outgrown: Stock::empty(),
             leases: Leases::default(),
             resting: HoldDown::new(hash.clone()),
             blocks: Blocks::new(share, hash.derived().derived()),
@@ -110,6 +117,7 @@ impl<A: Address> Nat<A> {
         hops: &mut impl NextHops,
     ) -> Option<Session<A>> {
         self.wake_any(now);
+        self.ports.free_one();
         let (index, session, held) = self.sessions.expire(now, budget)?;
         self.settle((index, &session), held, hops, now);
         Some(session)
@@ -208,46 +216,72 @@ impl<A: Address> Nat<A> {
         }
     }
 
+    /// Takes what the policy that is to be adopted needs, so that nothing has to be made for it.
+    pub fn supply(&mut self, stock: Stock<A>) {
+        self.stock = stock;
+        self.ports.supply(std::mem::take(&mut self.stock.ports));
+    }
+
+    /// Gives back what was not needed, or is needed no more.
+    pub fn give_back(&mut self) -> [Stock<A>; 2] {
+        self.stock.ports = self.ports.give_back();
+        [&mut self.stock, &mut self.outgrown].map(|all| std::mem::replace(all, Stock::empty()))
+    }
+
     /// Makes room for what the pools of this family need: leases on their addresses, mappings, and
     /// what mappings talk to. Done at the start and at a reload, never for a packet.
     pub(crate) fn make_room(&mut self, policy: &Policy, generation: u32) {
-        self.pools.follow(policy);
-        self.numbers = PortOwners::new(policy);
-        self.sessions.follow_windows(policy.tcp.window_tracking);
-        self.sessions.ask_before_the_end(policy.tcp.probe);
-        let addresses = policy.pools.iter().flat_map(|pool| {
-            let all = (0..pool.address_count()).filter_map(|n| pool.nth_address(n));
-            all.filter_map(A::from_ip)
+        let (leases, resting, tally) = (&self.leases, &self.resting, &self.tally);
+        let begun = self.pools.follow(policy, |number| {
+            let counted = tally.as_ref().is_some_and(|tally| tally.counts(number));
+            counted || leases.of(number) > 0 || resting.len(number) > 0
         });
-        self.ports.follow(addresses);
+        self.numbers = PortOwners::new(policy);
+        self.sessions.ask_before_the_end(policy.tcp.probe);
+        self.ports.follow(addresses(policy));
         self.divide(policy, generation);
-        let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
-        let any = |wanted: fn(&Pool) -> bool| policy.pools.iter().filter(ours).any(wanted);
-        let capacity = self.sessions.capacity();
-        let mapped = any(|pool| pool.mapping == Kind::EndpointIndependent);
-        if mapped && self.mappings.capacity() == 0 {
-            self.mappings = MappingTable::new(capacity, self.hash.clone());
-        }
-        let filtered = any(|pool| pool.filtering == Filtering::AddressDependent);
-        if filtered && self.contacts.capacity() == 0 {
-            self.contacts = CountTable::new(capacity, self.hash.clone());
-        }
-        let counted =
-            policy.limits.count_more() || any(|pool| pool.limits != PoolLimits::default());
-        if counted && self.tally.is_none() {
-            self.tally = Some(Tally::new(capacity, self.sources.capacity()));
-        }
+        let needs = Needs::of::<A>(policy);
+        self.fit_tables(needs);
         if let Some(tally) = &mut self.tally {
             tally.follow(self.pools.count());
+            begun.into_iter().for_each(|number| tally.begin_pool(number));
         }
-        let transitory = policy.limits.transitory_per_source.is_some()
-            || any(|pool| pool.limits.transitory.is_some());
-        if let Some(tally) = self.tally.as_mut().filter(|_| transitory) {
+        if let Some(tally) = self.tally.as_mut().filter(|_| needs.closing) {
             tally.count_closing();
         }
+        let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
         let half_open = policy.limits.half_open_per_source.is_some()
-            || any(|pool| pool.limits.half_open.is_some());
+            || policy.pools.iter().filter(ours).any(|pool| pool.limits.half_open.is_some());
         self.watching = half_open || policy.tcp.window_tracking;
+    }
+
+    /// Takes the tables that a policy needs out of the stock, or makes them; lays those aside that it does
+    /// not need and nothing is in.
+    fn fit_tables(&mut self, needs: Needs) {
+        let (capacity, hash, stock) = (self.sessions.capacity(), &self.hash, &mut self.stock);
+        if needs.mappings && self.mappings.capacity() == 0 {
+            let made = stock.mappings.take().filter(|made| made.capacity() == capacity);
+            let new = || MappingTable::new(capacity, hash.clone());
+            self.mappings = made.map_or_else(new, |made| made.keyed(hash.clone()));
+        } else if !needs.mappings && self.mappings.capacity() > 0 && self.mappings.is_empty() {
+            let none = MappingTable::new(0, hash.clone());
+            self.outgrown.mappings = Some(std::mem::replace(&mut self.mappings, none));
+        }
+        // Kept from then on: a policy that asks again finds all that hosts have been talking to since.
+        if needs.contacts && self.contacts.capacity() == 0 {
+            let made = stock.contacts.take().filter(|made| made.capacity() == capacity);
+            let new = || CountTable::new(capacity, hash.clone());
+            self.contacts = made.map_or_else(new, |made| made.keyed(hash.clone()));
+        }
+        if needs.tally && self.tally.is_none() {
+            let sources = self.sources.capacity();
+            let made = stock.tally.take().filter(|made| made.is_for(capacity, sources));
+            self.tally = Some(made.unwrap_or_else(|| Tally::new(capacity, sources)));
+        } else if !needs.tally && self.tally.is_some() {
+            self.outgrown.tally = self.tally.take();
+        }
+        let Stock { windows: old, .. } = &mut self.outgrown;
+        self.sessions.follow_windows(needs.windows, &mut stock.windows, old);
     }
 }
 

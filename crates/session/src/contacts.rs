@@ -49,6 +49,13 @@ impl<K: Counted> CountTable<K> {
         }
     }
 
+    /// The same with another key, of a table that nothing has been in.
+    #[must_use]
+    pub fn keyed(self, hash: KeyedHash) -> Self {
+        debug_assert!(self.records.is_empty(), "what is in it is found by the key of before");
+        Self { hash, ..self }
+    }
+
     /// Sessions of `key`.
     #[must_use]
     pub fn sessions(&self, key: K) -> u32 {

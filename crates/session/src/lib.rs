@@ -35,4 +35,4 @@ pub use sources::{Source, SourceIndex, SourceTable};
 pub use state::{INERT, State, TimeoutClass, Timeouts};
 pub use table::{InsertError, Renewed, SessionIndex, SessionRef, SessionTable};
 pub use tick::{Stamp, Tick};
-pub use window::{Judged, Segment};
+pub use window::{Judged, Segment, Windows};

@@ -85,6 +85,13 @@ impl<A: Address> MappingTable<A> {
         }
     }
 
+    /// The same with another key, of a table that nothing has been in.
+    #[must_use]
+    pub fn keyed(self, hash: KeyedHash) -> Self {
+        debug_assert!(self.records.is_empty(), "what is in it is found by the key of before");
+        Self { hash, ..self }
+    }
+
     /// The mapping of an inside end in a pool that `fits`: after a reload there may be one that no
     /// longer does, and one beside it that does.
     #[must_use]

@@ -23,7 +23,15 @@ pub use self::segment::Segment;
 use crate::{Direction, State};
 
 /// The connections of a table of sessions, by the numbers of their records.
-pub(crate) type Windows = Vec<Connection>;
+pub struct Windows(pub(crate) Vec<Connection>);
+
+impl Windows {
+    /// For a table of so many sessions; nothing is known of them.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self(vec![Connection::default(); capacity])
+    }
+}
 
 /// What is to become of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

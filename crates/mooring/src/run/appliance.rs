@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crossbeam::channel::bounded;
 use mooring_control::{DesiredState, FileSource};
-use mooring_engine::Link;
+use mooring_engine::{Link, Supplies};
+use mooring_nat::Share;
 use mooring_observe::health::Health;
 use mooring_observe::report::Report;
-use mooring_policy::{Interface, Limits, Networks};
+use mooring_policy::{Interface, Limits, Networks, Policy};
 use mooring_session::Tick;
 
 use super::clock::Clock;
@@ -157,25 +158,32 @@ impl Appliance {
         Ok(())
     }
 
-    /// Gives a policy to all workers and waits until they work by it. The groups are those of the
-    /// first, which speaks for all.
+    /// Gives a policy to all workers, with the memory that each needs for it, and waits until they work
+    /// by it. The groups are those of the first, which speaks for all.
     fn adopt(&self, adoption: &Adoption) -> Option<Groups> {
+        // All of it is there before the first worker adopts: they do so soon after each other.
+        let workers = self.lines.len() as u8;
+        let supplies = supplies(&self.state.policy, &adoption.policy, workers);
         let answers: Vec<_> = self
             .lines
             .iter()
-            .map(|line| {
+            .zip(supplies)
+            .map(|(line, supplies)| {
                 let (reply, answer) = bounded(1);
-                line.tell(Command::Adopt(adoption.clone(), reply));
+                line.tell(Command::Adopt(adoption.clone(), Box::new(supplies), reply));
                 answer
             })
             .collect();
-        let mut groups = None;
+        let (mut groups, mut leftovers) = (None, Vec::new());
         for answer in answers {
             // One that is silent for so long has ended, or frees the policy itself when it goes on.
-            let answered = answer.recv_timeout(PATIENCE).ok();
-            groups = groups.or(answered);
+            let Ok(adopted) = answer.recv_timeout(PATIENCE) else { continue };
+            groups.get_or_insert(adopted.groups);
+            leftovers.push(adopted.leftovers);
         }
         self.lines.iter().for_each(|line| line.tell(Command::AllFollow(adoption.generation)));
+        // Freed when all is said.
+        drop(leftovers);
         groups
     }
 
@@ -238,6 +246,13 @@ impl Appliance {
     }
 }
 
+/// The memory that each of the workers lacks for another policy.
+fn supplies(before: &Policy, after: &Policy, workers: u8) -> Vec<Supplies> {
+    let shares = (0..workers).map(|worker| Share::new(worker, workers));
+    let of = |share| Supplies::between(before, after, share);
+    shares.map(|share| share.map_or_else(Supplies::none, of)).collect()
+}
+
 /// What differs between two states that cannot change while packets pass.
 pub(super) fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<String> {
     let (old, new) = (&from.settings, &to.settings);
@@ -273,10 +288,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
+    use mooring_control::kubernetes::ownership::RouteFacts;
+    use mooring_control::kubernetes::snapshot::RouteRef;
+    use mooring_control::kubernetes::tenure::{Hold, TenureId};
+    use mooring_control::kubernetes::{Given, Snapshot};
     use mooring_control::{DesiredState, FileSource};
+    use mooring_engine::Supplies;
+    use mooring_policy::KernelFacts;
 
-    use super::needs_a_restart;
+    use super::{needs_a_restart, supplies};
 
     fn state(text: &str) -> DesiredState {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
@@ -295,6 +317,46 @@ mod tests {
         assert_eq!(needs_a_restart(&running, &state(&other)), None);
         let other = format!("{RUNNING}\n[limits]\nsessions_per_source = 7\n");
         assert_eq!(needs_a_restart(&running, &state(&other)), None);
+    }
+
+    #[test]
+    fn every_worker_gets_the_memory_for_addresses_that_are_new() {
+        let more = RUNNING.replace("203.0.113.10/32", "203.0.113.0/24");
+        let (before, after) = (state(RUNNING), state(&more));
+        let addresses = |from: &DesiredState, to: &DesiredState| {
+            let all = supplies(&from.policy, &to.policy, 3);
+            all.iter().map(Supplies::addresses).collect::<Vec<_>>()
+        };
+        assert_eq!(addresses(&before, &after), [255; 3], "one is there");
+        assert_eq!(addresses(&after, &before), [0; 3]);
+    }
+
+    /// With the source `kubernetes` addresses come one by one, and as a reload: by the same way.
+    #[test]
+    fn an_address_that_a_route_gives_brings_its_memory() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("mooring.toml");
+        let text = RUNNING
+            .replace("device = \"out0\"\n", "device = \"out0\"\nnetwork = \"wan\"\n")
+            .replace("addresses = [\"203.0.113.10/32\"]", "addresses_from = { routes = \"all\" }");
+        let text = format!("{text}\n[control]\nsource = \"kubernetes\"\n");
+        fs::write(&path, text).expect("the folder is writable");
+        let mut source = FileSource::new(&path);
+        let before = source.load().expect("a valid configuration");
+        source.accepted();
+        let facts =
+            RouteFacts { name: "r".to_owned(), network: "wan".to_owned(), ..RouteFacts::default() };
+        let route = RouteRef::of(&Arc::new(facts));
+        let given = ["203.0.113.10", "203.0.113.77"].map(|address| Given {
+            address: address.parse().expect("an address"),
+            route: route.clone(),
+            hold: Some(Hold::Held(TenureId(1))),
+            reason: None,
+        });
+        assert!(source.give(Arc::new(Snapshot { given: given.to_vec(), ..Snapshot::default() })));
+        let after = source.refresh(&KernelFacts::default()).expect("valid");
+        let made = supplies(&before.policy, &after.policy, 2);
+        assert_eq!(made.iter().map(Supplies::addresses).collect::<Vec<_>>(), [2; 2]);
     }
 
     #[test]

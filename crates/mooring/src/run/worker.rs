@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use mooring_engine::{Engine, Link};
+use mooring_engine::{Engine, Leftovers, Link, Supplies};
 use mooring_observe::health::Heartbeat;
 use mooring_observe::query::{Answer, Query, answer};
 use mooring_packet::{Batch, Receive, Transmit};
@@ -34,7 +34,7 @@ pub enum Command {
     /// Answer a question.
     Ask(Query, Sender<Answer>),
     /// Work by another policy from now on, and say so.
-    Adopt(Adoption, Sender<Groups>),
+    Adopt(Adoption, Box<Supplies>, Sender<Adopted>),
     /// All workers work by the policy of this generation.
     AllFollow(Generation),
     /// The links are these now.
@@ -55,6 +55,14 @@ pub struct Adoption {
     pub generation: Generation,
     /// One for each interface.
     pub links: Arc<[Link]>,
+}
+
+/// A worker works by another policy.
+pub struct Adopted {
+    /// What it listens to from now on.
+    pub groups: Groups,
+    /// What it has no use for; to be dropped by whoever gets it, which takes time.
+    pub leftovers: Leftovers,
 }
 
 /// What a worker listens to by multicast.
@@ -239,9 +247,8 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
                     }
                     let _ = reply.try_send(answer(&self.core.engine, now, query));
                 }
-                Ok(Command::Adopt(adoption, reply)) => {
-                    self.adopt(adoption, now);
-                    let _ = reply.try_send(Groups::of(&self.core.engine));
+                Ok(Command::Adopt(adoption, supplies, reply)) => {
+                    let _ = reply.try_send(self.adopt(adoption, *supplies, now));
                 }
                 Ok(Command::AllFollow(generation)) => self.core.engine.all_follow(generation),
                 Ok(Command::Links(links)) => self.core.engine.set_links(&links),
@@ -254,12 +261,15 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         }
     }
 
-    fn adopt(&mut self, adoption: Adoption, now: Tick) {
+    fn adopt(&mut self, adoption: Adoption, supplies: Supplies, now: Tick) -> Adopted {
         let Adoption { policy, generation, links } = adoption;
         let Core { engine, services, outbox, .. } = &mut self.core;
+        engine.supply(supplies);
         engine.set_policy(policy, generation, &links, now, outbox);
         services.follow(engine);
+        let (groups, leftovers) = (Groups::of(engine), engine.give_back());
         self.core.flush();
+        Adopted { groups, leftovers }
     }
 
     /// Asks the ports what they have lost: a system call each, so only when somebody wants to know.

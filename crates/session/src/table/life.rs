@@ -4,7 +4,7 @@ use mooring_wire::Protocol;
 
 use super::{ColdLinks, InsertError, Renewed, SessionIndex, SessionTable, TO_ASK};
 use crate::record::{Cold, OUTBOUND_REFRESH};
-use crate::window::Connection;
+use crate::window::{Connection, Windows};
 use crate::{Address, Direction, Held, Session, State, Tick, Timeouts};
 
 impl<A: Address> SessionTable<A> {
@@ -158,16 +158,13 @@ impl<A: Address> SessionTable<A> {
             self.free = self.cold[at as usize].link.next_free();
             self.hot[at as usize] = session;
             self.cold[at as usize] = cold;
-            if let Some(windows) = &mut self.windows {
-                windows[at as usize] = Connection::default();
+            if let Some(Windows(all)) = &mut self.windows {
+                all[at as usize] = Connection::default();
             }
             return SessionIndex(at);
         }
         self.hot.push(session);
         self.cold.push(cold);
-        if let Some(windows) = &mut self.windows {
-            windows.push(Connection::default());
-        }
         SessionIndex(self.hot.len() as u32 - 1)
     }
 

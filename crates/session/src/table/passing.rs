@@ -5,7 +5,7 @@ use mooring_wire::tcp::Flags;
 
 use super::{ColdLinks, SessionIndex, SessionRef, SessionTable};
 use crate::record::OUTBOUND_REFRESH;
-use crate::window::{Connection, Judged, Segment, Windows};
+use crate::window::{Judged, Segment, Windows};
 use crate::{Address, Direction, State, Tick};
 
 impl<A: Address> SessionTable<A> {
@@ -53,18 +53,22 @@ impl<A: Address> SessionTable<A> {
         self.hot[index.at()].state = State::PickedUp;
     }
 
-    /// Follows the windows of TCP connections from now on, or no longer. Makes or frees the memory for
-    /// it: not to be called for a packet.
-    pub fn follow_windows(&mut self, follow: bool) {
-        self.windows = match self.windows.take() {
-            _ if !follow => None,
-            None => {
-                let mut windows = Windows::with_capacity(self.capacity);
-                windows.resize(self.hot.len(), Connection::default());
-                Some(windows)
+    /// Follows the windows of TCP connections from now on, or no longer. Their memory is the one that was
+    /// `made`, which nothing has been in, or is made now; when they are not followed any more it is `old`.
+    pub fn follow_windows(
+        &mut self,
+        follow: bool,
+        made: &mut Option<Windows>,
+        old: &mut Option<Windows>,
+    ) {
+        match (&self.windows, follow) {
+            (None, true) => {
+                let made = made.take().filter(|made| made.0.len() == self.capacity);
+                self.windows = Some(made.unwrap_or_else(|| Windows::new(self.capacity)));
             }
-            windows => windows,
-        };
+            (Some(_), false) => *old = self.windows.take(),
+            _ => {}
+        }
     }
 
     /// Whether the windows of TCP connections are followed.
@@ -79,7 +83,7 @@ impl<A: Address> SessionTable<A> {
     pub fn judge(&mut self, found: SessionRef, segment: &Segment) -> Judged {
         let state = self.hot[found.index.at()].state;
         match &mut self.windows {
-            Some(windows) => windows[found.index.at()].judge(state, found.direction, segment),
+            Some(Windows(all)) => all[found.index.at()].judge(state, found.direction, segment),
             None => Judged::Real,
         }
     }
@@ -88,7 +92,7 @@ impl<A: Address> SessionTable<A> {
     /// as the windows tell: sequence numbers.
     #[must_use]
     pub fn expected(&self, index: SessionIndex, direction: Direction) -> Option<(u32, u32)> {
-        self.windows.as_ref()?[index.at()].expected(direction)
+        self.windows.as_ref()?.0[index.at()].expected(direction)
     }
 
     /// The rest of [`Self::touch`] where the state changes, or not every packet keeps it.

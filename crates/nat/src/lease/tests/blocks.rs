@@ -365,3 +365,21 @@ fn a_block_names_its_source() {
     world.finish(udp(5, 1));
     assert_eq!(at(&world, first), Some((host_address(5), first..=first + 9, false)));
 }
+
+/// RFC 6888 REQ-13 in kind: a host gets the last port of its block for a remote, also when searches have
+/// looked at as much as they may.
+#[test]
+fn the_last_port_of_a_block_is_found_at_once() {
+    let mut world = World::new(&config(
+        r#"addresses = ["203.0.113.10"]
+        ports = "2000-2999"
+        mapping = "endpoint-dependent"
+        allocation = { kind = "port-block", size = 1000, max_blocks = 1 }"#,
+    ));
+    for n in 1..=1000 {
+        world.nat.sweeps.allowed(world.now);
+        world.nat.sweeps.spend(usize::MAX);
+        assert!(world.send(udp(5, n)).is_ok(), "port {n} of a thousand");
+    }
+    assert_eq!(world.send(udp(5, 1001)).err(), Some(Refusal::PortsExhausted));
+}
