@@ -6,6 +6,7 @@
 //!
 //! Capabilities belong to threads: a new one has those of the thread that starts it.
 
+use std::cell::Cell;
 use std::io;
 
 use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
@@ -39,6 +40,7 @@ pub fn keep(kept: CapabilitySet) -> io::Result<()> {
         bound(kept)?;
     }
     let left = sets.permitted & kept;
+    GIVEN_UP.set(GIVEN_UP.get() | sets.permitted.difference(left));
     (sets.permitted, sets.effective, sets.inheritable) = (left, left, CapabilitySet::empty());
     Ok(set_capabilities(None, sets)?)
 }
@@ -65,6 +67,11 @@ pub(crate) fn advice(short: &str) -> String {
         "NET_ADMIN" => CapabilitySet::NET_ADMIN,
         _ => CapabilitySet::NET_RAW,
     };
+    if GIVEN_UP.get().contains(one) {
+        return format!(
+            "restart: CAP_{short} was given up at the start, when nothing in the configuration used it"
+        );
+    }
     Standing::now(one).advice(short)
 }
 
@@ -122,6 +129,11 @@ impl Standing {
     }
 }
 
+thread_local! {
+    /// What this thread had, and gave up itself.
+    static GIVEN_UP: Cell<CapabilitySet> = const { Cell::new(CapabilitySet::empty()) };
+}
+
 /// The file that this process runs.
 const PROGRAM: &str = "/proc/self/exe";
 
@@ -129,7 +141,7 @@ const PROGRAM: &str = "/proc/self/exe";
 mod tests {
     use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
 
-    use super::{Standing, keep};
+    use super::{Standing, advice, keep};
 
     const ROOT: Standing =
         Standing { root: true, bound: false, file: false, no_new_privs: true, nosuid: false };
@@ -178,6 +190,20 @@ mod tests {
                 assert!(!bound(CapabilitySet::SYS_ADMIN));
             }
             assert_eq!(bound(kept), before.permitted.contains(kept));
+        });
+        thread.join().expect("as expected");
+    }
+
+    /// Who had a capability and gave it up is not told to add it.
+    #[test]
+    fn what_was_given_up_comes_back_by_a_restart_only() {
+        let thread = std::thread::spawn(|| {
+            let had = capabilities(None).expect("readable").permitted;
+            let restart =
+                || ["NET_RAW", "NET_ADMIN"].map(|one| advice(one).contains("restart: CAP_"));
+            assert_eq!(restart(), [false, false]);
+            keep(CapabilitySet::NET_RAW).expect("given up");
+            assert_eq!(restart(), [false, had.contains(CapabilitySet::NET_ADMIN)]);
         });
         thread.join().expect("as expected");
     }

@@ -33,6 +33,15 @@ impl Failure {
         }
         ExitCode::from(self.code)
     }
+
+    /// What goes into a longer message, where the process does not end.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        match self.hint {
+            Some(hint) => format!("{}\nhint: {hint}", self.message),
+            None => self.message,
+        }
+    }
 }
 
 /// Prints what clap has to say: help and version on stdout with code 0, errors on stderr with 2.

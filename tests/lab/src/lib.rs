@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 mod appliance;
 mod binary;
 mod cache;

@@ -106,6 +106,33 @@ fn forwarding_switched_on_later_ends_the_appliance_without_that_right() {
     });
 }
 
+/// `allow_kernel_forwarding` is taken back, but the right to keep the kernel out was given up at the start.
+#[test]
+fn a_reload_that_needs_a_right_which_was_given_up_asks_for_a_restart() {
+    isolated("a_reload_that_needs_a_right_which_was_given_up_asks_for_a_restart", || {
+        let lab = beside_a_kernel()?;
+        let allowed = Config::nat44().appliance("allow_kernel_forwarding = true");
+        let mut appliance = Appliance::start(&lab.gateway, &allowed)?;
+        switch_forwarding_on(&lab)?;
+        appliance.wait_for_line("allow_kernel_forwarding is set although")?;
+        let told = "restart: CAP_NET_ADMIN was given up at the start";
+        appliance.reload(&Config::nat44().to_string())?;
+        for line in ["reload refused: the kernel would carry", told, "generation 1 stays"] {
+            appliance.wait_for_line(line)?;
+        }
+        // A kernel that does not forward need not be kept out, until it does.
+        lab.gateway.sysctl("net/ipv4/ip_forward", "0")?;
+        appliance.reload(&Config::nat44().to_string())?;
+        appliance.wait_for_line("reloaded generation")?;
+        lab.gateway.sysctl("net/ipv4/ip_forward", "1")?;
+        let end = appliance.ended()?;
+        assert_eq!(end.code, Some(1), "{}", end.stderr);
+        assert!(end.stderr.contains(told), "{}", end.stderr);
+        assert!(!end.stderr.contains("[NET_ADMIN]"), "no field of the Pod: {}", end.stderr);
+        Ok(())
+    });
+}
+
 /// The kernel answers for its own addresses; its peers hear nothing of ours about them.
 #[test]
 fn what_is_for_the_kernel_on_the_wire_is_left_to_it() {

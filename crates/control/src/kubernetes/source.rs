@@ -2,8 +2,10 @@
 //! takes reports. No type of kube or tokio is seen here, and nothing here waits for the server.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -49,27 +51,35 @@ pub enum StartError {
     Unknown(String),
     /// The system has no thread or descriptor left.
     #[error("cannot start the control plane: {0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
 }
 
 impl KubernetesSource {
-    /// Begins to follow the routes of our namespace. `wake` is called, from the control plane's
-    /// thread, whenever there is another snapshot, and when the contact is lost or comes back.
+    /// Begins to follow the routes of our namespace. `begin` is what the control plane's thread does first,
+    /// to give up rights; without that it does nothing. `wake` is called, from that thread,
+    /// whenever there is another snapshot, and when the contact is lost or comes back.
     ///
     /// # Errors
-    /// When the Pod has no ServiceAccount token (`automountServiceAccountToken: false`), or the
+    /// `begin`'s; when the Pod has no ServiceAccount token (`automountServiceAccountToken: false`), or the
     /// kubeconfig that `KUBECONFIG` names cannot be used.
     /// That the server does not answer is no error: it is asked again and again.
-    pub fn start(terms: Terms, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
+    pub fn start(
+        terms: Terms,
+        begin: impl FnOnce() -> io::Result<()> + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> Result<Self, StartError> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        Self::start_with((Access::Environment, Pace::default()), runtime, terms, wake)
+        Self::start_with((Access::Environment, Pace::default()), runtime, terms, (begin, wake))
     }
 
     pub(super) fn start_with(
         (access, pace): (Access, Pace),
         runtime: Runtime,
         terms: Terms,
-        wake: impl Fn() + Send + 'static,
+        (begin, wake): (
+            impl FnOnce() -> io::Result<()> + Send + 'static,
+            impl Fn() + Send + 'static,
+        ),
     ) -> Result<Self, StartError> {
         // What is wrong with the Pod is said at once, and not after it has been tried again and again.
         runtime.block_on(access.open())?;
@@ -84,7 +94,13 @@ impl KubernetesSource {
         let outlets = Outlets { snapshots, contact, wake };
         // The reports have connections of their own: the watch never waits for one.
         let reporter = Reporter::new(access, identity, reported);
+        let (sender, begun) = sync_channel(1);
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let begun = begin();
+            let failed = begun.is_err();
+            if sender.send(begun).is_err() || failed {
+                return;
+            }
             runtime.block_on(async {
                 let reporting = tokio::spawn(reporter.run());
                 Watch::new((from, pace), ledger, ordered, outlets).run().await;
@@ -94,6 +110,7 @@ impl KubernetesSource {
             // Requests that are under way are given up.
             runtime.shutdown_background();
         })?;
+        begun.recv().map_err(io::Error::other)??;
         Ok(Self {
             snapshots: latest,
             contact: in_contact,

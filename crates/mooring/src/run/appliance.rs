@@ -76,7 +76,7 @@ impl Appliance {
     }
 
     fn try_reload(&mut self) -> Result<(), String> {
-        let devices = Devices::read().map_err(|failure| failure.message)?;
+        let devices = Devices::read().map_err(Failure::into_text)?;
         let next = self.source.load_with(&devices.facts()).map_err(|error| error.to_string())?;
         for warning in &next.warnings {
             say(warning.render(&self.source.path().display().to_string()).trim_end());
@@ -131,11 +131,11 @@ impl Appliance {
     /// Puts a state to work. Afterwards all that runs is of it, or, after an error, nothing is.
     pub(super) fn publish(&mut self, next: DesiredState, devices: Devices) -> Result<(), String> {
         let links = devices.links(&next.policy, &self.links);
-        let guard = self.watch.prepare(&next).map_err(|failure| failure.message)?;
+        let guard = self.watch.prepare(&next).map_err(Failure::into_text)?;
         if let Err(failure) = self.attached.deliver(&next.policy) {
             // What was given meanwhile is taken back; if not even that can be done, it was told why.
             let _ = self.attached.deliver(&self.state.policy);
-            return Err(failure.message);
+            return Err(failure.into_text());
         }
         let adoption = Adoption {
             policy: Arc::clone(&next.policy),

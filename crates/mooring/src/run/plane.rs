@@ -13,6 +13,7 @@ use mooring_control::kubernetes::{
     Identity, KubernetesSource, Report, Snapshot, StartError, Terms,
 };
 
+use super::rights;
 use crate::exit::{BAD_INPUT, Failure};
 use crate::failed;
 use crate::say::say;
@@ -44,10 +45,12 @@ impl Plane {
             // A full pipe wakes as well.
             let _ = (&news).write(&[0]);
         };
-        let source = KubernetesSource::start(terms, wake).map_err(|error| match error {
-            StartError::Unknown(_) => failed(&error, Some(HINT.to_owned())),
-            StartError::System(error) => failed(&error, None),
-        })?;
+        let source = KubernetesSource::start(terms, rights::keep_to_read, wake).map_err(
+            |error| match error {
+                StartError::Unknown(_) => failed(&error, Some(HINT.to_owned())),
+                StartError::System(error) => failed(&error, None),
+            },
+        )?;
         Ok(Self {
             source,
             told,

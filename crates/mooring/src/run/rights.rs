@@ -1,5 +1,7 @@
 //! The capabilities of a running appliance: what it uses, and nothing else.
 
+use std::io;
+
 use mooring_control::DesiredState;
 use mooring_io::rights;
 use mooring_policy::Backend;
@@ -26,10 +28,14 @@ pub(super) fn keep(state: &DesiredState) -> Result<(), Failure> {
         .map_err(|error| failed(&format!("cannot give up capabilities: {error}"), None))
 }
 
+/// Gives up, for a thread that opens no port, whatever does not serve to read files: tokens are read again.
+pub(super) fn keep_to_read() -> io::Result<()> {
+    rights::keep(READS)
+}
+
 /// What is used while packets pass.
 fn used(state: &DesiredState) -> CapabilitySet {
-    // A reload reads what root could read when it started; nobody in a Pod has this one.
-    let mut used = CapabilitySet::NET_RAW | CapabilitySet::DAC_READ_SEARCH;
+    let mut used = CapabilitySet::NET_RAW | READS;
     let mut interfaces = state.policy.interfaces.iter();
     let devices = interfaces.any(|interface| interface.backend != Backend::AfPacket);
     // The ingress drop is put in place when the kernel begins to forward, at any time.
@@ -38,3 +44,6 @@ fn used(state: &DesiredState) -> CapabilitySet {
     }
     used
 }
+
+/// What root could read when it started, a reload can read; nobody in a Pod has this one.
+const READS: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;

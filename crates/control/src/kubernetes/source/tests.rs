@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -35,17 +36,12 @@ impl Bench {
         let (wake, woken) = channel();
         let access = Access::Given(Box::new(config));
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let [name, namespace, uid] = ["a", "nat", "uid-of-a"].map(str::to_owned);
-        let terms = Terms {
-            identity: Identity { name, namespace, uid },
-            networks: BTreeSet::from(["default".to_owned()]),
-            session_retention: Duration::from_secs(30),
-        };
         let wake = move || {
             let _ = wake.send(());
         };
         let runtime = runtime.expect("the system has descriptors");
-        let source = KubernetesSource::start_with((access, pace), runtime, terms, wake);
+        let doings = (|| Ok(()), wake);
+        let source = KubernetesSource::start_with((access, pace), runtime, terms(), doings);
         Self { server, source: source.expect("the configuration is whole"), woken }
     }
 
@@ -418,6 +414,35 @@ fn the_end_waits_for_no_server() {
     });
     ended.recv_timeout(Duration::from_secs(10)).expect("nobody is waited for");
     drop(server);
+}
+
+/// The thread gives up its rights before anything else, or does nothing.
+#[test]
+fn a_thread_that_cannot_begin_asks_no_server() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    server.set_nonblocking(true).expect("a socket");
+    let url = format!("http://{}", server.local_addr().expect("bound"));
+    let config = Config::new(url.parse().expect("a URL"));
+    let access = Access::Given(Box::new(config));
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let begin = || {
+        assert_eq!(std::thread::current().name(), Some("control"));
+        Err(io::Error::other("no right to have none"))
+    };
+    let (place, runtime) = ((access, PATIENT), runtime.expect("the system has descriptors"));
+    let refused = KubernetesSource::start_with(place, runtime, terms(), (begin, || ()));
+    let error = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("no right to have none"), "{error}");
+    assert!(server.accept().is_err(), "nobody asks");
+}
+
+fn terms() -> Terms {
+    let [name, namespace, uid] = ["a", "nat", "uid-of-a"].map(str::to_owned);
+    Terms {
+        identity: Identity { name, namespace, uid },
+        networks: BTreeSet::from(["default".to_owned()]),
+        session_retention: Duration::from_secs(30),
+    }
 }
 
 #[test]
