@@ -132,6 +132,14 @@ impl Appliance {
         tasks.map(line).collect()
     }
 
+    /// From now on it gets no further file or socket; those that it has stay.
+    ///
+    /// # Errors
+    /// When it no longer runs.
+    pub fn starve(&self) -> Result<()> {
+        self.process.limit_descriptors(3)
+    }
+
     /// Ends it by SIGTERM and returns its standard error.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::clock::{LIMIT, Stopwatch, wait_for};
 
@@ -91,6 +91,16 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Lets it open nothing that would have this number or a higher one.
+    ///
+    /// # Errors
+    /// When it no longer runs.
+    pub fn limit_descriptors(&self, below: u64) -> Result<()> {
+        let limit = Rlimit { current: Some(below), maximum: Some(below) };
+        let set = prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit);
+        set.map(drop).with_context(|| format!("cannot limit {}", self.name))
     }
 
     /// Whether it still runs.

@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mooring_lab::address::{CLIENT, SERVER};
 use mooring_lab::clock::{LIMIT, Stopwatch, wait_for};
-use mooring_lab::isolation::SCRATCH;
 use mooring_lab::peers::{Report, Routes, UdpEcho, receive};
-use mooring_lab::{Appliance, Capture, Config, Lab, isolated};
+use mooring_lab::{Appliance, Capture, Lab, agent, isolated};
 
 /// Named, it is taken up; not named, nothing of it is seen outside, and what it is told says why.
 #[test]
@@ -105,6 +104,97 @@ fn a_pod_that_ends_forwards_until_another_is_named() {
     });
 }
 
+/// Nobody else is named: the address stays its own, and it forwards for it, until it ends all the same.
+#[test]
+fn a_pod_that_nobody_relieves_forwards_for_20_seconds_and_ends_well() {
+    isolated("a_pod_that_nobody_relieves_forwards_for_20_seconds_and_ends_well", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        let session = Session::open(&lab)?;
+        ensure!(session.passes()?);
+        let asked = Stopwatch::start();
+        appliance.ask_to_stop()?;
+        while appliance.is_running()? {
+            let since = asked.elapsed();
+            let passes = session.passes()?;
+            ensure!(passes || asked.elapsed() >= Duration::from_secs(20), "not after {since:?}");
+            ensure!(since < Duration::from_secs(30), "it does not end");
+            thread::sleep(Duration::from_millis(50));
+        }
+        ensure!(asked.elapsed() >= Duration::from_secs(20), "ended after {:?}", asked.elapsed());
+        let exit = appliance.ended()?;
+        ensure!(exit.code == Some(0), "{:?}: {}", exit.code, exit.stderr);
+        // Of the last report: nothing is held any more.
+        routes.wait_for_lease(&[]).map(drop)
+    });
+}
+
+/// What is not its own any more it must not use: an agent that cannot let go ends, and so holds nothing.
+#[test]
+fn an_agent_that_cannot_let_go_of_an_address_ends() {
+    isolated("an_agent_that_cannot_let_go_of_an_address_ends", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        let session = Session::open(&lab)?;
+        ensure!(session.passes()?);
+        // It cannot ask the kernel any more what that would do beside another policy.
+        appliance.starve()?;
+        routes.name(&["nat-1"]);
+        let exit = appliance.ended()?;
+        ensure!(exit.code == Some(1), "{:?}: {}", exit.code, exit.stderr);
+        let said = "cannot let go of addresses that are not ours any more: cannot tell whether";
+        ensure!(exit.stderr.contains(said), "{}", exit.stderr);
+        let silent = Capture::start(&lab.server, "eth0")?;
+        ensure!(!session.passes()?);
+        ensure!(silent.stop()?.carrying(&[POOL]).is_empty());
+        Ok(())
+    });
+}
+
+/// Without a pause between two holders the old one still answers when the new one announces itself.
+#[test]
+fn an_address_that_its_last_holder_lets_go_of_late_is_no_conflict() {
+    isolated("an_address_that_its_last_holder_lets_go_of_late_is_no_conflict", || {
+        let (lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
+        let conflicts = |appliance: &Appliance| {
+            let counters = appliance.show("counters")?;
+            counters["workers"][0]["conflicts"].as_u64().context("no conflicts")
+        };
+        let in_time = (0..5).try_fold(false, |done, _| {
+            if done {
+                return Ok(true);
+            }
+            lab.server.ip("address add 203.0.113.10/32 dev eth0")?;
+            let before = conflicts(&appliance)?;
+            let moved = Stopwatch::start();
+            routes.name(&["nat-0"]);
+            wait_for("a contradiction", LIMIT, || {
+                Ok((conflicts(&appliance)? > before).then_some(()))
+            })?;
+            lab.server.ip("address del 203.0.113.10/32 dev eth0")?;
+            // On a busy machine it may have been too long for one that lets go.
+            let in_time = moved.elapsed() < Duration::from_millis(800);
+            while moved.elapsed() < Duration::from_secs(3) {
+                let state = row(&appliance, "203.0.113.10")?["state"].clone();
+                ensure!(!in_time || state == "held" || state == "claimed", "{state}");
+                thread::sleep(Duration::from_millis(50));
+            }
+            routes.name(&[]);
+            appliance.wait_for_line("let go of")?;
+            anyhow::Ok(in_time)
+        })?;
+        ensure!(in_time, "never fast enough to see anything");
+        // One who stays is one.
+        lab.server.ip("address add 203.0.113.10/32 dev eth0")?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("uses our address 203.0.113.10 as well")?;
+        ensure!(row(&appliance, "203.0.113.10")?["state"] == "conflict");
+        end(&routes, appliance)
+    });
+}
+
 #[test]
 fn a_second_signal_ends_a_pod_at_once() {
     isolated("a_second_signal_ends_a_pod_at_once", || {
@@ -128,9 +218,9 @@ fn a_second_signal_ends_a_pod_at_once() {
 fn ready_when_the_routes_were_listed_and_for_ever() {
     isolated("ready_when_the_routes_were_listed_and_for_ever", || {
         let lab = Lab::new()?;
-        let routes = Routes::start(&lab.gateway, API.parse()?, &["203.0.113.10/32"])?;
+        let routes = Routes::start(&lab.gateway, agent::API.parse()?, &["203.0.113.10/32"])?;
         routes.fall();
-        let mut appliance = start(&lab)?;
+        let mut appliance = agent::start(&lab, &agent::config())?;
         ensure!(probe(&lab, "readyz").is_err());
         ensure!(probe(&lab, "healthz")? == "ok\n");
         routes.rise();
@@ -180,7 +270,9 @@ fn out_of_contact_an_address_is_left_to_who_uses_it() {
 fn a_mounted_configuration_is_reloaded_when_it_is_replaced() {
     isolated("a_mounted_configuration_is_reloaded_when_it_is_replaced", || {
         let (_lab, routes, mut appliance) = begin(&["203.0.113.10/32"])?;
-        appliance.replace_file(&config().table("[limits]\nsessions_per_source = 7").to_string())?;
+        appliance.replace_file(
+            &agent::config().table("[limits]\nsessions_per_source = 7").to_string(),
+        )?;
         appliance.wait_for_line("reloaded generation")?;
         appliance.replace_file("nonsense")?;
         appliance.wait_for_line("reload refused")?;
@@ -193,10 +285,10 @@ fn a_mounted_configuration_is_reloaded_when_it_is_replaced() {
 fn the_networks_of_the_annotations_are_followed() {
     isolated("the_networks_of_the_annotations_are_followed", || {
         let lab = Lab::new()?;
-        let routes = Routes::start(&lab.gateway, API.parse()?, &["203.0.113.10/32"])?;
+        let routes = Routes::start(&lab.gateway, agent::API.parse()?, &["203.0.113.10/32"])?;
         routes.name(&["nat-0"]);
-        let config = config().replace("network = \"wan\"\n", "");
-        let mut appliance = start_with(&lab, &config)?;
+        let config = agent::config().replace("network = \"wan\"\n", "");
+        let mut appliance = agent::start(&lab, &config)?;
         let refused = wait_for("a refusal", LIMIT, || {
             let row = row(&appliance, "203.0.113.10")?;
             Ok(row["reason"].as_str().map(str::to_owned))
@@ -204,7 +296,7 @@ fn the_networks_of_the_annotations_are_followed() {
         ensure!(refused.contains("not on the network `wan`"), "{refused}");
         let annotation =
             r#"networking.gke.io/interfaces="[{\"interfaceName\":\"out0\",\"network\":\"wan\"}]""#;
-        fs::write(format!("{PODINFO}/annotations"), format!("{annotation}\n"))?;
+        fs::write(format!("{}/annotations", agent::PODINFO), format!("{annotation}\n"))?;
         appliance.wait_for_line("203.0.113.10 taken up")?;
         end(&routes, appliance)
     });
@@ -241,12 +333,13 @@ fn what_becomes_of_an_address_is_told_by_events_of_its_route() {
 fn a_pod_that_is_not_told_who_it_is_does_not_start() {
     isolated("a_pod_that_is_not_told_who_it_is_does_not_start", || {
         let lab = Lab::new()?;
-        let exit = Appliance::refused(&lab.gateway, "run", &config(), &["env", "POD_NAME=nat-0"])?;
+        let exit =
+            Appliance::refused(&lab.gateway, "run", &agent::config(), &["env", "POD_NAME=nat-0"])?;
         ensure!(exit.code == Some(2), "{:?}: {}", exit.code, exit.stderr);
         ensure!(exit.stderr.contains("POD_NAMESPACE is not set"), "{}", exit.stderr);
         ensure!(exit.stderr.contains("fieldPath: metadata.namespace"), "{}", exit.stderr);
         let who = ["env", "POD_NAME=nat-0", "POD_NAMESPACE=nat", "POD_UID=u"];
-        let exit = Appliance::refused(&lab.gateway, "run", &config(), &who)?;
+        let exit = Appliance::refused(&lab.gateway, "run", &agent::config(), &who)?;
         ensure!(exit.code == Some(1), "{:?}: {}", exit.code, exit.stderr);
         ensure!(exit.stderr.contains("cannot find the Kubernetes API"), "{}", exit.stderr);
         Ok(())
@@ -256,8 +349,8 @@ fn a_pod_that_is_not_told_who_it_is_does_not_start() {
 /// A lab, an API server, and the agent of the Pod `nat-0` that has listed its routes.
 fn begin(addresses: &[&str]) -> Result<(Lab, Routes, Appliance)> {
     let lab = Lab::new()?;
-    let routes = Routes::start(&lab.gateway, API.parse()?, addresses)?;
-    let appliance = start(&lab)?;
+    let routes = Routes::start(&lab.gateway, agent::API.parse()?, addresses)?;
+    let appliance = agent::start(&lab, &agent::config())?;
     wait_for("readiness", LIMIT, || Ok(probe(&lab, "readyz").ok()))?;
     Ok((lab, routes, appliance))
 }
@@ -266,27 +359,6 @@ fn begin(addresses: &[&str]) -> Result<(Lab, Routes, Appliance)> {
 fn end(routes: &Routes, appliance: Appliance) -> Result<()> {
     routes.name(&[]);
     appliance.stop().map(drop)
-}
-
-fn start(lab: &Lab) -> Result<Appliance> {
-    start_with(lab, &config())
-}
-
-fn start_with(lab: &Lab, config: &Config) -> Result<Appliance> {
-    let kubeconfig = format!("{SCRATCH}/kubeconfig");
-    fs::write(&kubeconfig, KUBECONFIG)?;
-    fs::create_dir_all(PODINFO)?;
-    let kubeconfig = format!("KUBECONFIG={kubeconfig}");
-    let podinfo = format!("MOORING_PODINFO={PODINFO}");
-    let who = ["POD_NAME=nat-0", "POD_NAMESPACE=nat", "POD_UID=uid-of-nat-0"];
-    let environment = [&["env"], who.as_slice(), &[&kubeconfig, &podinfo]].concat();
-    Appliance::start_limited(&lab.gateway, config, &environment)
-}
-
-fn config() -> Config {
-    Config::nat44()
-        .appliance("health = \"127.0.0.1:9465\"\n\n[control]\nsource = \"kubernetes\"")
-        .replace("device = \"out0\"\n", "device = \"out0\"\nnetwork = \"wan\"\n")
 }
 
 /// What `show addresses` says of one.
@@ -339,17 +411,4 @@ impl Session {
 
 const POOL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
-const API: &str = "127.0.0.1:6443";
-
-const PODINFO: &str = "/run/lab/podinfo";
-
 const SHORT: Duration = Duration::from_millis(500);
-
-const KUBECONFIG: &str = "\
-apiVersion: v1
-kind: Config
-current-context: lab
-clusters: [{name: lab, cluster: {server: 'http://127.0.0.1:6443'}}]
-contexts: [{name: lab, context: {cluster: lab, user: lab, namespace: nat}}]
-users: [{name: lab, user: {}}]
-";

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mooring_policy::InterfaceId;
 use mooring_session::Tick;
 
+use super::conflicts::Conflicts;
 use super::life::NEVER;
 use super::{InterfaceLink, Neighbours, Role, arp, ndp};
 use crate::outbox::Outbox;
@@ -113,8 +114,15 @@ impl Announcer {
     }
 
     /// Sends one announcement that is due. False when none is, or when no buffer is free: it stays
-    /// due then.
-    pub(super) fn step(&mut self, links: &[InterfaceLink], now: Tick, outbox: &mut Outbox) -> bool {
+    /// due then. With the first goes the question whose the address is, and again with the last where
+    /// somebody has contradicted.
+    pub(super) fn step(
+        &mut self,
+        links: &[InterfaceLink],
+        conflicts: &Conflicts,
+        now: Tick,
+        outbox: &mut Outbox,
+    ) -> bool {
         let due =
             |stage: &VecDeque<Announcement>| stage.front().is_some_and(|next| next.due <= now);
         let Some(stage) = self.stages.iter().position(due) else { return false };
@@ -123,7 +131,8 @@ impl Announcer {
         if !send(link, next.interface, next.address, outbox) {
             return false;
         }
-        if stage == 0 {
+        let is_last = stage + 1 == SCHEDULE.len();
+        if stage == 0 || is_last && conflicts.has_doubt(next.interface, next.address) {
             probe(link, next.interface, next.address, outbox);
         }
         self.stages[stage].pop_front();

@@ -2,6 +2,11 @@
 //!
 //! Bounded: where there are too many, the one not seen for longest is forgotten. A conflict ends by
 //! itself, a time after its last sign.
+//!
+//! While we take an address up, a sign of another may be the last of one who is letting go of it: an address
+//! that moves is announced by its new holder up to 100 ms before the old one knows. So it is nothing that
+//! is told yet; with the last announcement, a second after the first, all are asked once more, and who
+//! still has the address says so.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,13 +35,21 @@ pub struct Conflict {
 /// The conflicts of the last minutes.
 #[derive(Debug)]
 pub(super) struct Conflicts {
-    known: Vec<Conflict>,
+    known: Vec<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    conflict: Conflict,
+    /// There was a sign after we had taken the address up.
+    is_certain: bool,
 }
 
 impl Neighbours {
     /// The addresses of ours that somebody else uses, with who does.
     pub fn conflicts(&self, now: Tick) -> impl Iterator<Item = &Conflict> {
-        self.conflicts.known.iter().filter(move |conflict| conflict.is_current(now))
+        let certain = self.conflicts.known.iter().filter(|known| known.is_certain);
+        certain.map(|known| &known.conflict).filter(move |conflict| conflict.is_current(now))
     }
 
     /// Notes a sign that `mac` uses our `address`.
@@ -47,7 +60,9 @@ impl Neighbours {
         mac: Mac,
         now: Tick,
     ) -> Outcome {
-        self.conflicts.note(Conflict { interface, address, mac, since: now, seen: now });
+        let is_certain = !self.announcer.is_under_way(interface, address);
+        let conflict = Conflict { interface, address, mac, since: now, seen: now };
+        self.conflicts.note(Known { conflict, is_certain });
         Outcome::Conflict(address)
     }
 }
@@ -59,17 +74,27 @@ impl Conflicts {
 
     /// Forgets the conflicts about an address that is no longer ours.
     pub(super) fn forget(&mut self, interface: InterfaceId, address: IpAddr) {
-        self.known.retain(|known| (known.interface, known.address) != (interface, address));
+        self.known.retain(|known| !known.conflict.is_about(interface, address));
     }
 
-    fn note(&mut self, sign: Conflict) {
-        self.known.retain(|known| known.is_current(sign.seen));
-        if let Some(known) = self.known.iter_mut().find(|known| known.is_same(&sign)) {
-            known.seen = sign.seen;
+    /// Whether somebody has used `address` of whom it is not certain that he still does.
+    pub(super) fn has_doubt(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        let doubted =
+            |known: &Known| !known.is_certain && known.conflict.is_about(interface, address);
+        self.known.iter().any(doubted)
+    }
+
+    fn note(&mut self, sign: Known) {
+        let now = sign.conflict.seen;
+        self.known.retain(|known| known.conflict.is_current(now));
+        let same = |known: &&mut Known| known.conflict.is_same(&sign.conflict);
+        if let Some(known) = self.known.iter_mut().find(same) {
+            known.conflict.seen = now;
+            known.is_certain |= sign.is_certain;
             return;
         }
         if self.known.len() == CONFLICTS {
-            let oldest = (0..CONFLICTS).min_by_key(|&at| self.known[at].seen);
+            let oldest = (0..CONFLICTS).min_by_key(|&at| self.known[at].conflict.seen);
             oldest.map(|at| self.known.swap_remove(at));
         }
         self.known.push(sign);
@@ -80,6 +105,10 @@ impl Conflict {
     fn is_same(&self, other: &Self) -> bool {
         let what = |conflict: &Self| (conflict.interface, conflict.address, conflict.mac);
         what(self) == what(other)
+    }
+
+    fn is_about(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        (self.interface, self.address) == (interface, address)
     }
 
     fn is_current(&self, now: Tick) -> bool {

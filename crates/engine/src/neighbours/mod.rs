@@ -339,7 +339,9 @@ impl Neighbours {
             && self.memberships.step(&self.links, &mut self.jitter, now, outbox)
         {}
         let mut budget = 0..WORK_PER_POLL;
-        while budget.next().is_some() && self.announcer.step(&self.links, now, outbox) {}
+        while budget.next().is_some()
+            && self.announcer.step(&self.links, &self.conflicts, now, outbox)
+        {}
         let mut budget = 0..WORK_PER_POLL;
         while budget.next().is_some()
             && self.routers.step(&self.links, &mut self.jitter, now, outbox)

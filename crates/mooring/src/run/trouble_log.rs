@@ -59,7 +59,7 @@ impl TroubleLog {
     fn tell(&mut self, trouble: &Trouble, policy: &Policy, now: Tick) {
         // Only the worker that speaks for all knows of conflicts.
         if trouble.speaks {
-            let lines = self.new_conflicts(&trouble.conflicts, policy);
+            let lines = self.new_conflicts(&trouble.conflicts, policy, now);
             tell_some(&lines, "conflict: ", "`mooring show addresses` lists all");
         }
         let lines = self.new_silent(&trouble.silent, policy, now);
@@ -67,10 +67,11 @@ impl TroubleLog {
     }
 
     /// Those that are new; those that are over are forgotten.
-    fn new_conflicts(&mut self, conflicts: &[Conflict], policy: &Policy) -> Vec<String> {
+    fn new_conflicts(&mut self, conflicts: &[Conflict], policy: &Policy, now: Tick) -> Vec<String> {
         let who = |conflict: &Conflict| (conflict.interface, conflict.address, conflict.mac);
         self.conflicts.retain(|told| conflicts.iter().any(|conflict| who(conflict) == *told));
-        let new = conflicts.iter().map(who).filter(|conflict| !self.conflicts.contains(conflict));
+        let lasting = conflicts.iter().filter(|conflict| now >= conflict.since + LETTING_GO);
+        let new = lasting.map(who).filter(|conflict| !self.conflicts.contains(conflict));
         let new: Vec<_> = new.collect();
         self.conflicts.extend(&new);
         let line = |(interface, address, mac): (InterfaceId, IpAddr, Mac)| {
@@ -106,6 +107,10 @@ fn tell_some(lines: &[String], kind: &str, where_more: &str) {
     }
 }
 
+/// An address that moves is announced by its next holder before we know of it: only what lasts longer
+/// than letting go of it may take, twice 100 ms, is a conflict.
+const LETTING_GO: Duration = Duration::from_millis(200);
+
 /// Trouble is told within about this time.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
@@ -123,7 +128,7 @@ mod tests {
     use mooring_session::Tick;
     use mooring_wire::Mac;
 
-    use super::{TELL_AGAIN, TroubleLog};
+    use super::{LETTING_GO, TELL_AGAIN, TroubleLog};
 
     fn policy() -> Policy {
         let text = include_str!("../../../../configs/minimal.toml");
@@ -141,12 +146,16 @@ mod tests {
             seen: Tick::ZERO,
         };
         let line = "02:00:00:00:00:09 on `outside` uses our address 203.0.113.10 as well";
-        assert_eq!(log.new_conflicts(&[conflict], &policy), [line]);
-        assert!(log.new_conflicts(&[conflict], &policy).is_empty());
+        let now = Tick::ZERO + LETTING_GO;
+        assert_eq!(log.new_conflicts(&[conflict], &policy, now), [line]);
+        assert!(log.new_conflicts(&[conflict], &policy, now).is_empty());
         assert_eq!(log.contradicted(), [conflict.address]);
-        assert!(log.new_conflicts(&[], &policy).is_empty());
+        assert!(log.new_conflicts(&[], &policy, now).is_empty());
         assert!(log.contradicted().is_empty());
-        assert_eq!(log.new_conflicts(&[conflict], &policy), [line]);
+        // While it may be that we have not yet heard of a move, nothing is told.
+        assert!(log.new_conflicts(&[conflict], &policy, Tick::from_millis(199)).is_empty());
+        assert!(log.contradicted().is_empty());
+        assert_eq!(log.new_conflicts(&[conflict], &policy, now), [line]);
     }
 
     #[test]

@@ -131,7 +131,74 @@ fn one_who_probes_is_a_conflict_while_we_take_the_address_up() {
     bench.neighbours.announce(OUTSIDE, ip("203.0.113.10"), bench.now);
     bench.pass_ms(0);
     assert_eq!(bench.arp(PROBES_OURS), Outcome::Answered);
+    assert!(!contested(&bench), "he hears that it is taken");
+    ask_anew(&mut bench);
+    bench.arp(CLAIMS_OURS);
     assert!(contested(&bench));
+}
+
+/// Until the last announcement, a second after the first; returns what was asked with it.
+fn ask_anew(bench: &mut Bench) -> Vec<Vec<u8>> {
+    bench.pass_ms(100);
+    bench.pass_ms(899);
+    sent(bench);
+    bench.pass_ms(1);
+    let is_question = |frame: &Vec<u8>| {
+        let arp = frame[12..14] == [8, 6] && frame[28..32] == [0; 4];
+        arp || frame[12..14] == [0x86, 0xdd] && frame[54] == 135
+    };
+    sent(bench).into_iter().filter(is_question).collect()
+}
+
+/// The old holder of an address that moves speaks for it until it hears of the move, and then no more.
+#[test]
+fn who_lets_go_of_an_address_that_we_take_up_is_no_conflict() {
+    for (address, asked) in [("203.0.113.10", 38..42), ("2001:db8:1::10", 62..78)] {
+        let address = ip(address);
+        let mut bench = Bench::new(8);
+        bench.neighbours.announce(OUTSIDE, address, bench.now);
+        bench.pass_ms(0);
+        for _ in 0..2 {
+            bench.neighbours.contested(OUTSIDE, address, OTHER, bench.now);
+            assert!(!is_contested(&bench, &address.to_string()));
+        }
+        let questions = ask_anew(&mut bench);
+        let octets = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        assert_eq!(questions.len(), 1, "whether he still has it");
+        assert_eq!(questions[0][asked], octets);
+        bench.pass(CONFLICT_MEMORY / 2);
+        assert!(!is_contested(&bench, &address.to_string()));
+    }
+}
+
+#[test]
+fn who_still_speaks_for_an_address_when_we_have_taken_it_up_is_a_conflict() {
+    let mut bench = Bench::new(8);
+    let begun = bench.now;
+    bench.neighbours.announce(OUTSIDE, ip("203.0.113.10"), bench.now);
+    bench.pass_ms(0);
+    assert_eq!(bench.arp(CLAIMS_OURS), Outcome::Conflict(ip("203.0.113.10")));
+    assert!(!contested(&bench));
+    assert_eq!(ask_anew(&mut bench).len(), 1);
+    bench.arp(CLAIMS_OURS);
+    let known = bench.neighbours.conflicts(bench.now).next().expect("he answered");
+    assert_eq!((known.mac, known.since, known.seen), (OTHER, begun, bench.now));
+    // Who comes later needs no second sign.
+    bench.neighbours.withdraw(OUTSIDE, ip("203.0.113.10"), bench.now);
+    bench.arp(CLAIMS_OURS);
+    assert!(contested(&bench));
+}
+
+#[test]
+fn whom_nobody_contradicts_is_not_asked_about_twice() {
+    let mut bench = Bench::new(8);
+    bench.neighbours.announce(OUTSIDE, ip("203.0.113.10"), bench.now);
+    bench.pass_ms(0);
+    bench.neighbours.contested(OUTSIDE, ip("203.0.113.11"), OTHER, bench.now);
+    assert!(ask_anew(&mut bench).is_empty());
 }
 
 #[test]
