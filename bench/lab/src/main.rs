@@ -11,10 +11,9 @@ mod cases;
 mod flood;
 mod report;
 
-use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
 use mooring_lab::isolation;
 
@@ -44,22 +43,16 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if !isolation::inside() {
-        let again: Vec<_> = env::args_os().skip(1).collect();
-        let status = isolation::reenter(&again, &arguments.mooring)?;
-        ensure!(status.success(), "the measurement failed, see above");
-        return Ok(());
-    }
-    isolation::prepare()?;
-    let bed = Bed::make(arguments.workers)?;
-    let mut rows = Vec::new();
-    for case in Case::ALL {
-        if !arguments.case.is_empty() && !arguments.case.contains(&case) {
-            continue;
+    isolation::run(&arguments.mooring, || {
+        let bed = Bed::make(arguments.workers)?;
+        let mut rows = Vec::new();
+        for case in Case::ALL {
+            if arguments.case.is_empty() || arguments.case.contains(&case) {
+                rows.push(compare(&bed, case, arguments.pairs)?);
+            }
         }
-        rows.push(compare(&bed, case, arguments.pairs)?);
-    }
-    if arguments.json { print_json(&rows) } else { print_table(&rows) }
+        if arguments.json { print_json(&rows) } else { print_table(&rows) }
+    })
 }
 
 /// Runs one case in pairs. Which NAT goes first changes from pair to pair: a machine that slows down

@@ -2,12 +2,14 @@
 //! believe what it says when it speaks again.
 
 use std::env;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mooring_kube_tests::edge::{Edge, HOST, Held, LETTING_GO, Moves, PERSISTENT, Stream, world};
+use mooring_kube_tests::edge::{
+    Edge, HOST, Held, LETTING_GO, Moves, PERSISTENT, Root, Stream, world,
+};
 use mooring_lab::clock::{LIMIT, Stopwatch, since_1970, wait_for};
 use mooring_lab::peers::UdpEcho;
 use mooring_lab::{Capture, isolated};
@@ -23,14 +25,14 @@ fn traffic_flows_while_the_api_server_is_dead_and_what_it_says_then_counts() {
         let capture = Capture::start(&edge.server, "eth0")?;
         let mut held = vec![Held { since: edge.give(A)?, mac: edge.mac(A)? }];
         let stream = Stream::start(&edge.client, SocketAddr::from((HOST, 4001)), world(7001))?;
-        answered(&edge, &echo)?;
+        edge.translates(&echo)?;
 
         let seconds = env::var("MOORING_OUTAGE").ok().and_then(|text| text.parse().ok());
         let outage = Duration::from_secs(seconds.unwrap_or(8));
         edge.cluster.kill_api()?;
         let (away, begin) = (Stopwatch::start(), since_1970());
         while away.elapsed() < outage {
-            answered(&edge, &echo)?;
+            edge.translates(&echo)?;
             thread::sleep(Duration::from_millis(200));
         }
         let end = since_1970();
@@ -77,7 +79,7 @@ fn an_agent_that_missed_what_the_server_has_forgotten_reads_it_all_anew() {
         let mut edge = two_agents()?;
         let echo = UdpEcho::start(&edge.server, world(7000))?;
         edge.give(A)?;
-        answered(&edge, &echo)?;
+        edge.translates(&echo)?;
         edge.kubelet.signal(A, Signal::STOP)?;
         thread::sleep(Duration::from_millis(100));
         edge.give(B)?;
@@ -87,10 +89,10 @@ fn an_agent_that_missed_what_the_server_has_forgotten_reads_it_all_anew() {
         edge.kubelet.signal(A, Signal::CONT)?;
         holds(&edge, A, false)?;
         holds(&edge, B, true)?;
-        answered(&edge, &echo)?;
+        edge.translates(&echo)?;
         edge.give(A)?;
         holds(&edge, A, true)?;
-        answered(&edge, &echo)?;
+        edge.translates(&echo)?;
         edge.stop();
         Ok(())
     });
@@ -102,7 +104,7 @@ fn an_agent_whose_token_was_replaced_goes_on_with_the_new_one() {
         let edge = two_agents()?;
         let echo = UdpEcho::start(&edge.server, world(7000))?;
         edge.give(A)?;
-        answered(&edge, &echo)?;
+        edge.translates(&echo)?;
         let renewed = || {
             let lease = edge.cluster.api.get(&format!("{LEASES}/mooring-{A}"))?;
             let time = lease["spec"]["renewTime"].as_str().context("a time")?;
@@ -156,7 +158,7 @@ fn what_an_agent_holds_stands_in_its_lease_and_in_events() {
 }
 
 fn two_agents() -> Result<Edge> {
-    let edge = Edge::new()?;
+    let edge = Edge::new(Root::Binary)?;
     edge.add_agent(A)?;
     edge.add_agent(B)?;
     Ok(edge)
@@ -171,20 +173,6 @@ fn holds(edge: &Edge, agent: &str, does: bool) -> Result<()> {
         let any = all.any(|address| address["state"] != "claimed");
         Ok((any == does).then_some(()))
     })
-}
-
-/// A datagram of the client comes back, and was seen from the persistent address.
-fn answered(edge: &Edge, echo: &UdpEcho) -> Result<()> {
-    let socket = edge.client.udp(SocketAddr::from((HOST, 4000)))?;
-    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let mut buffer = [0; 100];
-    wait_for("an answer", LIMIT, || {
-        socket.send_to(b"hello", world(7000))?;
-        Ok(socket.recv_from(&mut buffer).ok())
-    })?;
-    assert_eq!(echo.next_source()?.ip(), IpAddr::from(PERSISTENT));
-    while echo.has_seen_any() {}
-    Ok(())
 }
 
 const A: &str = "mooring-a";

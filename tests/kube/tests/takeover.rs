@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use anyhow::Result;
 use mooring_kube_tests::edge::{
-    Edge, HOST, HOST_V6, Held, Moves, PERSISTENT, PERSISTENT_V6, Stream, world, world_v6,
+    Edge, HOST, HOST_V6, Held, Moves, PERSISTENT, PERSISTENT_V6, Root, Stream, world, world_v6,
 };
 use mooring_lab::clock::{LIMIT, wait_for};
 use mooring_lab::peers::UdpEcho;
-use mooring_lab::{Capture, isolated};
+use mooring_lab::{Capture, Image, isolated};
 
 #[test]
 fn addresses_move_by_writes_of_the_status_and_only_the_named_agent_sends_for_them() {
+    // Outside of the lab, which has no network.
+    Image::build();
     isolated(
         "addresses_move_by_writes_of_the_status_and_only_the_named_agent_sends_for_them",
         || {
-            let edge = Edge::new()?;
+            let edge = Edge::new(Root::Shipped)?;
             let echo = [
                 UdpEcho::start(&edge.server, world(7000))?,
                 UdpEcho::start(&edge.server, world_v6(7000))?,

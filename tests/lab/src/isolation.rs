@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, mount};
 
 use crate::binary;
@@ -36,6 +36,22 @@ pub fn isolated(test: &str, body: impl FnOnce() -> Result<()>) {
         })
         .unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(ran.code(), Some(RAN), "{test} failed inside its lab, see above");
+}
+
+/// Runs the body of a program, a measurement for one, in a corner of its own: the program starts itself again with
+/// the same arguments, and `mooring` as the appliance's binary. Only that second process runs `body`.
+///
+/// # Errors
+/// When `body` fails, which has told why, or when this machine does not let us make namespaces.
+pub fn run(mooring: &Path, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    if inside() {
+        prepare()?;
+        return body();
+    }
+    let again: Vec<_> = env::args_os().skip(1).collect();
+    let status = reenter(&again, mooring)?;
+    ensure!(status.success(), "the measurement failed, see above");
+    Ok(())
 }
 
 /// Whether this process already runs inside.

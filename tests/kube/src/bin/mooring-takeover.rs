@@ -2,10 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 use mooring_kube_tests::edge::Figures;
 use mooring_lab::isolation;
@@ -29,18 +28,13 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if !isolation::inside() {
-        let again: Vec<_> = env::args_os().skip(1).collect();
-        let status = isolation::reenter(&again, &arguments.mooring)?;
-        ensure!(status.success(), "the measurement failed, see above");
-        return Ok(());
-    }
-    isolation::prepare()?;
-    let figures = Figures::take(arguments.moves, arguments.failures)?;
-    if arguments.json {
-        println!("{}", figures.json());
-    } else {
-        figures.print();
-    }
-    Ok(())
+    isolation::run(&arguments.mooring, || {
+        let figures = Figures::take(arguments.moves, arguments.failures)?;
+        if arguments.json {
+            println!("{}", figures.json());
+        } else {
+            figures.print();
+        }
+        Ok(())
+    })
 }

@@ -11,7 +11,7 @@ use mooring_lab::{Capture, Frames};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Controller, Edge, HOST, Held, Moves, Stream, world};
+use super::{Controller, Edge, HOST, Held, Moves, Root, Stream, world};
 
 /// What was measured.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Figures {
     /// # Errors
     /// When a move failed: there was no packet of the new holder.
     pub fn take(moves: usize, failures: usize) -> Result<Self> {
-        let edge = Edge::new()?;
+        let edge = Edge::new(Root::Binary)?;
         let _sink = edge.server.udp(world(7000))?;
         let mut figures = Self {
             moves,

@@ -19,7 +19,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mooring_lab::clock::since_1970;
+use mooring_lab::clock::{LIMIT, since_1970, wait_for};
+use mooring_lab::peers::UdpEcho;
 use mooring_lab::{Namespace, mooring_binary};
 use serde_json::{Value, json};
 
@@ -27,7 +28,9 @@ pub use self::controller::Controller;
 pub use self::measure::Figures;
 pub use self::moves::{Held, LETTING_GO, Moves};
 pub use self::stream::Stream;
-use crate::{Cluster, Image, Kubelet, Network, Networks, Node, Tools, compose, find};
+use crate::{
+    Cluster, Image, Kubelet, Network, Networks, Node, Tools, collection, compose, find, is_ready,
+};
 
 /// The lab. Ended by [`Edge::stop`].
 pub struct Edge {
@@ -40,6 +43,17 @@ pub struct Edge {
     /// The world.
     pub server: Namespace,
     agent: Value,
+    /// What else is shipped: the Deployment, its disruption budget, its network policy.
+    rest: Vec<Value>,
+}
+
+/// What the agents' containers have for a root file system.
+#[derive(Debug, Clone, Copy)]
+pub enum Root {
+    /// That of the image which is shipped: see [`Image::shipped`].
+    Shipped,
+    /// The binary that is measured, and the libraries that it asks for.
+    Binary,
 }
 
 impl Edge {
@@ -48,11 +62,15 @@ impl Edge {
     ///
     /// # Errors
     /// When something is missing or refused.
-    pub fn new() -> Result<Self> {
-        Self::on(Cluster::start()?)
+    pub fn new(root: Root) -> Result<Self> {
+        Self::on(Cluster::start()?, root)
     }
 
-    fn on(cluster: Cluster) -> Result<Self> {
+    /// The same on this cluster.
+    ///
+    /// # Errors
+    /// As [`Edge::new`].
+    pub fn on(cluster: Cluster, root: Root) -> Result<Self> {
         let tools = Tools::find()?;
         let networks = Networks::new(&[LAN, WAN])?;
         let client = host(&networks, "client", "lan", CLIENT)?;
@@ -66,17 +84,26 @@ impl Edge {
                 object["data"]["mooring.toml"] = CONFIG.into();
             }
         }
+        for object in objects.iter_mut().filter(|object| object["kind"] == "Deployment") {
+            let annotations = &mut object["spec"]["template"]["metadata"]["annotations"];
+            annotations["networking.gke.io/interfaces"] = INTERFACES.into();
+        }
         let agent = find(&objects, "Deployment")?["spec"]["template"].clone();
-        objects.retain(|object| SHARED.iter().any(|kind| object["kind"] == *kind));
+        let (mut objects, rest): (Vec<_>, Vec<_>) = objects
+            .into_iter()
+            .partition(|object| SHARED.iter().any(|kind| object["kind"] == *kind));
         // The namespace first.
         objects.sort_by_key(|object| object["kind"] != "Namespace");
         cluster.api.apply(&objects)?;
         cluster.api.apply(&ROUTES.map(|(name, addresses)| route(name, addresses)))?;
 
-        let image = Image::of_programs(&[(&mooring_binary()?, "/mooring")])?;
+        let image = match root {
+            Root::Shipped => Image::shipped("")?,
+            Root::Binary => Image::of_programs(&[(&mooring_binary()?, "/mooring")])?,
+        };
         let node = Node { networks, images: vec![("mooring", image)], forwarding: true };
         let kubelet = Kubelet::start(&cluster, "mooring", node)?;
-        Ok(Self { cluster, kubelet, client, server, agent })
+        Ok(Self { cluster, kubelet, client, server, agent, rest })
     }
 
     /// Makes an agent, and waits until it is Ready.
@@ -89,9 +116,59 @@ impl Edge {
         pod["kind"] = "Pod".into();
         pod["metadata"]["name"] = name.into();
         pod["metadata"]["namespace"] = "mooring".into();
-        pod["metadata"]["annotations"]["networking.gke.io/interfaces"] = INTERFACES.into();
         self.cluster.api.apply(&[pod])?;
         self.kubelet.wait_ready(name, true).with_context(|| format!("the agent {name}"))
+    }
+
+    /// Gives the server the rest of what is shipped, whose Deployment makes the agents where there are controllers.
+    /// Returns the kinds that it does not know.
+    ///
+    /// # Errors
+    /// When it refuses one for another reason.
+    pub fn deploy(&self) -> Result<Vec<String>> {
+        let mut unknown = Vec::new();
+        for object in &self.rest {
+            match self.cluster.api.create(&collection(object)?, object) {
+                Ok(_) => {}
+                Err(refused) if refused.code() == 404 => {
+                    unknown.push(format!("{} {}", object["apiVersion"], object["kind"]));
+                }
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+        Ok(unknown.into_iter().map(|kind| kind.replace('"', "")).collect())
+    }
+
+    /// The agents' Pods that are Ready and not about to end, by name.
+    ///
+    /// # Errors
+    /// When the server does not say.
+    pub fn ready_agents(&self) -> Result<Vec<String>> {
+        let pods = self.cluster.api.get("/api/v1/namespaces/mooring/pods")?;
+        let pods = pods["items"].as_array().into_iter().flatten();
+        let ready =
+            pods.filter(|pod| is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null());
+        Ok(ready.filter_map(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned).collect())
+    }
+
+    /// Waits until a datagram of the client comes back, and was seen from the persistent address.
+    ///
+    /// # Errors
+    /// When none comes.
+    ///
+    /// # Panics
+    /// When it was seen from another address.
+    pub fn translates(&self, echo: &UdpEcho) -> Result<()> {
+        let socket = self.client.udp(SocketAddr::from((HOST, 4000)))?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let mut buffer = [0; 100];
+        wait_for("an answer", LIMIT, || {
+            socket.send_to(b"hello", world(7000))?;
+            Ok(socket.recv_from(&mut buffer).ok())
+        })?;
+        assert_eq!(echo.next_source()?.ip(), IpAddr::from(PERSISTENT));
+        while echo.has_seen_any() {}
+        Ok(())
     }
 
     /// Names an agent in the status of both routes, and returns when the API server had answered.

@@ -107,7 +107,10 @@ impl Sandbox {
             mounts: self.volumes.mounts(container)?,
             rights: Rights::of(&self.pod["spec"], container),
             environment: self.environment(container)?,
-            command: command(container),
+            command: match command(container) {
+                none if none.is_empty() => image.command().to_vec(),
+                command => command,
+            },
         };
         let file = self.folder.join(format!("{name}.json"));
         fs::write(&file, serde_json::to_vec(&described)?)?;
