@@ -4,6 +4,7 @@
 //! the same sessions and the same plan that the walk uses ([`mooring_nat::Nat::foresee`]), so they
 //! cannot tell another story. Slow and allocating: for people, never for packets.
 
+mod access;
 mod allocation;
 mod holder;
 mod known;
@@ -52,7 +53,7 @@ pub struct Explanation {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What is looked at: "session", "destination", "route", "rule", "access", "mapping", "next hop".
+    /// What is looked at: "session", "destination", "route", "rule", "access", "mapping", "next hop" ...
     pub about: &'static str,
     /// What is found there.
     pub found: String,
@@ -129,24 +130,26 @@ impl Engine {
         trail.step("destination", self.owner_text(key.destination.into()));
         // An identifier of an echo reply stands with its destination.
         let is_echo = key.protocol == A::ICMP && key.destination_port == 0;
-        match self.ours(ingress, &key, is_echo) {
+        let ours = self.ours(ingress, &key, is_echo);
+        // Of others nobody came to ask.
+        let may_ping = matches!(ours, Ok(_) | Err(DropReason::Denied | DropReason::NoService));
+        if is_echo && may_ping {
+            self.explain_ping(ingress, &key, trail);
+        }
+        match ours {
             Ok(None) => {}
-            Ok(Some(Ours::Echo)) => {
-                self.explain_ping(&key, trail);
-                return Ok(Outcome::Local("ping is answered".to_owned()));
-            }
+            Ok(Some(Ours::Echo)) => return Ok(Outcome::Local("ping is answered".to_owned())),
             Ok(Some(Ours::Service(id))) => {
                 let name = &self.policy.services[usize::from(id.0)].name;
                 return Ok(Outcome::Local(format!("service `{name}`")));
             }
             Err(reason) => {
                 trail.step("address", refusal_text(reason).to_owned());
-                self.explain_ping(&key, trail);
                 return Err(reason);
             }
         }
         self.explain_rules(ingress, &key, trail);
-        self.explain_list(ingress, &key, trail);
+        self.explain_access(ingress, &key, trail);
         let foreseen = self.foresee(ingress, key).inspect_err(|reason| {
             trail.step("verdict", format!("dropped: {}", reason.name()));
         })?;
@@ -200,15 +203,6 @@ impl Engine {
             source: (source.0.into(), source.1),
             destination: (destination.0.into(), destination.1),
         })
-    }
-
-    /// What the list of a pinged address says of who asks.
-    fn explain_ping<A: Family>(&self, key: &FlowKey<A>, trail: &mut Trail) {
-        let destination = key.destination.into();
-        let owner = self.policy.ownership(destination).filter(|_| key.protocol == A::ICMP);
-        if let Some(list) = owner.and_then(|owner| self.list_of(owner)) {
-            trail.list(&destination.to_string(), list, key.source.into());
-        }
     }
 
     /// Whose an address is.

@@ -113,7 +113,7 @@ impl Engine {
             && !key.source.is_martian();
         let has_other_answer = || match A::nat(&self.nats).listed(key, ingress, &self.policy) {
             Some(Listed::Rule(_)) => true,
-            Some(Listed::Pool(pool)) => {
+            Some(Listed::Pool { pool, .. }) => {
                 !self.policy.pool(pool).access.of(key.source.into()).allowed
             }
             None => false,

@@ -106,7 +106,9 @@ fn explain_tells_rule_by_rule_what_would_happen() {
     let output = explain(&["--in", "inside", "udp", "10.0.0.2:5000", "198.51.100.7:53"]);
     let told = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    for expected in ["rule         `egress` matches", "next hop     192.0.2.2 on `outside`"] {
+    for expected in
+        ["rule         line 19: `egress` matches", "next hop     192.0.2.2 on `outside`"]
+    {
         assert!(told.contains(expected), "{told}");
     }
     let output =

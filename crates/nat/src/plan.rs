@@ -149,12 +149,7 @@ impl<A: Address> Nat<A> {
         // Most packets from strangers end here, so the rules are not looked through before.
         let pool = self.pool_of(mapping).ok_or(Refusal::Filtered)?;
         let Pool { filtering, access, .. } = policy.pool(pool);
-        let contact = Contact { mapping: index, remote: key.source };
-        let passes = match filtering {
-            Filtering::EndpointIndependent => true,
-            Filtering::AddressDependent => self.contacts.sessions(contact) > 0,
-            Filtering::AddressAndPortDependent => false,
-        };
+        let passes = self.passes(*filtering, index, key.source);
         if !passes || !self.may_keep_mapping(policy, pool, mapping) {
             return Err(Refusal::Filtered);
         }
@@ -177,6 +172,15 @@ impl<A: Address> Nat<A> {
         })
     }
 
+    /// Whether a remote that has no session may send to a mapping (RFC 4787 §5).
+    fn passes(&self, filtering: Filtering, mapping: MappingIndex, remote: A) -> bool {
+        match filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => self.contacts.sessions(Contact { mapping, remote }) > 0,
+            Filtering::AddressAndPortDependent => false,
+        }
+    }
+
     /// A packet to an address of ours that nothing wants: mapped for somebody else, or not at all.
     fn unsolicited(&self, key: &FlowKey<A>) -> Refusal {
         match self.mappings.find_outside(key.destination, key.destination_port, key.protocol) {
@@ -195,23 +199,34 @@ impl<A: Address> Nat<A> {
         key: &FlowKey<A>,
         ingress: InterfaceId,
         policy: &Policy,
-    ) -> Option<Listed> {
+    ) -> Option<Listed<A>> {
         if let Some(rule) = policy.inbound(&question(key, ingress, ingress)) {
             return Some(Listed::Rule(rule));
         }
         let (address, port) = (key.destination, key.destination_port);
-        let mapping = self.mappings.find_outside(address, port, key.protocol)?;
-        self.pool_of(self.mappings.mapping(mapping)).map(Listed::Pool)
+        let index = self.mappings.find_outside(address, port, key.protocol)?;
+        let mapping = self.mappings.mapping(index);
+        let pool = self.pool_of(mapping)?;
+        let passes = self.passes(policy.pool(pool).filtering, index, key.source);
+        let inside = (mapping.inside, mapping.inside_port);
+        Some(Listed::Pool { pool, inside, passes })
     }
 }
 
 /// Who has a list of sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// A `static` or `port-forward` rule.
+pub enum Listed<A> {
+    /// A `static` or `port-forward` rule, or one that drops.
     Rule(RuleId),
     /// The pool of a mapping.
-    Pool(PoolId),
+    Pool {
+        /// Which.
+        pool: PoolId,
+        /// Address and port of the host that has the mapping.
+        inside: (A, u16),
+        /// Its filtering lets the sender in.
+        passes: bool,
+    },
 }
 
 /// A packet to somebody else: routed, then asked for.

@@ -20,6 +20,7 @@ mod forwarded;
 mod holding;
 mod kernel;
 mod keys;
+mod lines;
 mod model;
 mod policy;
 mod pool;
@@ -38,6 +39,7 @@ pub use access::{Access, AccessEntry, Admittance};
 pub use holding::{Assignment, Assignments, Given, Networks, NotTaken, Standing};
 pub use kernel::{DeviceFacts, KernelFacts};
 pub use keys::MAX_WORKERS;
+pub use lines::Lines;
 pub use policy::{
     Backend, Generation, Hop, Interface, InterfaceId, Limits, OnFull, Ownership, Policy, Tcp,
     Timeouts, UnsolicitedSyn,

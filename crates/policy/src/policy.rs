@@ -14,6 +14,7 @@ use crate::claims::Claims;
 use crate::classifier::Classifier;
 use crate::forwarded::Forwarded;
 use crate::holding::Holdings;
+use crate::lines::Lines;
 use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
@@ -42,6 +43,8 @@ pub struct Policy {
     pub timeouts: Timeouts,
     /// How TCP connections are followed.
     pub tcp: Tcp,
+    /// Where `pick_up` and `unsolicited_syn` of `[tcp]` stand.
+    pub tcp_lines: Lines,
     /// How many sessions there may be.
     pub limits: Limits,
     pub(crate) claims: Claims,
@@ -225,14 +228,15 @@ pub(crate) struct Parts {
     pub(crate) delivered: Vec<(InterfaceId, IpAddr)>,
     pub(crate) timeouts: Timeouts,
     pub(crate) tcp: Tcp,
+    pub(crate) tcp_lines: Lines,
     pub(crate) limits: Limits,
 }
 
 impl Policy {
     /// Compiles the lookups. Connected prefixes and delivered addresses become routes.
     pub(crate) fn compile(parts: Parts) -> Self {
-        let Parts { interfaces, routes, pools, rules, services, delivered, timeouts, tcp, limits } =
-            parts;
+        let Parts { interfaces, routes, pools, rules, services, delivered, .. } = parts;
+        let Parts { timeouts, tcp, tcp_lines, limits, .. } = parts;
         let mut routes: JointPrefixMap<IpNet, Route> = routes.into_iter().collect();
         for (index, interface) in interfaces.iter().enumerate() {
             let route = Route { interface: InterfaceId(index as u8), via: None };
@@ -260,6 +264,7 @@ impl Policy {
             services,
             timeouts,
             tcp,
+            tcp_lines,
             limits,
             delivered,
             routes,

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::access::Access;
+use crate::lines::Lines;
 
 /// Which pool of [`Policy::pools`](crate::Policy::pools), in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +54,8 @@ pub struct Pool {
     pub limits: PoolLimits,
     /// Which remote ends may begin something.
     pub access: Access,
+    /// Where it stands, `allow`, `deny`, `filtering`, `hairpin` and `ping`.
+    pub lines: Lines,
     /// The numbers of the addresses that are held, in their order; `None`: all are.
     pub held: Option<Vec<u32>>,
 }

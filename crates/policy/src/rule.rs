@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use mooring_wire::Protocol;
 
 use crate::access::Access;
+use crate::lines::Lines;
 use crate::policy::InterfaceId;
 use crate::pool::PoolId;
 
@@ -28,6 +29,8 @@ pub struct Rule {
     pub drain: bool,
     /// Of `static` and `port-forward`: which remote ends may begin something.
     pub access: Access,
+    /// Where it stands, `allow` and `deny`.
+    pub lines: Lines,
     pub(crate) matcher: Matcher,
 }
 

@@ -30,6 +30,7 @@ use self::claims::Surroundings;
 
 use crate::Facts;
 use crate::holding::NotTaken;
+use crate::lines::Lines;
 use crate::model::{Element, Model, Named};
 use crate::policy::{Parts, Policy};
 use crate::report::{Report, did_you_mean};
@@ -68,8 +69,19 @@ pub(crate) fn validate(
     let services = services.into_iter().map(|(_, service)| service).collect();
     let (interfaces, routes) = (links.interfaces, routes.compiled());
     let tcp = settings::tcp(&model.tcp);
-    let parts =
-        Parts { interfaces, routes, pools, rules, services, delivered, timeouts, tcp, limits };
+    let tcp_lines = Lines::new(&model.tcp, &["pick_up", "unsolicited_syn"], report);
+    let parts = Parts {
+        interfaces,
+        routes,
+        pools,
+        rules,
+        services,
+        delivered,
+        timeouts,
+        tcp,
+        tcp_lines,
+        limits,
+    };
     (!report.has_errors()).then(|| {
         let mut policy = Policy::compile(parts);
         if let Some(given) = &given {

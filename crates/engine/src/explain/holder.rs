@@ -76,7 +76,10 @@ impl Engine {
             };
             if let Some((inside, port)) = found {
                 let inside = end(inside, Some(port), protocol);
-                trail.step("rule", format!("`{}` gives it to {inside}", rule.name));
+                trail.step(
+                    "rule",
+                    format!("line {}: `{}` gives it to {inside}", rule.lines.head(), rule.name),
+                );
                 return Some(inside);
             }
         }

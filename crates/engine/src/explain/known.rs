@@ -75,7 +75,7 @@ impl Engine {
                 (session.inside, session.inside_port, rule, hop)
             }
             None => {
-                self.explain_list(HAIRPIN_INTERFACE, &key, trail);
+                self.explain_access(HAIRPIN_INTERFACE, &key, trail);
                 let foreseen = self.foresee(HAIRPIN_INTERFACE, key)?;
                 let rule = self.rule_name(foreseen.rule.0);
                 let inside = &foreseen.forward;

@@ -1,9 +1,7 @@
 //! Route and rules, one line for each rule up to the one that decides.
 
-use std::net::IpAddr;
-
-use mooring_nat::{HAIRPIN_INTERFACE, Listed, question};
-use mooring_policy::{Access, Action, InterfaceId, RuleId};
+use mooring_nat::question;
+use mooring_policy::{Action, InterfaceId, RuleId};
 use mooring_session::FlowKey;
 
 use super::{Trail, allocation};
@@ -34,8 +32,9 @@ impl Engine {
         let decided =
             if inbound { self.policy.inbound(&question) } else { self.policy.decide(&question) };
         for (at, rule) in self.policy.rules.iter().enumerate() {
+            let name = format!("line {}: `{}`", rule.lines.head(), rule.name);
             if decided == Some(RuleId(at as u16)) {
-                trail.step("rule", format!("`{}` matches", rule.name));
+                trail.step("rule", format!("{name} matches"));
                 if let Action::SourceNat(pool) = rule.action
                     && let Some(text) = allocation::text(self.policy.pool(pool), key.source.into())
                 {
@@ -45,52 +44,8 @@ impl Engine {
             }
             let why = rule.mismatch(&question, inbound);
             let why = why.map_or_else(|| "is for another side".to_owned(), |why| why.to_string());
-            trail.step("rule", format!("`{}` does not match: {why}", rule.name));
+            trail.step("rule", format!("{name} does not match: {why}"));
         }
         trail.step("rule", "none matches".to_owned());
-    }
-
-    /// What the list says that a packet to an address of ours meets, and which line of it.
-    pub(super) fn explain_list<A: Family>(
-        &self,
-        ingress: InterfaceId,
-        key: &FlowKey<A>,
-        trail: &mut Trail,
-    ) {
-        let outside = self.policy.outside_of(key.destination.into());
-        let ingress = match ingress {
-            HAIRPIN_INTERFACE => outside.lowest(),
-            other => Some(other).filter(|ingress| outside.contains(*ingress)),
-        };
-        let Some(ingress) = ingress else { return };
-        let (name, list) = match A::nat(&self.nats).listed(key, ingress, &self.policy) {
-            Some(Listed::Rule(id)) => {
-                let rule = self.policy.rule(id);
-                (format!("rule `{}`", rule.name), &rule.access)
-            }
-            Some(Listed::Pool(id)) => {
-                let pool = self.policy.pool(id);
-                (format!("pool `{}`", pool.name), &pool.access)
-            }
-            None => return,
-        };
-        trail.list(&name, list, key.source.into());
-    }
-}
-
-impl Trail {
-    /// What the list of `whose` says of a source; nothing when it is empty.
-    pub(super) fn list(&mut self, whose: &str, list: &Access, source: IpAddr) {
-        if list.is_empty() {
-            return;
-        }
-        let said = list.of(source);
-        let found = match (said.by, said.allowed) {
-            (Some(by), true) => format!("line {}: `allow` {} has {source}", by.line, by.prefix),
-            (Some(by), false) => format!("line {}: `deny` {} has {source}", by.line, by.prefix),
-            (None, true) => format!("no `deny` has {source}"),
-            (None, false) => format!("no `allow` has {source}"),
-        };
-        self.step("access", format!("of {whose}: {found}"));
     }
 }

@@ -8,7 +8,10 @@ use mooring_session::Tick;
 use mooring_wire::{Mac, Protocol};
 
 use super::{Asked, Outcome};
-use crate::test_bench::{Bench, OUR_OUTSIDE, OUTSIDE, frames};
+use crate::test_bench::seen::{Seen, Transport};
+use crate::test_bench::{
+    Bench, HOST, INSIDE, OUR_OUTSIDE, OUTSIDE, POOL, SERVER, STRANGER, config_with, frames,
+};
 use crate::{DropReason, Engine, Link, Outbox, Verdict};
 
 const CONFIG: &str = r#"
@@ -74,8 +77,8 @@ arrival: on `inside`
 session: none yet
 destination: 198.51.100.1 is not ours
 route: 192.0.2.2 on `outside`
-rule: `no-mail` does not match: another protocol
-rule: `egress` matches
+rule: line 10: `no-mail` does not match: another protocol
+rule: line 17: `egress` matches
 mapping: 10.0.0.2:5000 gets 203.0.113.10, a free port of 1024-65535
 next hop: 192.0.2.2 on `outside`
 forwarded by `outside` to 192.0.2.2 as 203.0.113.10 (port drawn when the session begins) -> 198.51.100.1 port 53";
@@ -279,12 +282,59 @@ fn the_line_of_a_list_that_decides_is_named() {
     assert_eq!(said, Some(expected));
     assert!(matches!(outcome, Outcome::Forwarded { .. }), "{outcome:?}");
     let (said, outcome) = explained(Protocol::TCP, "192.0.2.9", 8000);
-    assert_eq!(said.as_deref(), Some("of rule `web`: no `allow` has 192.0.2.9"));
+    assert_eq!(
+        said.as_deref(),
+        Some(&*format!("of rule `web`: line {allow}: no `allow` has 192.0.2.9"))
+    );
     assert_eq!(outcome, Outcome::Dropped(DropReason::Denied));
     let (said, outcome) = explained(Protocol::ICMP, "198.51.100.1", 0);
-    let expected = format!("of 203.0.113.10: line {deny}: `deny` 198.51.100.0/28 has 198.51.100.1");
+    let expected =
+        format!("of pool `egress`: line {deny}: `deny` 198.51.100.0/28 has 198.51.100.1");
     assert_eq!((said, outcome), (Some(expected), Outcome::Dropped(DropReason::Denied)));
     let (said, outcome) = explained(Protocol::ICMP, "198.51.100.16", 0);
-    assert_eq!(said.as_deref(), Some("of 203.0.113.10: no `deny` has 198.51.100.16"));
+    let expected = format!("of pool `egress`: line {deny}: no `deny` has 198.51.100.16");
+    assert_eq!(said, Some(expected));
     assert!(matches!(outcome, Outcome::Local(_)), "{outcome:?}");
+}
+
+/// RFC 4787 §5: the filtering that decides about a packet to a mapping, and where it stands.
+#[test]
+fn the_filtering_that_decides_is_told_as_the_walk_does_it() {
+    let by_default = "default `filtering = \"address-and-port-dependent\"` of pool `egress`: ";
+    for (value, expected) in [
+        (None, [by_default, by_default]),
+        (Some("endpoint-independent"), ["everybody may send to 10.0.0.2:5000"; 2]),
+        (
+            Some("address-dependent"),
+            ["has a session with 198.51.100.7", "has no session with 198.51.100.66"],
+        ),
+    ] {
+        let key = value.map_or_else(String::new, |value| format!("\n    filtering = \"{value}\""));
+        let addresses = "addresses = [\"203.0.113.10/32\"]";
+        let config = config_with("").replace(addresses, &format!("{addresses}{key}"));
+        let line = 1 + config.lines().position(|line| line.contains("filtering")).unwrap_or(0);
+        let mut bench = Bench::ready_with(&config);
+        let sent = bench.forward(INSIDE, &frames::inside(HOST, SERVER).udp(5000, 53, b""));
+        let Transport::Udp(port, _) = Seen::read(&sent).transport else { panic!("a datagram") };
+        for (remote, expected) in [(SERVER, expected[0]), (STRANGER, expected[1])] {
+            let (from, to) = (remote.to_string(), POOL.to_string());
+            let question = asked(1, Protocol::UDP, (&from, 99), (&to, port));
+            let told = bench.engine.explain(&question);
+            let filtering = told.steps.iter().find(|step| step.about == "filtering");
+            let filtering = &filtering.expect("it is told").found;
+            assert!(filtering.contains(expected), "{filtering}");
+            assert!(
+                value.is_none() || filtering.contains(&format!("line {line}: ")),
+                "{filtering}"
+            );
+            let frame = frames::outside(remote, POOL).udp(99, port, b"");
+            match bench.send(OUTSIDE, &frame).0 {
+                Verdict::Drop(reason) => assert_eq!(told.outcome, Outcome::Dropped(reason)),
+                verdict => {
+                    assert_eq!(verdict, Verdict::Tx(INSIDE));
+                    assert!(matches!(told.outcome, Outcome::Forwarded { .. }), "{filtering}");
+                }
+            }
+        }
+    }
 }

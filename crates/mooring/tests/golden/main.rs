@@ -2,8 +2,10 @@
 //!
 //! A case is a folder in `cases`: `config.toml`, `packets.txt` (see [`script`]), and what is expected:
 //! `INTERFACE.pcapng` for each interface and `verdicts.txt`.
+//! `explain` has the same for the questions of one configuration.
 //! `BLESS=1 cargo test -p mooring --test golden` writes what is expected anew; read the difference.
 
+mod explain;
 mod packet;
 mod replay;
 mod script;

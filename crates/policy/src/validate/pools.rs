@@ -12,6 +12,7 @@ use super::settings::Crew;
 use super::words::counted;
 use super::{Placed, at_most, overlap, required, unique_name, values};
 use super::{allocation, assigned, fit};
+use crate::lines::Lines;
 use crate::model::{self, Element};
 use crate::pool::{Filtering, Mapping, Pool, address_count};
 use crate::report::Report;
@@ -71,6 +72,7 @@ pub(super) fn validate(
             refresh: keys.refresh.unwrap_or_default(),
             limits: allocation::limits(keys.limits.as_ref(), report),
             access: access(&keys.allow, &keys.deny, family, report),
+            lines: Lines::new(element, &LINES, report),
             held: None,
         };
         fit::check(element, &pool, crew, report);
@@ -209,6 +211,9 @@ fn check_claim(claim: &Claim, earlier: &[Claim], pools: &[Pool], report: &mut Re
         }
     }
 }
+
+/// The keys that decide who gets in.
+const LINES: [&str; 5] = ["allow", "deny", "filtering", "hairpin", "ping"];
 
 /// RFC 4787 REQ-3: ports of 1024 and above map to such ports; the well-known ones stay free.
 const DEFAULT_PORTS: RangeInclusive<u16> = 1024..=65535;

@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::access::{access, lets_nobody_in};
 use super::interfaces::Links;
 use super::{at_most, required, resolve, unique_name, values};
+use crate::lines::Lines;
 use crate::model::{self, Element, Model, RuleKind};
 use crate::policy::{Backend, InterfaceId};
 use crate::pool::{Pool, PoolId};
@@ -45,7 +46,8 @@ pub(super) fn validate(
         let matcher = matcher(element, &action, model, pools, report);
         let drain = keys.drain.unwrap_or(false);
         let access = access(&keys.allow, &keys.deny, family(&action), report);
-        let rule = Rule { name, action, drain, access, matcher };
+        let lines = Lines::new(element, &["allow", "deny"], report);
+        let rule = Rule { name, action, drain, access, lines, matcher };
         check_access(element, &rule, report);
         rules.push(rule);
     }
