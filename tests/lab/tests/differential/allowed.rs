@@ -1,6 +1,7 @@
 //! What the two may do differently, and why: nothing else.
 
 use super::bed::Side;
+use super::kernel_tcp;
 use super::sequence::{End, Protocol, RST, Send, Sequence, Shape, Step, Target, conversation};
 use super::witness::Seen;
 
@@ -32,15 +33,10 @@ pub(crate) struct Allowed {
     pub(crate) reason: &'static str,
     /// Whether ten thousand sequences may do without it.
     pub(crate) is_rare: bool,
+    /// The two do the same with all that follows, but for what is allowed again.
+    pub(crate) goes_on: bool,
     aspect: Aspect,
     covers: fn(&Difference<'_>) -> bool,
-}
-
-impl Aspect {
-    /// Whether the two are in the same state after it.
-    pub(crate) const fn is_harmless(self) -> bool {
-        matches!(self, Self::Source | Self::Class | Self::DontFragment | Self::QuoteLength)
-    }
 }
 
 impl Difference<'_> {
@@ -105,8 +101,11 @@ impl Difference<'_> {
         sent.filter(move |before| key(*before) == key(send))
     }
 
-    fn is_continued(&self, send: Send) -> bool {
-        self.conversation_of(send).next().is_some()
+    /// The kernel lets something through that by [`kernel_tcp`] it drops: then that says nothing of
+    /// what it drops.
+    pub(crate) fn passes_against_its_table(&self) -> bool {
+        let dropped = kernel_tcp::passes(self.sequence, self.at) == Some(false);
+        dropped && self.kernel.iter().any(|seen| seen.is_own)
     }
 }
 
@@ -117,11 +116,11 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "the kernel drops segments that its table of TCP states does not expect (`ct state \
                  invalid`); Mooring, without window tracking, leaves that to the two ends",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::OnlyMooring,
         covers: |it| {
             it.send().is_some_and(|send| {
-                matches!(send.protocol, Protocol::Tcp { .. })
-                    && it.is_continued(send)
+                kernel_tcp::passes(it.sequence, it.at) == Some(false)
                     && it.mooring.iter().all(|seen| seen.is_own || send.ttl == 1)
             })
         },
@@ -131,6 +130,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "the kernel forgets a connection with its RST; Mooring keeps it for a while, so that \
                  an error that was on its way arrives",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::OnlyMooring,
         covers: |it| {
             let about = match it.sequence.steps[it.at] {
@@ -148,6 +148,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
                  wrong port finds another host's mapping for that very peer; Mooring's ports are \
                  random and one host's",
         is_rare: false,
+        goes_on: false,
         aspect: Aspect::OnlyKernel,
         covers: |it| {
             let Some(send) = it.send() else { return false };
@@ -166,6 +167,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "a hairpin is two sessions: where the first half may begin and the TTL ends there, \
                  Mooring says so before it looks whether the second half would let it through",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::OnlyMooring,
         covers: |it| {
             it.send().is_some_and(|send| {
@@ -180,19 +182,28 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "the kernel gives a port to another host right after a RST: what was on its way to \
                  the first one reaches the second (RFC 6888 REQ-8 is about that)",
         is_rare: true,
+        goes_on: false,
         aspect: Aspect::Other,
         covers: |it| {
             let is_reset =
                 |send: Send| matches!(send.protocol, Protocol::Tcp { flags } if flags & RST != 0);
-            let Some(send) = it.send() else { return false };
-            let reset = it.conversation_of(send).any(is_reset);
-            reset && it.mooring[0].is_own && it.kernel.iter().all(|seen| seen.is_own)
+            let (about, is_error) = match it.sequence.steps[it.at] {
+                Step::Send(send) => (send, false),
+                Step::Complain { about, .. } => match it.sequence.steps[about] {
+                    Step::Send(send) => (send, true),
+                    Step::Complain { .. } => return false,
+                },
+            };
+            let reset = it.conversation_of(about).any(is_reset);
+            let arrives = |seen: &Seen| seen.is_own || is_error && seen.error.is_some();
+            reset && it.mooring.iter().chain(it.kernel).all(arrives)
         },
     },
     Allowed {
         name: "source-quench",
         reason: "RFC 6633: Source Quench is not forwarded; the kernel still translates it",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::OnlyKernel,
         covers: |it| it.kernel.iter().all(|seen| seen.error == Some((4, 0))),
     },
@@ -201,6 +212,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "the kernel looks at the TTL before its rules: it complains about packets that it \
                  would not have let through; Mooring tells nobody about those",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::OnlyKernel,
         covers: |it| {
             let said = |seen: &Seen| matches!(seen.error, Some((11 | 3, 0))) && !seen.is_own;
@@ -212,6 +224,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "pings in fragments to its own addresses are not put together by Mooring, which \
                  keeps no payload of strangers",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::OnlyKernel,
         covers: |it| {
             it.send().is_some_and(|send| {
@@ -225,6 +238,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
                  about, so that they seem to come from the other end; Mooring's come from the \
                  address of its interface, as RFC 1812 §4.3.2.4 asks",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::Source,
         covers: |it| it.is_own_error() && it.mooring[0].source.starts_with("gateway"),
     },
@@ -233,6 +247,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "RFC 1812 §4.3.2.5 lets the error have the class of the packet (the kernel) or none \
                  (Mooring), below precedence 6",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::Class,
         covers: |it| it.is_own_error() && it.mooring[0].class == 0xc0,
     },
@@ -241,6 +256,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "the kernel quotes the datagram that it has put together, Mooring the fragment that \
                  came, with its fragment header: as many bytes in all",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::QuoteLength,
         covers: |it| it.is_own_error() && it.send().is_some_and(|send| send.shape != Shape::Whole),
     },
@@ -249,6 +265,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         reason: "Mooring's own errors are never cut (RFC 6864 §4.1 then asks for no identification); \
                  the kernel sends them with DF off",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::DontFragment,
         covers: |it| it.is_own_error() && it.mooring[0].dont_fragment,
     },
@@ -256,6 +273,7 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
         name: "df-of-echo-replies",
         reason: "Mooring turns the request round in place, with its DF; the kernel makes a reply",
         is_rare: false,
+        goes_on: true,
         aspect: Aspect::DontFragment,
         covers: |it| {
             let is_reply = matches!(it.mooring, [seen] if seen.words.contains("echo reply"));

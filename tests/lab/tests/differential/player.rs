@@ -96,6 +96,13 @@ impl Player {
         Ok(())
     }
 
+    /// In place of a step that is not sent.
+    pub(crate) fn leave_out(&mut self, number: u16) {
+        let game = self.games.entry(number).or_default();
+        game.sent.push(None);
+        game.arrived.push(None);
+    }
+
     /// The kernel forgets a connection with its RST, and gives the port away again.
     fn forget_after_reset(&mut self, number: u16, v6: bool, send: Send) {
         let is_reset = matches!(send.protocol, Protocol::Tcp { flags } if flags & RST != 0);

@@ -145,8 +145,6 @@ struct Conversation {
     inside: End,
     peer: End,
     kind: u8,
-    /// Whether the inside end has spoken first.
-    outward: bool,
     segments: u8,
     answers: u8,
 }
@@ -229,7 +227,7 @@ impl Making {
         let kind = self.dice.pick(&[17, 17, 6, 6, 1]);
         let port = if kind == 1 { 0 } else { self.dice.pick(&[7000, 7001]) };
         let peer = self.dice.pick(&[End::P, End::Q])(port);
-        let mut new = Conversation { inside, peer, kind, outward: true, segments: 0, answers: 0 };
+        let mut new = Conversation { inside, peer, kind, segments: 0, answers: 0 };
         if kind != 1 && self.dice.chance(5) {
             // A host with a forwarded port speaks first, to whom may speak to it.
             new.inside = End::F;
@@ -306,14 +304,7 @@ impl Making {
             _ => (Some(End::S(6000)), End::Static(6000)),
         };
         if let Some(inside) = inside {
-            self.known.push(Conversation {
-                inside,
-                peer,
-                kind,
-                outward: false,
-                segments: 1,
-                answers: 1,
-            });
+            self.known.push(Conversation { inside, peer, kind, segments: 1, answers: 1 });
         }
         let protocol = match kind {
             17 => Protocol::Udp { without_sum: false },
@@ -344,14 +335,7 @@ impl Making {
             _ => Target::End(End::Static(6000)),
         };
         if let Target::End(peer) = to {
-            self.known.push(Conversation {
-                inside: from,
-                peer,
-                kind,
-                outward: true,
-                segments: 1,
-                answers: 0,
-            });
+            self.known.push(Conversation { inside: from, peer, kind, segments: 1, answers: 0 });
         }
         let protocol = if kind == 17 {
             Protocol::Udp { without_sum: false }
@@ -389,7 +373,7 @@ impl Making {
 fn mapping(conversation: Conversation, off: u16) -> Target {
     match conversation.inside {
         End::S(port) => Target::End(End::Static(port + off)),
-        End::F if !conversation.outward => Target::End(End::Forward),
+        End::F => Target::End(End::Forward),
         inside => Target::MappingOf { inside, peer: conversation.peer, off },
     }
 }
