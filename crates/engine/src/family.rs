@@ -1,10 +1,11 @@
 //! What differs between the address families. The walk is written once, over [`Family`].
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use mooring_nat::icmp_error::{
     QuoteRefusal, Quoted, forges_mtu, forges_mtu_v6, has_extensions, has_extensions_v6,
-    key_of_quote, key_of_quote_v6, rewrite_error_v4, rewrite_error_v6,
+    key_of_quote, key_of_quote_v6, quote_in, quote_in_v6, rewrite_error_v4, rewrite_error_v6,
 };
 use mooring_nat::rewrite::{give_hop_back_v4, give_hop_back_v6, rewrite_v4, rewrite_v6};
 use mooring_nat::{Nat, Place};
@@ -71,6 +72,9 @@ pub(crate) trait Family: Address + Ord {
     /// # Errors
     /// When the quote does not tell.
     fn key_of_quote(quote: &[u8]) -> Result<Quoted<Self>, QuoteRefusal>;
+
+    /// Where the quote of an error, given whole, lies; see [`quote_in`].
+    fn quote_in(message: &[u8]) -> Range<usize>;
 
     /// Whether an error tells of an MTU that no link has; see [`forges_mtu`].
     fn forges_mtu(message: &[u8]) -> bool;
@@ -150,6 +154,10 @@ impl Family for Ipv4Addr {
 
     fn key_of_quote(quote: &[u8]) -> Result<Quoted<Self>, QuoteRefusal> {
         key_of_quote(quote)
+    }
+
+    fn quote_in(message: &[u8]) -> Range<usize> {
+        quote_in(message)
     }
 
     fn forges_mtu(message: &[u8]) -> bool {
@@ -277,6 +285,10 @@ impl Family for Ipv6Addr {
 
     fn key_of_quote(quote: &[u8]) -> Result<Quoted<Self>, QuoteRefusal> {
         key_of_quote_v6(quote)
+    }
+
+    fn quote_in(message: &[u8]) -> Range<usize> {
+        quote_in_v6(message)
     }
 
     fn forges_mtu(message: &[u8]) -> bool {

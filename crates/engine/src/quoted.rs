@@ -35,8 +35,7 @@ impl Engine {
         if !A::icmp_checksum_is_valid(message, flow) {
             return Err(DropReason::BadChecksum);
         }
-        let quote = message.get(ICMP_HEADER_LEN..).ok_or(DropReason::Malformed)?;
-        let quoted = A::key_of_quote(quote)?;
+        let quoted = A::key_of_quote(&message[A::quote_in(message)])?;
         if A::forges_mtu(message) {
             return Err(DropReason::ForgedMtu);
         }

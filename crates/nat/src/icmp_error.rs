@@ -16,12 +16,12 @@ mod v4;
 mod v6;
 
 pub use v4::{
-    datagram_of_quote, forges_mtu, has_extensions, identify_quote_v4, key_of_quote,
+    datagram_of_quote, forges_mtu, has_extensions, identify_quote_v4, key_of_quote, quote_in,
     rewrite_error_v4,
 };
 pub use v6::{
     datagram_of_quote_v6, forges_mtu_v6, has_extensions_v6, identify_quote_v6, key_of_quote_v6,
-    rewrite_error_v6,
+    quote_in_v6, rewrite_error_v6,
 };
 
 /// Whose packet an error quotes.

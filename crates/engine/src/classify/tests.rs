@@ -187,7 +187,9 @@ fn icmpv6_is_a_flow_or_speaks_of_the_link() {
     }
     for (to, kind, expected) in [
         (OUR_INSIDE, 5, DropReason::UnsupportedProtocol),
+        (OUR_INSIDE, 127, DropReason::UnsupportedProtocol),
         (OUR_INSIDE, 139, DropReason::UnsupportedProtocol),
+        (OUR_INSIDE, 200, DropReason::UnsupportedProtocol),
         (OUR_INSIDE, 134, DropReason::NotForUs),
         (group, 143, DropReason::NotForUs),
         (group, 128, DropReason::NotForUs),

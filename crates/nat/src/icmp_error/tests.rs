@@ -10,7 +10,9 @@ use mooring_session::{FlowKey, Session};
 use mooring_wire::Protocol;
 use mooring_wire::checksum::checksum;
 
-use super::{QuoteRefusal, Quoted, forges_mtu, has_extensions, key_of_quote, rewrite_error_v4};
+use super::{
+    QuoteRefusal, Quoted, forges_mtu, has_extensions, key_of_quote, quote_in, rewrite_error_v4,
+};
 use crate::Place;
 use crate::fixture::packets::{bytes, session};
 
@@ -187,6 +189,47 @@ fn extensions_are_recognised_in_both_forms() {
     assert!(has_extensions(&message), "the right checksum");
     assert!(has_extensions(&[11, 0, 0, 0, 0, 32, 0, 0]), "a length");
     assert!(!has_extensions(&[11, 0, 0]));
+}
+
+/// RFC 4884 §4.1 to §4.3: the length stands in the messages that may have extensions, in no other.
+#[test]
+fn a_quote_ends_where_its_message_says() {
+    let mut message = [0; 8 + 200];
+    for (kind, words, end) in [
+        (3, 32, 8 + 128),
+        (11, 32, 8 + 128),
+        (12, 33, 8 + 132),
+        (11, 0, 8 + 200),
+        (11, 250, 8 + 200),
+        (5, 32, 8 + 200),
+        (11, 5, 8 + 20),
+    ] {
+        (message[0], message[5]) = (kind, words);
+        assert_eq!(quote_in(&message), 8..end, "type {kind}, {words} words");
+    }
+    assert_eq!(quote_in(&[11, 0, 0]), 3..3);
+    // 20 bytes hold no ports: what follows is not taken for them.
+    let quote = bytes(QUOTE);
+    message[8..8 + quote.len()].copy_from_slice(&quote);
+    assert_eq!(key_of_quote(&message[quote_in(&message)]), Err(QuoteRefusal::Malformed));
+}
+
+/// RFC 4884 §6: "if a NAT device modifies the "original datagram" field, it should modify only the
+/// leading octets".
+#[test]
+fn length_padding_and_extensions_of_an_error_stay() {
+    let session = udp();
+    let extension = [0x20, 0, 0, 0, 0, 8, 1, 1, 0, 1, 0x11, 1];
+    let header = bytes("4500 00a8 0001 0000 4001 0000 c000 02fe cb00 710a 0b00 0000 0020 0000");
+    let mut packet = [&header[..], &bytes(QUOTE), &[0; 100], &extension].concat();
+    let sum = checksum(&packet[20..]);
+    packet[22..24].copy_from_slice(&sum.to_be_bytes());
+    let before = packet.clone();
+    rewrite_error_v4(&mut packet, Place { l3: 0, l4: 20 }, &session, Reverse);
+    assert_ne!(packet[28..56], before[28..56], "the quote is the host's");
+    assert_eq!(packet[24..28], before[24..28], "the length");
+    assert_eq!(packet[56..], before[56..], "padding and extensions");
+    assert_eq!(checksum(&packet[20..]), 0, "the sum over all of it");
 }
 
 /// Only the first fragment has ports; what stands there in a later one is payload.

@@ -1,6 +1,7 @@
 //! ICMP errors about IPv4 packets.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use mooring_session::fragments::Datagram;
 use mooring_session::{Address, Direction, FlowKey, Session};
@@ -113,6 +114,21 @@ pub fn has_extensions(message: &[u8]) -> bool {
     length != 0 || old_form
 }
 
+/// Where the quote of an ICMPv4 error, given whole, lies in it. Where the message says how much it quotes,
+/// padding included, nothing behind that is of the quoted packet (RFC 4884 §4.1 to §4.3): if that is too
+/// little, what stands there is not taken for ports.
+#[must_use]
+pub fn quote_in(message: &[u8]) -> Range<usize> {
+    let tells = matches!(
+        message.first(),
+        Some(&(icmpv4::DEST_UNREACHABLE | icmpv4::TIME_EXCEEDED | icmpv4::PARAMETER_PROBLEM))
+    );
+    let words = message.get(EXTENSION_LENGTH_AT).copied().filter(|words| tells && *words != 0);
+    let end = words.map_or(usize::MAX, |words| ICMP_HEADER_LEN + usize::from(words) * 4);
+    let end = end.min(message.len());
+    ICMP_HEADER_LEN.min(end)..end
+}
+
 /// Translates an ICMPv4 error about a packet of `session`; the error travels in `direction`. Takes
 /// one from its TTL.
 ///
@@ -129,7 +145,10 @@ pub fn rewrite_error_v4(
 ) {
     let (l3, icmp) = frame.split_at_mut(usize::from(place.l4));
     let header = header_v4(&mut l3[usize::from(place.l3)..]);
-    let change = rewrite_quote(&mut icmp[ICMP_HEADER_LEN..], session, direction);
+    // RFC 4884 §6: a NAT "should modify only the leading octets of that field": length, padding and
+    // extensions stay.
+    let quote = quote_in(icmp);
+    let change = rewrite_quote(&mut icmp[quote], session, direction);
     let old = u16::from_be_bytes([icmp[2], icmp[3]]);
     icmp[2..4].copy_from_slice(&apply_icmpv4(old, change).to_be_bytes());
     let address_delta = match direction {

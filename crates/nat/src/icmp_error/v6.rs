@@ -1,6 +1,7 @@
 //! ICMPv6 errors about IPv6 packets.
 
 use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use mooring_session::fragments::Datagram;
 use mooring_session::{Address, Direction, FlowKey, Session};
@@ -81,7 +82,7 @@ pub fn forges_mtu_v6(message: &[u8]) -> bool {
     u32::from_be_bytes([a, b, c, d]) < MIN_MTU
 }
 
-/// Whether an ICMPv6 error carries extensions behind its quote (RFC 4884 §4.3): these may hold
+/// Whether an ICMPv6 error carries extensions behind its quote (RFC 4884 §4.4, §4.5): these may hold
 /// addresses of the side that it comes from, which nobody translates. `message` is the whole ICMPv6
 /// message.
 #[must_use]
@@ -89,6 +90,16 @@ pub fn has_extensions_v6(message: &[u8]) -> bool {
     let tells =
         matches!(message.first(), Some(&(icmpv6::DEST_UNREACHABLE | icmpv6::TIME_EXCEEDED)));
     tells && message.get(EXTENSION_LENGTH_AT).is_some_and(|&length| length != 0)
+}
+
+/// Where the quote of an ICMPv6 error, given whole, lies in it: see
+/// [`quote_in`](crate::icmp_error::quote_in). RFC 4884 §4.4, §4.5.
+#[must_use]
+pub fn quote_in_v6(message: &[u8]) -> Range<usize> {
+    let words = message.get(EXTENSION_LENGTH_AT).filter(|_| has_extensions_v6(message));
+    let end = words.map_or(usize::MAX, |words| ICMP_HEADER_LEN + usize::from(*words) * 8);
+    let end = end.min(message.len());
+    ICMP_HEADER_LEN.min(end)..end
 }
 
 /// Translates an ICMPv6 error about a packet of `session`; the error travels in `direction`. Takes
@@ -107,7 +118,8 @@ pub fn rewrite_error_v6(
 ) {
     let (l3, icmp) = frame.split_at_mut(usize::from(place.l4));
     let header = header_v6(&mut l3[usize::from(place.l3)..]);
-    let of_quote = rewrite_quote(&mut icmp[ICMP_HEADER_LEN..], session, direction);
+    let quote = quote_in_v6(icmp);
+    let of_quote = rewrite_quote(&mut icmp[quote], session, direction);
     let of_address = match direction {
         // Untranslated: then it is no secret which router has sent it, and traceroute wants to know.
         Direction::Forward if session.inside == session.outside => Delta::ZERO,

@@ -65,6 +65,23 @@ fn an_error_with_extensions_does_not_leave() {
     }
 }
 
+/// RFC 4884 §6: in comes what its length says, with padding and extensions.
+#[test]
+fn an_error_with_extensions_comes_in_and_one_without_ports_does_not() {
+    let mut bench = Bench::ready();
+    let question = inside(HOST, SERVER).udp(5000, 53, b"question");
+    let sent = bench.forward(INSIDE, &question);
+    let mut payload = [&sent[14..], &[0; 128][sent.len() - 14..]].concat();
+    payload.extend([0x20, 0, 0, 0, 0, 8, 1, 1, 0, 1, 0x11, 1]);
+    let error = outside(STRANGER, POOL).icmp(11, 0, [[0, 32], [0, 0]], &payload);
+    let delivered = bench.forward(OUTSIDE, &error);
+    assert_eq!(delivered[38..42], error[38..42], "the length");
+    assert_eq!(delivered[42 + 36..], error[42 + 36..], "padding and extensions");
+    assert_eq!(delivered[42 + 12..42 + 22], question[26..36], "the quote is the host's");
+    let short = outside(STRANGER, POOL).icmp(11, 0, [[0, 5], [0, 0]], &payload);
+    bench.ignore(OUTSIDE, &short, DropReason::Malformed);
+}
+
 #[test]
 fn errors_about_a_connection_and_a_ping_come_back_as_well() {
     let mut bench = Bench::ready();

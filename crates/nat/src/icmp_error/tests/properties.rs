@@ -52,8 +52,8 @@ const ERRORS: [Says; 22] = [
     Says(12, 0, [20, 0, 0, 0]),
     Says(12, 1, [0; 4]),
     Says(12, 2, [0; 4]),
-    // RFC 4884: the quote has 32 bytes in words of 4, and extensions may follow.
-    Says(11, 0, [0, 8, 0, 0]),
+    // RFC 4884: the quote has 128 bytes in words of 4, and extensions may follow.
+    Says(11, 0, [0, 32, 0, 0]),
 ];
 
 /// The Ethernet frame of an error from `source` to `destination` about the packet `quote`.

@@ -15,7 +15,8 @@ use crate::Place;
 use crate::fixture::packets::set_word;
 use crate::fixture::v6::{any_session_v6, packet_v6};
 use crate::icmp_error::{
-    QuoteRefusal, Quoted, forges_mtu_v6, has_extensions_v6, key_of_quote_v6, rewrite_error_v6,
+    QuoteRefusal, Quoted, forges_mtu_v6, has_extensions_v6, key_of_quote_v6, quote_in_v6,
+    rewrite_error_v6,
 };
 
 const PLACE: Place = Place { l3: 0, l4: 40 };
@@ -160,6 +161,18 @@ fn an_mtu_below_1280_is_forged() {
         let [a, b, c, d] = mtu.to_be_bytes();
         assert_eq!(forges_mtu_v6(&[2, 0, 0, 0, a, b, c, d]), forged, "{mtu}");
         assert!(!forges_mtu_v6(&[1, 0, 0, 0, a, b, c, d]), "not about length");
+    }
+}
+
+/// RFC 4884 §4.4, §4.5: in words of 8 bytes.
+#[test]
+fn a_quote_in_icmpv6_ends_where_its_message_says() {
+    let mut message = [0; 8 + 200];
+    for (kind, words, end) in
+        [(1, 16, 8 + 128), (3, 17, 8 + 136), (3, 0, 8 + 200), (2, 16, 8 + 200), (3, 6, 8 + 48)]
+    {
+        (message[0], message[4]) = (kind, words);
+        assert_eq!(quote_in_v6(&message), 8..end, "type {kind}, {words} words");
     }
 }
 
