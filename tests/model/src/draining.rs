@@ -2,7 +2,7 @@
 //! back, addresses are given to others, and rules claim ports that are in use.
 
 use crate::duel::Family;
-use crate::families::{of_workers, source_nat, universe};
+use crate::families::{in_v6, of_workers, source_nat, universe};
 use crate::packet::{TCP, UDP};
 use crate::spec::{Action, Filtering, Kind, Net, Pool, Rule, Spec, ip};
 use crate::step::Universe;
@@ -108,6 +108,9 @@ pub(crate) fn all() -> Vec<(&'static str, Family)> {
         ("draining blocks", blocks()),
         ("draining blocks of two", of_workers(blocks(), 2)),
         ("draining blocks of three", of_workers(blocks(), 3)),
+        ("claims of v6", in_v6(of_workers(claims(true), 2))),
+        ("draining slices of v6", in_v6(of_workers(slices(), 3))),
+        ("draining blocks of v6", in_v6(of_workers(blocks(), 2))),
     ]
 }
 
@@ -158,5 +161,20 @@ mod tests {
     #[test]
     fn agrees_about_blocks_that_drain_of_three_workers() {
         run("draining blocks of three", STEPS);
+    }
+
+    #[test]
+    fn agrees_about_claims_on_ports_that_drain_in_ipv6() {
+        run("claims of v6", STEPS / 2);
+    }
+
+    #[test]
+    fn agrees_about_slices_that_drain_in_ipv6() {
+        run("draining slices of v6", STEPS / 2);
+    }
+
+    #[test]
+    fn agrees_about_blocks_that_drain_in_ipv6() {
+        run("draining blocks of v6", STEPS / 2);
     }
 }

@@ -141,6 +141,9 @@ pub(crate) fn in_v6(mut family: Family) -> Family {
         for pool in &mut spec.pools {
             pool.addresses.iter_mut().for_each(other);
             pool.allow.iter_mut().chain(&mut pool.deny).for_each(net);
+            if let Kind::Slices(hosts, _) = &mut pool.kind {
+                net(hosts);
+            }
         }
         for rule in &mut spec.rules {
             let lists = rule.allow.iter_mut().chain(&mut rule.deny);
@@ -495,11 +498,34 @@ fn in_pieces(mut family: Family) -> Family {
     family
 }
 
+/// Blocks whose ports remotes share: sessions have them, no mapping.
+fn shared_blocks() -> Family {
+    let mut family = blocks();
+    let pool = &mut family.specs[0].pools[0];
+    (pool.endpoint_dependent, pool.filtering) = (true, Filtering::AddressAndPort);
+    family
+}
+
 /// All families, by name.
 pub(crate) fn all() -> Vec<(&'static str, Family)> {
     let mut all = without_drains();
     all.extend(crate::draining::all());
+    all.extend(of_both());
     all
+}
+
+/// In IPv6 what others do in IPv4, and of several workers what others do of one.
+fn of_both() -> Vec<(&'static str, Family)> {
+    vec![
+        ("blocks of v6", in_v6(of_workers(blocks(), 2))),
+        ("slices of v6", in_v6(of_workers(slices(), 3))),
+        ("filtering of v6", in_v6(of_workers(filtering(), 2))),
+        ("limits of sources of v6", in_v6(limits())),
+        ("limits of pools of v6", in_v6(of_workers(of_second(limits()), 2))),
+        ("shared blocks", shared_blocks()),
+        ("windows of three", in_pieces(of_workers(windows(), 3))),
+        ("windows of two of v6", in_v6(of_workers(windows(), 2))),
+    ]
 }
 
 fn without_drains() -> Vec<(&'static str, Family)> {

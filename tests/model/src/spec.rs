@@ -264,13 +264,14 @@ impl Net {
         self.has(address).then(|| bits(address) - bits(self.0))
     }
 
-    /// The addresses of a prefix of IPv4.
+    /// The addresses of a small prefix.
     pub(crate) fn hosts(self) -> impl Iterator<Item = IpAddr> {
-        let first = match self.0 {
-            IpAddr::V4(v4) => v4.to_bits(),
-            IpAddr::V6(_) => panic!("no slices of IPv6 are tried"),
+        let bits = if self.0.is_ipv4() { 32 } else { 128 };
+        let nth = move |n: u32| match self.0 {
+            IpAddr::V4(v4) => IpAddr::from((v4.to_bits() + n).to_be_bytes()),
+            IpAddr::V6(v6) => IpAddr::from((v6.to_bits() + u128::from(n)).to_be_bytes()),
         };
-        (0..1_u32 << (32 - self.1)).map(move |n| IpAddr::from((first + n).to_be_bytes()))
+        (0..1_u32 << (bits - self.1)).map(nth)
     }
 
     pub(crate) fn has(self, address: IpAddr) -> bool {

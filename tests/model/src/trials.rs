@@ -308,6 +308,46 @@ fn agrees_about_limits_of_pools_of_three_workers() {
     run("limits of pools of three", STEPS);
 }
 
+#[test]
+fn agrees_about_blocks_of_ports_in_ipv6() {
+    run("blocks of v6", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_deterministic_slices_in_ipv6() {
+    run("slices of v6", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_filtering_in_ipv6() {
+    run("filtering of v6", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_limits_of_sources_in_ipv6() {
+    run("limits of sources of v6", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_limits_of_pools_in_ipv6() {
+    run("limits of pools of v6", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_blocks_whose_ports_remotes_share() {
+    run("shared blocks", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_blind_segments_and_pieces_of_three_workers() {
+    run("windows of three", STEPS / 2);
+}
+
+#[test]
+fn agrees_about_blind_segments_of_two_workers_in_ipv6() {
+    run("windows of two of v6", STEPS / 2);
+}
+
 /// Every reason to drop and every kind of event is met often, or the steps prove little.
 #[test]
 fn every_reason_and_event_is_met_a_hundred_times() {
