@@ -1,6 +1,7 @@
-//! What random steps do not come to: pieces of datagrams, segments out of window, neighbours that do not
-//! answer and tables of them that are full, rings between workers that are full. Arranged by hand, each
-//! many times; what must come of each is written beside it.
+//! Scenes by hand, each many times; what must come of each is written beside it. Of what random steps do
+//! not come to (`trials.rs`: `ARRANGED`, with why): more pieces than are remembered, neighbours that do not
+//! answer, a table of them that is full. And, as plain as can be, of what they come to as well: pieces,
+//! segments out of window, addresses that come and go.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -17,6 +17,7 @@
 #![cfg(test)]
 
 mod arranged;
+mod assigned;
 mod between;
 mod crowd;
 mod draining;
