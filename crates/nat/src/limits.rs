@@ -5,7 +5,7 @@
 //! neither keeps it from the world nor takes its sessions' room; and a part of the tables is kept for
 //! what begins inside.
 
-use mooring_policy::{Mapping as Kind, OnFull, Policy, PoolId};
+use mooring_policy::{Mapping as Kind, OnFull, Policy, PoolId, PoolLimits, RuleId};
 use mooring_session::{
     Address, Direction, FlowKey, Mapping, SessionIndex, SessionRef, SourceIndex, Tick,
 };
@@ -13,19 +13,27 @@ use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 
 use crate::plan::{End, HAIRPIN_INTERFACE, Plan};
-use crate::tally::{Mark, OfSource, Tally};
+use crate::tally::{Mark, Numbered, OfSource, Tally};
 use crate::{Admission, Arrival, Event, EventKind, Nat, NextHops, Refusal};
 
 /// Whose session one is to be, and what else it counts for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<A> {
     pub(crate) by: Claimant<A>,
-    /// The pool whose outside end it would have.
-    pub(crate) pool: Option<PoolId>,
+    /// Whose limits it meets beside those of its source.
+    pub(crate) holder: Option<Holder>,
     /// It begins with a SYN.
     half_open: bool,
     /// Somebody outside begins it.
     by_others: bool,
+}
+
+/// Who has limits beside the source: the pool whose outside end a session has, or a `static` or
+/// `port-forward` rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Pool(PoolId),
+    Rule(RuleId),
 }
 
 /// A source inside, and who begins.
@@ -40,22 +48,57 @@ pub(crate) struct Claimant<A> {
 pub(crate) type Victims = [Option<SessionIndex>; 2];
 
 impl<A: Address> Nat<A> {
-    /// The number of the pool whose outside end a planned session would have.
-    pub(crate) fn pool_number(&self, plan: &Plan<A>) -> Option<u16> {
+    /// The number of the pool whose outside end a planned session would have, or of the rule that has
+    /// limits.
+    pub(crate) fn holder_number(&self, plan: &Plan<A>) -> Option<Numbered> {
         match plan.end {
-            End::Lease(pool) => Some(self.pools.number(pool)),
-            End::Shared(mapping) => Some(self.mappings.mapping(mapping).pool),
-            End::Fixed(..) => None,
+            End::Lease(pool) => Some(Numbered::Pool(self.pools.number(pool))),
+            End::Shared(mapping) => Some(Numbered::Pool(self.mappings.mapping(mapping).pool)),
+            End::Fixed(..) => self.rules.number(plan.rule).map(Numbered::Rule),
+        }
+    }
+
+    /// Who has a number, if he is still there.
+    pub(crate) fn holder(&self, number: Numbered) -> Option<Holder> {
+        match number {
+            Numbered::Pool(number) => self.pools.pool(number).map(Holder::Pool),
+            Numbered::Rule(number) => self.rules.rule(number).map(Holder::Rule),
+        }
+    }
+
+    fn number_of(&self, holder: Holder) -> Option<Numbered> {
+        match holder {
+            Holder::Pool(id) => Some(Numbered::Pool(self.pools.number(id))),
+            Holder::Rule(id) => self.rules.number(id).map(Numbered::Rule),
+        }
+    }
+
+    /// This worker's part of what a pool or rule may have: all of it, where all of it is one host's.
+    pub(crate) fn parts(&self, holder: Holder, policy: &Policy) -> PoolLimits {
+        let (limits, is_whole) = match holder {
+            Holder::Pool(id) => (&policy.pool(id).limits, false),
+            Holder::Rule(id) => (&policy.rule(id).limits, policy.rule(id).has_one_host()),
+        };
+        if is_whole {
+            return *limits;
+        }
+        let part = |limit: Option<u32>| limit.map(|limit| self.share.part(limit) as u32);
+        PoolLimits {
+            sessions: part(limits.sessions),
+            mappings: part(limits.mappings),
+            half_open: part(limits.half_open),
+            transitory: part(limits.transitory),
+            session_rate: part(limits.session_rate),
         }
     }
 
     /// Whose session a planned one would be.
     pub(crate) fn claim(&self, plan: &Plan<A>, arrival: &Arrival<A>) -> Claim<A> {
-        let pool = self.pool_number(plan).and_then(|number| self.pools.pool(number));
+        let holder = self.holder_number(plan).and_then(|number| self.holder(number));
         let source = self.source_of(plan.forward.source);
         let half_open = arrival.key.protocol == Protocol::TCP;
         let by_others = plan.began == Direction::Reverse && arrival.ingress != HAIRPIN_INTERFACE;
-        Claim { by: Claimant { source, began: plan.began }, pool, half_open, by_others }
+        Claim { by: Claimant { source, began: plan.began }, holder, half_open, by_others }
     }
 
     /// Whether the claimant may have one more (RFC 6888 REQ-4, REQ-5). Its source, if it has sessions.
@@ -82,7 +125,7 @@ impl<A: Address> Nat<A> {
         if rate.is_some_and(|rate| !of_source.begun.has(rate, admission.now)) {
             return Err(Refusal::SessionRateLimit);
         }
-        self.within_pool(tally, claim, admission)?;
+        self.within_holder(tally, claim, admission)?;
         if let End::Lease(pool) = plan.end {
             self.may_map(tally, &plan.forward, pool, admission.policy)?;
         }
@@ -112,42 +155,41 @@ impl<A: Address> Nat<A> {
             .sources
             .find(source)
             .map_or(0, |index| tally.source(index).half_open[way as usize]);
-        let pool = tally.pool_of(found.index).and_then(|number| self.pools.pool(number));
-        let pool_is_full = pool.is_some_and(|id| {
-            let of_pool = tally.pool(self.pools.number(id)).half_open[way as usize];
-            let limit = policy.pool(id).limits.half_open;
-            reached(of_pool, limit.map(|limit| self.share.part(limit) as u32))
+        let number = tally.holder_of(found.index);
+        let holder = number.and_then(|number| self.holder(number));
+        let holder_is_full = number.zip(holder).is_some_and(|(number, holder)| {
+            let half_open = tally.of(number).half_open[way as usize];
+            reached(half_open, self.parts(holder, policy).half_open)
         });
-        if !pool_is_full && !reached(of_source, policy.limits.half_open_per_source) {
+        if !holder_is_full && !reached(of_source, policy.limits.half_open_per_source) {
             return Ok(());
         }
         let by = Claimant { source, began: way };
-        let claim = Claim { by, pool, half_open: true, by_others: way == Direction::Reverse };
+        let claim = Claim { by, holder, half_open: true, by_others: way == Direction::Reverse };
         self.tell(Refusal::HalfOpenLimit, &claim, admission);
         Err(Refusal::HalfOpenLimit)
     }
 
-    /// As [`Self::within_limits`], for this worker's part of what the pool may have. What others begin
-    /// with the pool's hosts has as much of its own.
-    fn within_pool<R, H>(
+    /// As [`Self::within_limits`], for this worker's part of what the pool or rule may have. What others
+    /// begin with its hosts has as much of its own.
+    fn within_holder<R, H>(
         &self,
         tally: &Tally,
         claim: &Claim<A>,
         admission: &Admission<'_, R, H>,
     ) -> Result<(), Refusal> {
-        let Some(id) = claim.pool else { return Ok(()) };
-        let limits = &admission.policy.pool(id).limits;
-        let pool = tally.pool(self.pools.number(id));
-        let part = |limit: Option<u32>| limit.map(|limit| self.share.part(limit) as u32);
+        let Some(holder) = claim.holder else { return Ok(()) };
+        let Some(number) = self.number_of(holder) else { return Ok(()) };
+        let (limits, has) = (self.parts(holder, admission.policy), tally.of(number));
         let way = claim.by.began as usize;
-        if reached(pool.sessions[way], part(limits.sessions)) {
+        if reached(has.sessions[way], limits.sessions) {
             return Err(Refusal::PoolLimit);
         }
-        if claim.half_open && reached(pool.half_open[way], part(limits.half_open)) {
+        if claim.half_open && reached(has.half_open[way], limits.half_open) {
             return Err(Refusal::HalfOpenLimit);
         }
-        match part(limits.session_rate) {
-            Some(rate) if !pool.begun[way].has(rate, admission.now) => {
+        match limits.session_rate {
+            Some(rate) if !has.begun[way].has(rate, admission.now) => {
                 Err(Refusal::SessionRateLimit)
             }
             _ => Ok(()),
@@ -211,24 +253,23 @@ impl<A: Address> Nat<A> {
         policy: &Policy,
         now: Tick,
     ) {
-        let number = claim.pool.map(|id| self.pools.number(id));
+        let number = claim.holder.and_then(|holder| self.number_of(holder));
         self.recount(index, number);
+        let its_rate = claim.holder.and_then(|holder| self.parts(holder, policy).session_rate);
         let Some(tally) = &mut self.tally else { return };
         let Some(source) = self.sources.find(claim.by.source) else { return };
-        let part = |limit: u32| self.share.part(limit) as u32;
-        let pool_rate = claim.pool.and_then(|id| policy.pool(id).limits.session_rate).map(part);
         let rate = policy.limits.session_rate_per_source;
-        tally.take((source, rate), (number, pool_rate), claim.by.began, now);
+        tally.take((source, rate), (number, its_rate), claim.by.began, now);
     }
 
-    /// What of a live session counts, and of the mapping that it uses, is counted; `pool` is the number
-    /// of its pool.
-    pub(crate) fn recount(&mut self, index: SessionIndex, pool: Option<u16>) {
+    /// What of a live session counts, and of the mapping that it uses, is counted; `holder` is the number
+    /// of its pool or rule.
+    pub(crate) fn recount(&mut self, index: SessionIndex, holder: Option<Numbered>) {
         let Some(source) = self.tallied(index) else { return };
         let held = self.sessions.held(index);
         let state = self.sessions.session(index).state;
         let Some(tally) = &mut self.tally else { return };
-        tally.mark(index, source, held.began, Mark::new(pool, state));
+        tally.mark(index, source, held.began, Mark::new(holder, state));
         if let Some(mapping) = held.mapping {
             tally.map(mapping, source, self.mappings.mapping(mapping).pool);
         }
@@ -310,7 +351,7 @@ impl<A: Address> Nat<A> {
             _ => return,
         };
         let inside = Some(claim.by.source.into());
-        let pool = claim.pool.map(|id| id.0);
+        let pool = claim.holder.and_then(Holder::pool);
         self.events.write(Event { inside, pool, ..Event::new(kind, admission.now) });
     }
 
@@ -338,6 +379,16 @@ impl<A: Address> Nat<A> {
         let other = self.sessions.find_key(&session.key(Direction::Reverse).exchanged())?.index;
         let is_half = self.sessions.session(other).is_hairpin(Direction::Forward);
         (is_half && other != index).then_some(other)
+    }
+}
+
+impl Holder {
+    /// Its place among the pools, if it is one.
+    pub(crate) const fn pool(self) -> Option<u16> {
+        match self {
+            Self::Pool(id) => Some(id.0),
+            Self::Rule(_) => None,
+        }
     }
 }
 

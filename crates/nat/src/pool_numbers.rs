@@ -1,9 +1,10 @@
 //! Numbers of pools that stay the same across reloads, by name, so that an inside end finds its mapping
-//! again wherever its pool stands in the next configuration (RFC 4787 REQ-1).
+//! again wherever its pool stands in the next configuration (RFC 4787 REQ-1); and of rules with limits, so
+//! that what is counted of them is.
 
 use std::collections::{HashMap, HashSet};
 
-use mooring_policy::{Policy, PoolId};
+use mooring_policy::{Policy, PoolId, PoolLimits, RuleId};
 
 /// The number of each pool of this policy, and of those before that something is still counted for.
 #[derive(Debug, Default)]
@@ -84,12 +85,61 @@ const GONE: u16 = u16::MAX;
 /// The highest number: one more means something to who counts.
 const LAST: u16 = u16::MAX - 1;
 
+/// The number of each rule with limits that a policy had since the start, and of those of this one.
+#[derive(Debug, Default)]
+pub(crate) struct RuleNumbers {
+    known: HashMap<String, u16>,
+    /// By the rule's place in the policy; empty where no rule has limits.
+    of: Vec<Option<u16>>,
+    /// By number, the rule's place.
+    places: Vec<Option<u16>>,
+}
+
+impl RuleNumbers {
+    /// As [`PoolNumbers::follow`]. When the count begins again, what is counted is right again once the
+    /// sweep after the reload has been round.
+    pub(crate) fn follow(&mut self, policy: &Policy) {
+        let limited = || {
+            let all = (0_u16..).zip(&policy.rules);
+            all.filter(|(_, rule)| rule.limits != PoolLimits::default())
+        };
+        if self.known.len() + limited().count() > usize::from(u16::MAX) {
+            self.known.clear();
+        }
+        (self.of, self.places) = (Vec::new(), Vec::new());
+        for (place, rule) in limited() {
+            let next = self.known.len() as u16;
+            let number = *self.known.entry(rule.name.clone()).or_insert(next);
+            self.of.resize(policy.rules.len(), None);
+            self.of[usize::from(place)] = Some(number);
+            let room = self.places.len().max(usize::from(number) + 1);
+            self.places.resize(room, None);
+            self.places[usize::from(number)] = Some(place);
+        }
+    }
+
+    /// All numbers lie below this one.
+    pub(crate) fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The number of a rule of the policy that was followed last, if it has limits.
+    pub(crate) fn number(&self, rule: RuleId) -> Option<u16> {
+        self.of.get(usize::from(rule.0)).copied().flatten()
+    }
+
+    /// The rule that has a number; `None` when it is gone, or has no limits any more.
+    pub(crate) fn rule(&self, number: u16) -> Option<RuleId> {
+        self.places.get(usize::from(number)).copied().flatten().map(RuleId)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use mooring_policy::{Generation, Policy, PoolId};
+    use mooring_policy::{Generation, Policy, PoolId, RuleId};
     use mooring_wire::Protocol;
 
-    use super::PoolNumbers;
+    use super::{PoolNumbers, RuleNumbers};
     use crate::fixture::{World, flow, policy};
 
     /// A policy with two pools of these names.
@@ -173,5 +223,35 @@ mod tests {
         let other = world.session(flow(Protocol::UDP, "10.0.0.2:5000", "192.0.2.8:53"));
         assert_eq!(other.outside_port, session.outside_port, "RFC 4787 REQ-1");
         assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
+    }
+
+    #[test]
+    fn a_rule_with_limits_keeps_its_number() {
+        let forwards = |names: [&str; 2], limits: [&str; 2]| {
+            let rule = |at: usize| {
+                let (name, limits, port) = (names[at], limits[at], 80 + at);
+                format!(
+                    "{{ name = \"{name}\", kind = \"port-forward\", address = \"203.0.113.10\", \
+                     port = {port}, target = \"10.0.0.2:80\", {limits} }}"
+                )
+            };
+            policy(&format!("rule = [{}, {}]", rule(0), rule(1)))
+        };
+        let (some, none) = ("limits = { half_open = 1 }", "");
+        let mut numbers = RuleNumbers::default();
+        let mut follow = |names, limits| {
+            numbers.follow(&forwards(names, limits));
+            let found = [0, 1].map(|at| numbers.number(RuleId(at)));
+            for (at, number) in (0..).zip(found) {
+                let rule = number.and_then(|number| numbers.rule(number));
+                assert_eq!(rule, number.map(|_| RuleId(at)));
+            }
+            (found, numbers.count())
+        };
+        assert_eq!(follow(["a", "b"], [none, none]), ([None; 2], 0));
+        assert_eq!(follow(["a", "b"], [none, some]), ([None, Some(0)], 1));
+        assert_eq!(follow(["b", "a"], [some, some]), ([Some(0), Some(1)], 2));
+        assert_eq!(follow(["c", "a"], [none, some]), ([None, Some(1)], 2));
+        assert_eq!(numbers.rule(0), None);
     }
 }

@@ -13,6 +13,7 @@ use rand_core::Rng;
 
 use crate::admit::{release, session_flags};
 use crate::plan::{End, Plan};
+use crate::tally::Numbered;
 use crate::translator::timeouts;
 use crate::{Admission, Arrival, Nat, NextHops};
 
@@ -93,7 +94,7 @@ impl<A: Address> Nat<A> {
             let flags = session_flags(plan.rule, admission.policy);
             let renewed = Renewed { rule, flags, generation, hops, ingress };
             self.sessions.renew(index, renewed, admission.now);
-            self.recount(index, self.pool_number(&plan));
+            self.recount(index, self.holder_number(&plan));
             old.into_iter().for_each(|hop| release(admission.hops, hop));
             return Rechecked::Kept;
         }
@@ -102,7 +103,10 @@ impl<A: Address> Nat<A> {
         let renewed = Renewed { rule: NO_RULE, flags, generation, hops: old, ingress };
         self.sessions.renew(index, renewed, admission.now);
         match self.sessions.held(index).mapping {
-            Some(mapping) => self.recount(index, Some(self.mappings.mapping(mapping).pool)),
+            Some(mapping) => {
+                let pool = self.mappings.mapping(mapping).pool;
+                self.recount(index, Some(Numbered::Pool(pool)));
+            }
             None => _ = self.recount_state(index),
         }
         Rechecked::Kept

@@ -82,12 +82,17 @@ impl Needs {
     pub(crate) fn of<A: Address>(policy: &Policy) -> Self {
         let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
         let any = |wanted: fn(&Pool) -> bool| policy.pools.iter().filter(ours).any(wanted);
+        let of_rule =
+            |wanted: fn(&PoolLimits) -> bool| policy.rules.iter().any(|rule| wanted(&rule.limits));
         Self {
             mappings: any(|pool| pool.mapping == Kind::EndpointIndependent),
             contacts: any(|pool| pool.filtering == Filtering::AddressDependent),
-            tally: policy.limits.count_more() || any(|pool| pool.limits != PoolLimits::default()),
+            tally: policy.limits.count_more()
+                || any(|pool| pool.limits != PoolLimits::default())
+                || of_rule(|limits| *limits != PoolLimits::default()),
             closing: policy.limits.transitory_per_source.is_some()
-                || any(|pool| pool.limits.transitory.is_some()),
+                || any(|pool| pool.limits.transitory.is_some())
+                || of_rule(|limits| limits.transitory.is_some()),
             windows: policy.tcp.window_tracking,
         }
     }

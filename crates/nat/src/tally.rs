@@ -2,9 +2,9 @@
 //! sessions in a second; by source, and by pool.
 //!
 //! It stands beside the tables, by the numbers of their records, and is made when a policy first has
-//! such a limit, and given back when none has. A session's *mark* says what of it is counted, so
-//! nothing is counted twice or taken back twice, whenever its counting began: sessions that are older
-//! than the tally get their mark when the reload rechecks them.
+//! such a limit, and given back when none has; by rule, too. A session's *mark* says what of it is
+//! counted, so nothing is counted twice or taken back twice, whenever its counting began: sessions that
+//! are older than the tally get their mark when the reload rechecks them.
 
 use mooring_session::{Direction, MappingIndex, SessionIndex, SourceIndex, State, Tick};
 
@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     sources: Box<[OfSource]>,
     /// By number of pool.
     pools: Vec<OfPool>,
+    /// By number of rule.
+    rules: Vec<OfPool>,
     /// Those that are no longer open, made when a policy first limits them: until then none is marked so.
     closing: Option<Closing>,
 }
@@ -29,12 +31,28 @@ pub(crate) struct Tally {
 /// What of a session is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// One more than the number of its pool; 0 without one.
-    pool: u16,
+    /// One more than the number of its pool or rule; 0 without one.
+    holder: u16,
+    of_rule: bool,
+    phase: Phase,
+}
+
+/// How far a connection is, as far as that is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
     /// Whose SYN has no answer.
-    half_open: Option<Direction>,
+    HalfOpen(Direction),
     /// It is no longer open, and among those that close.
-    transitory: bool,
+    Over,
+}
+
+/// The number of a pool or a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbered {
+    Pool(u16),
+    Rule(u16),
 }
 
 /// Of a source. Two numbers are: by its own SYN, and by those of others.
@@ -47,7 +65,7 @@ pub(crate) struct OfSource {
     pub(crate) begun: Bucket,
 }
 
-/// Of a pool. Two numbers are: begun by its hosts, and by others with them.
+/// Of a pool or rule. Two numbers are: begun by its hosts, and by others with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OfPool {
     pub(crate) sessions: [u32; 2],
@@ -58,18 +76,29 @@ pub(crate) struct OfPool {
 }
 
 impl Mark {
-    /// Of a session in this state of the pool with this number.
-    pub(crate) fn new(pool: Option<u16>, state: State) -> Self {
-        Self { pool: pool.map_or(0, |pool| pool + 1), ..Self::default() }.in_state(state)
+    /// Of a session in this state of the pool or rule with this number.
+    pub(crate) fn new(holder: Option<Numbered>, state: State) -> Self {
+        let (holder, of_rule) = match holder {
+            Some(Numbered::Pool(number)) => (number + 1, false),
+            Some(Numbered::Rule(number)) => (number + 1, true),
+            None => (0, false),
+        };
+        Self { holder, of_rule, phase: Phase::Open }.in_state(state)
     }
 
     /// Of the same session in this state.
     fn in_state(self, state: State) -> Self {
-        Self { half_open: state.half_open(), transitory: state.is_over(), ..self }
+        let phase = match state.half_open() {
+            Some(way) => Phase::HalfOpen(way),
+            None if state.is_over() => Phase::Over,
+            None => Phase::Open,
+        };
+        Self { phase, ..self }
     }
 
-    fn pool(self) -> Option<usize> {
-        usize::from(self.pool).checked_sub(1)
+    fn holder(self) -> Option<Numbered> {
+        let number = self.holder.checked_sub(1)?;
+        Some(if self.of_rule { Numbered::Rule(number) } else { Numbered::Pool(number) })
     }
 }
 
@@ -81,6 +110,7 @@ impl Tally {
             mapped: vec![false; sessions].into(),
             sources: vec![OfSource::default(); sources].into(),
             pools: Vec::new(),
+            rules: Vec::new(),
             closing: None,
         }
     }
@@ -90,10 +120,12 @@ impl Tally {
         (self.marks.len(), self.sources.len()) == (sessions, sources)
     }
 
-    /// Room for pools with numbers below `pools`.
-    pub(crate) fn follow(&mut self, pools: usize) {
-        if self.pools.len() < pools {
-            self.pools.resize(pools, OfPool::default());
+    /// Room for pools with numbers below `pools`, and for rules.
+    pub(crate) fn follow(&mut self, pools: usize, rules: usize) {
+        for (counts, most) in [(&mut self.pools, pools), (&mut self.rules, rules)] {
+            if counts.len() < most {
+                counts.resize(most, OfPool::default());
+            }
         }
     }
 
@@ -141,9 +173,26 @@ impl Tally {
         self.pools.get(usize::from(number)).copied().unwrap_or_default()
     }
 
-    /// The number of the pool that a session counts for.
-    pub(crate) fn pool_of(&self, session: SessionIndex) -> Option<u16> {
-        self.marks[session.number() as usize].pool.checked_sub(1)
+    /// Of the pool or rule with this number.
+    pub(crate) fn of(&self, holder: Numbered) -> OfPool {
+        match holder {
+            Numbered::Pool(number) => self.pool(number),
+            Numbered::Rule(number) => {
+                self.rules.get(usize::from(number)).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The number of the pool or rule that a session counts for.
+    pub(crate) fn holder_of(&self, session: SessionIndex) -> Option<Numbered> {
+        self.marks[session.number() as usize].holder()
+    }
+
+    fn of_mut(&mut self, holder: Numbered) -> Option<&mut OfPool> {
+        match holder {
+            Numbered::Pool(number) => self.pools.get_mut(usize::from(number)),
+            Numbered::Rule(number) => self.rules.get_mut(usize::from(number)),
+        }
     }
 
     /// A source of this number comes into being: what the one before had is gone.
@@ -155,16 +204,17 @@ impl Tally {
     pub(crate) fn take(
         &mut self,
         (source, rate): (SourceIndex, Option<u32>),
-        (pool, pool_rate): (Option<u16>, Option<u32>),
+        (holder, its_rate): (Option<Numbered>, Option<u32>),
         began: Direction,
         now: Tick,
     ) {
         if let (Some(rate), Direction::Forward) = (rate, began) {
             self.sources[source.number() as usize].begun.take(rate, now);
         }
-        let pool = pool.and_then(|pool| self.pools.get_mut(usize::from(pool)));
-        if let (Some(rate), Some(pool)) = (pool_rate, pool) {
-            pool.begun[began as usize].take(rate, now);
+        if let (Some(rate), Some(holder)) = (its_rate, holder)
+            && let Some(counts) = self.of_mut(holder)
+        {
+            counts.begun[began as usize].take(rate, now);
         }
     }
 
@@ -177,13 +227,14 @@ impl Tally {
         began: Direction,
         mark: Mark,
     ) -> bool {
-        let transitory = mark.transitory && self.closing.is_some();
-        let mark = Mark { transitory, ..mark };
+        let transitory = mark.phase == Phase::Over && self.closing.is_some();
+        let is_uncounted = mark.phase == Phase::Over && !transitory;
+        let mark = Mark { phase: if is_uncounted { Phase::Open } else { mark.phase }, ..mark };
         let before = std::mem::replace(&mut self.marks[session.number() as usize], mark);
         self.count(before, source, began, |count| *count = count.saturating_sub(1));
         self.count(mark, source, began, |count| *count += 1);
         // Who stays in the list keeps his place.
-        let changed = before.transitory != transitory;
+        let changed = (before.phase == Phase::Over) != transitory;
         if let Some(closing) = self.closing.as_mut().filter(|_| changed) {
             closing.set(session, (source, began), transitory);
         }
@@ -231,21 +282,19 @@ impl Tally {
         began: Direction,
         step: impl Fn(&mut u32),
     ) {
-        let mut pool = mark.pool().and_then(|pool| self.pools.get_mut(pool));
-        if let Some(pool) = &mut pool {
-            step(&mut pool.sessions[began as usize]);
-        }
-        if mark.transitory {
-            step(&mut self.sources[source.number() as usize].transitory[began as usize]);
-            if let Some(pool) = &mut pool {
-                step(&mut pool.transitory[began as usize]);
+        if let Some(holder) = mark.holder().and_then(|holder| self.of_mut(holder)) {
+            step(&mut holder.sessions[began as usize]);
+            match mark.phase {
+                Phase::Open => {}
+                Phase::HalfOpen(way) => step(&mut holder.half_open[way as usize]),
+                Phase::Over => step(&mut holder.transitory[began as usize]),
             }
         }
-        if let Some(way) = mark.half_open {
-            step(&mut self.sources[source.number() as usize].half_open[way as usize]);
-            if let Some(pool) = pool {
-                step(&mut pool.half_open[way as usize]);
-            }
+        let source = &mut self.sources[source.number() as usize];
+        match mark.phase {
+            Phase::Open => {}
+            Phase::HalfOpen(way) => step(&mut source.half_open[way as usize]),
+            Phase::Over => step(&mut source.transitory[began as usize]),
         }
     }
 

@@ -7,6 +7,7 @@
 use mooring_policy::Policy;
 use mooring_session::{Direction, SessionIndex, SourceIndex};
 
+use crate::limits::Holder;
 use crate::queue::{Link, Queue};
 use crate::{Admission, Event, EventKind, Nat, NextHops};
 
@@ -73,8 +74,8 @@ impl<A: mooring_session::Address> Nat<A> {
             return 0;
         }
         let Some(victim) = self.closing_longest(index, admission.policy) else { return 0 };
-        let pool = self.tally.as_ref().and_then(|tally| tally.pool_of(index));
-        let pool = pool.and_then(|number| self.pools.pool(number)).map(|id| id.0);
+        let holder = self.tally.as_ref().and_then(|tally| tally.holder_of(index));
+        let pool = holder.and_then(|number| self.holder(number)).and_then(Holder::pool);
         let inside = Some(self.source_of(self.sessions.session(index).inside).into());
         let event = Event::new(EventKind::TransitoryLimit, admission.now);
         self.events.write(Event { inside, pool, ..event });
@@ -84,7 +85,7 @@ impl<A: mooring_session::Address> Nat<A> {
 
     /// Of a session that has just become transitory, the one that has to end for it, if there are too
     /// many: of the same claimant, so that no source ends the sessions of another. The first of its list
-    /// that can end whole; if the pool has too many, one of the pool. Where the claimant has no other,
+    /// that can end whole; if the pool or rule has too many, one of it. Where the claimant has no other,
     /// the newcomer stays: a forged RST would else end a connection at once.
     fn closing_longest(&self, index: SessionIndex, policy: &Policy) -> Option<SessionIndex> {
         let tally = self.tally.as_ref()?;
@@ -94,13 +95,13 @@ impl<A: mooring_session::Address> Nat<A> {
         let over = |count: u32, limit: Option<u32>| limit.is_some_and(|limit| count > limit);
         let of_source = tally.source(source).transitory[way];
         let source_is_over = over(of_source, policy.limits.transitory_per_source);
-        let number = tally.pool_of(index);
-        let pool_is_over = number.is_some_and(|number| {
-            let limit = self.pools.pool(number).and_then(|id| policy.pool(id).limits.transitory);
-            let part = limit.map(|limit| self.share.part(limit) as u32);
-            over(tally.pool(number).transitory[way], part)
+        let number = tally.holder_of(index);
+        let holder_is_over = number.is_some_and(|number| {
+            let holder = self.holder(number);
+            let part = holder.and_then(|holder| self.parts(holder, policy).transitory);
+            over(tally.of(number).transitory[way], part)
         });
-        if !source_is_over && !pool_is_over {
+        if !source_is_over && !holder_is_over {
             return None;
         }
         let spared = self.other_half(index);
@@ -109,8 +110,9 @@ impl<A: mooring_session::Address> Nat<A> {
             let mut live = oldest.filter_map(|at| self.sessions.first_live(at, at + 1));
             live.find(|at| *at != index && Some(*at) != spared && self.is_whole(*at) && may(*at))
         };
-        let of_pool = pool_is_over.then(|| first(&|at| tally.pool_of(at) == number)).flatten();
-        of_pool.or_else(|| source_is_over.then(|| first(&|_| true)).flatten())
+        let of_holder =
+            holder_is_over.then(|| first(&|at| tally.holder_of(at) == number)).flatten();
+        of_holder.or_else(|| source_is_over.then(|| first(&|_| true)).flatten())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::admit::release;
 use crate::blocks::Blocks;
 use crate::hold_down::HoldDown;
 use crate::holdings::Leases;
-use crate::pool_numbers::PoolNumbers;
+use crate::pool_numbers::{PoolNumbers, RuleNumbers};
 use crate::port_owners::PortOwners;
 use crate::stock::{Needs, Stock, addresses};
 use crate::sweeps::Sweeps;
@@ -27,6 +27,7 @@ pub struct Nat<A> {
     pub(crate) ports: PortLedger<A>,
     /// What mappings name their pools by.
     pub(crate) pools: PoolNumbers,
+    pub(crate) rules: RuleNumbers,
     /// Who leases which ports, where they do not go round the workers.
     pub(crate) numbers: PortOwners,
     /// What a policy to come may need: unused. Empty but for the time of a reload.
@@ -82,6 +83,7 @@ impl<A: Address> Nat<A> {
             mappings: MappingTable::new(0, hash.clone()),
             ports: PortLedger::new(hash.clone()),
             pools: PoolNumbers::default(),
+            rules: RuleNumbers::default(),
             numbers: PortOwners::default(),
             stock: Stock::empty(),
             outgrown: Stock::empty(),
@@ -236,6 +238,7 @@ impl<A: Address> Nat<A> {
             let counted = tally.as_ref().is_some_and(|tally| tally.counts(number));
             counted || leases.of(number) > 0 || resting.len(number) > 0
         });
+        self.rules.follow(policy);
         self.numbers = PortOwners::new(policy);
         self.sessions.ask_before_the_end(policy.tcp.probe);
         self.ports.follow(addresses(policy));
@@ -243,7 +246,7 @@ impl<A: Address> Nat<A> {
         let needs = Needs::of::<A>(policy);
         self.fit_tables(needs);
         if let Some(tally) = &mut self.tally {
-            tally.follow(self.pools.count());
+            tally.follow(self.pools.count(), self.rules.count());
             begun.into_iter().for_each(|number| tally.begin_pool(number));
         }
         if let Some(tally) = self.tally.as_mut().filter(|_| needs.closing) {
@@ -251,7 +254,8 @@ impl<A: Address> Nat<A> {
         }
         let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
         let half_open = policy.limits.half_open_per_source.is_some()
-            || policy.pools.iter().filter(ours).any(|pool| pool.limits.half_open.is_some());
+            || policy.pools.iter().filter(ours).any(|pool| pool.limits.half_open.is_some())
+            || policy.rules.iter().any(|rule| rule.limits.half_open.is_some());
         self.watching = half_open || policy.tcp.window_tracking;
     }
 

@@ -247,8 +247,17 @@ const RULE: &[Key] = &[
     key("prefix", Text, Means("none"), "`nat64`, `siit`. Not in this version."),
     key("mappings", Tables(MAPPING), Means("none"), "`siit`. Not in this version."),
     key("interface", Text, Means("none"), "`deliver`: the tap interface behind which the processes are."),
+    key("limits", Table(RULE_LIMITS), Means("none"), "`static`, `port-forward`: how much there may be by the rule. What others begin has as much as what its hosts begin, each apart."),
     key("allow", Texts, Means("all"), "`static`, `port-forward`: prefixes of remotes that may begin something; with it nobody else may. The longest prefix of `allow` and `deny` decides; both together have 65536 at most."),
     key("deny", Texts, Means("none"), "`static`, `port-forward`: prefixes of remotes that may begin nothing."),
+];
+
+#[rustfmt::skip] // one key a line
+const RULE_LIMITS: &[Key] = &[
+    key("sessions", Number(1, MAX_SESSIONS as i64), Means("none"), "Sessions."),
+    key("half_open", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions that are not open yet: what a SYN flood from outside can have."),
+    key("transitory", Number(1, MAX_SESSIONS as i64), Means("none"), "TCP sessions that are no longer open. The oldest of a host ends for its next one."),
+    key("session_rate", Number(1, MAX_RATE as i64), Means("none"), "New sessions in a second, and a burst of as many."),
 ];
 
 #[rustfmt::skip] // one key a line

@@ -231,8 +231,18 @@ pub(crate) struct Rule {
     pub(crate) prefix: Option<Spanned<String>>,
     pub(crate) mappings: Option<Spanned<Vec<SiitMapping>>>,
     pub(crate) interface: Option<Spanned<String>>,
+    pub(crate) limits: Option<RuleLimits>,
     pub(crate) allow: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) deny: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RuleLimits {
+    pub(crate) sessions: Option<Spanned<i64>>,
+    pub(crate) half_open: Option<Spanned<i64>>,
+    pub(crate) transitory: Option<Spanned<i64>>,
+    pub(crate) session_rate: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -357,9 +367,9 @@ impl RuleKind {
         match self {
             Self::SourceNat => &["pool"],
             Self::Bypass | Self::Drop => &[],
-            Self::Static => &["inside", "outside", "allow", "deny"],
+            Self::Static => &["inside", "outside", "limits", "allow", "deny"],
             Self::Nptv6 => &["inside", "outside"],
-            Self::PortForward => &["address", "port", "target", "allow", "deny"],
+            Self::PortForward => &["address", "port", "target", "limits", "allow", "deny"],
             Self::LoadBalance => &["address", "port", "targets", "affinity_seconds"],
             Self::Nat64 => &["prefix", "pool"],
             Self::Siit => &["prefix", "mappings"],

@@ -146,12 +146,12 @@ pub enum Refresh {
     Outbound,
 }
 
-/// How much all hosts of a pool may have; `None`: no limit but that of the tables.
+/// How much all hosts of a pool may have, or there may be by a rule; `None`: no limit but that of the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolLimits {
     /// Sessions.
     pub sessions: Option<u32>,
-    /// Endpoint-independent mappings.
+    /// Endpoint-independent mappings; of a pool.
     pub mappings: Option<u32>,
     /// TCP sessions that are not open yet.
     pub half_open: Option<u32>,

@@ -12,7 +12,7 @@ use mooring_wire::Protocol;
 use crate::access::Access;
 use crate::lines::Lines;
 use crate::policy::InterfaceId;
-use crate::pool::PoolId;
+use crate::pool::{PoolId, PoolLimits};
 
 /// Which rule of [`Policy::rules`](crate::Policy::rules), in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ pub struct Rule {
     pub drain: bool,
     /// Of `static` and `port-forward`: which remote ends may begin something.
     pub access: Access,
+    /// Of `static` and `port-forward`: how much there may be by it.
+    pub limits: PoolLimits,
     /// Where it stands, `allow` and `deny`.
     pub lines: Lines,
     pub(crate) matcher: Matcher,
@@ -127,6 +129,16 @@ pub(crate) struct Matcher {
 }
 
 impl Rule {
+    /// Whether all that it translates is of one host, and so of one worker.
+    #[must_use]
+    pub fn has_one_host(&self) -> bool {
+        match &self.action {
+            Action::PortForward(_) => true,
+            Action::Static(map) => map.inside.prefix_len() == map.inside.max_prefix_len(),
+            Action::SourceNat(_) | Action::Bypass | Action::Drop => false,
+        }
+    }
+
     /// Whether the rule applies to a session that its sender begins: see
     /// [`Policy::decide`](crate::Policy::decide).
     #[must_use]

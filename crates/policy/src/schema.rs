@@ -65,7 +65,7 @@ fn of_kind(kind: RuleKind, keys: &[Key]) -> Json {
 }
 
 /// Keys of a kind that may be absent.
-const OPTIONAL: &[&str] = &["affinity_seconds", "allow", "deny"];
+const OPTIONAL: &[&str] = &["affinity_seconds", "allow", "deny", "limits"];
 
 fn of_key(key: &Key) -> Json {
     let mut schema = of_value(&key.value);

@@ -114,6 +114,21 @@ pub(super) fn overflow_ports(
     element.keys.overflow_ports.as_ref().and_then(|ports| values::ports(ports, report))
 }
 
+/// Of a rule: it makes no mappings.
+pub(super) fn rule_limits(keys: Option<&model::RuleLimits>, report: &mut Report<'_>) -> PoolLimits {
+    let Some(keys) = keys else { return PoolLimits::default() };
+    let mut number = |key, value: &Option<Spanned<i64>>, most| {
+        value.as_ref().and_then(|value| values::integer(key, value, 1..=most, report))
+    };
+    PoolLimits {
+        sessions: number("sessions", &keys.sessions, MAX_SESSIONS),
+        mappings: None,
+        half_open: number("half_open", &keys.half_open, MAX_SESSIONS),
+        transitory: number("transitory", &keys.transitory, MAX_SESSIONS),
+        session_rate: number("session_rate", &keys.session_rate, MAX_RATE),
+    }
+}
+
 pub(super) fn limits(keys: Option<&model::PoolLimits>, report: &mut Report<'_>) -> PoolLimits {
     let Some(keys) = keys else { return PoolLimits::default() };
     let mut number = |key, value: &Option<Spanned<i64>>, most| {

@@ -9,6 +9,7 @@ use mooring_wire::Protocol;
 use toml::Spanned;
 
 use super::access::{access, lets_nobody_in};
+use super::allocation::rule_limits;
 use super::interfaces::Links;
 use super::{at_most, required, resolve, unique_name, values};
 use crate::lines::Lines;
@@ -47,7 +48,8 @@ pub(super) fn validate(
         let drain = keys.drain.unwrap_or(false);
         let access = access(&keys.allow, &keys.deny, family(&action), report);
         let lines = Lines::new(element, &["allow", "deny"], report);
-        let rule = Rule { name, action, drain, access, lines, matcher };
+        let limits = rule_limits(keys.limits.as_ref(), report);
+        let rule = Rule { name, action, drain, access, limits, lines, matcher };
         check_access(element, &rule, report);
         rules.push(rule);
     }

@@ -41,6 +41,16 @@ pub(super) fn check(
             sessions.check(key, value, report);
         }
     }
+    for element in &model.rules {
+        let Some(keys) = &element.keys.limits else { continue };
+        for (key, value) in [
+            ("sessions", &keys.sessions),
+            ("half_open", &keys.half_open),
+            ("transitory", &keys.transitory),
+        ] {
+            sessions.check(key, value, report);
+        }
+    }
     if !report.has_errors() {
         warn_never_met(model, limits, timeouts, pools, report);
     }
@@ -91,6 +101,12 @@ fn warn_never_met(
             continue;
         };
         behind("mappings", &keys.mappings, "sessions", most);
+        behind("half_open", &keys.half_open, "sessions", most);
+        behind("transitory", &keys.transitory, "sessions", most);
+    }
+    for keys in model.rules.iter().filter_map(|element| element.keys.limits.as_ref()) {
+        let most = keys.sessions.as_ref().and_then(|most| u32::try_from(*most.get_ref()).ok());
+        let Some(most) = most else { continue };
         behind("half_open", &keys.half_open, "sessions", most);
         behind("transitory", &keys.transitory, "sessions", most);
     }

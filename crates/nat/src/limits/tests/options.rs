@@ -295,3 +295,81 @@ fn a_pool_that_is_renamed_takes_what_it_has_along() {
     }
     assert_eq!(world.send(udp("10.0.0.6:1", "198.51.100.1:53")), Err(Refusal::PoolLimit));
 }
+
+/// "SYN flood cap per source and per pool": what is forwarded is of no pool, so its rule has the cap. What
+/// the host begins itself is counted by its pool.
+#[test]
+fn a_syn_flood_of_a_forwarded_port_is_capped_by_its_rule() {
+    let limited = |half_open: u32| {
+        let limits = format!("10.0.0.2:80\", limits = {{ half_open = {half_open} }} }}");
+        config("", "").replace("10.0.0.2:80\" }", &limits)
+    };
+    let mut world = World::new(&limited(3));
+    for port in 1..=3 {
+        assert!(syn_from_outside(&mut world, port).is_ok());
+    }
+    for port in 4..50 {
+        assert_eq!(syn_from_outside(&mut world, port), Err(Refusal::HalfOpenLimit));
+    }
+    assert_eq!(told(&mut world), [(EventKind::HalfOpenLimit, None)]);
+    assert!(syn(&mut world, "10.0.0.2:1").is_ok(), "nobody is kept from the world");
+    // The host answers one: there is room for another.
+    let end = |port| flow(Protocol::TCP, &format!("198.51.100.7:{port}"), "203.0.113.10:80");
+    let found = world.nat.sessions.find_key(&end(1)).expect("it is there");
+    world.segment(found.index, Forward, Flags::SYN | Flags::ACK);
+    assert!(syn_from_outside(&mut world, 4).is_ok());
+    assert_eq!(syn_from_outside(&mut world, 5), Err(Refusal::HalfOpenLimit));
+    // It ends and opens again, like one that begins.
+    world.segment(found.index, Forward, Flags::RST);
+    let (nat, admission) = world.admission();
+    assert_eq!(nat.may_turn(found, Flags::SYN, &admission), Err(Refusal::HalfOpenLimit));
+    // A reload asks for more, and counts what is there.
+    world.reload(&limited(4));
+    world.sweep();
+    assert!(syn_from_outside(&mut world, 5).is_ok());
+    assert_eq!(syn_from_outside(&mut world, 6), Err(Refusal::HalfOpenLimit));
+}
+
+/// Of a `static` rule what others begin and what its hosts begin, each as much.
+#[test]
+fn a_rule_has_so_many_sessions_and_begins_so_many_in_a_second() {
+    let config = |limits: &str| {
+        format!(
+            r#"
+            limits = {{ sessions = 64 }}
+            rule = [
+                {{ name = "web", kind = "static", inside = "10.0.0.2", outside = "203.0.113.40", limits = {{ {limits} }} }},
+            ]"#
+        )
+    };
+    for (limits, refusal, kind) in [
+        ("sessions = 2", Refusal::PoolLimit, EventKind::PoolLimit),
+        ("session_rate = 2", Refusal::SessionRateLimit, EventKind::SessionRateLimit),
+    ] {
+        let mut world = World::new(&config(limits));
+        for (port, expected) in [(1, Ok(())), (2, Ok(())), (3, Err(refusal))] {
+            let key = udp(&format!("10.0.0.2:{port}"), "198.51.100.1:53");
+            assert_eq!(world.send(key).map(|_| ()), expected, "{limits}");
+        }
+        for (port, expected) in [(1, Ok(())), (2, Ok(())), (3, Err(refusal))] {
+            let key = udp(&format!("198.51.100.7:{port}"), "203.0.113.40:80");
+            assert_eq!(world.arrive(OUTSIDE, key, None).map(|_| ()), expected, "{limits}");
+        }
+        assert_eq!(told(&mut world), [(kind, None)], "one a second");
+    }
+}
+
+/// All of a forwarded port is one host's, and so one worker's: its limit is not divided.
+#[test]
+fn the_limit_of_a_rule_of_one_host_is_not_divided() {
+    let forward = "10.0.0.2:80\", limits = { half_open = 4 } }";
+    let policy = crate::fixture::policy(&config("", "").replace("10.0.0.2:80\" }", forward));
+    let prefix = crate::fixture::policy(
+        r#"rule = [{ name = "all", kind = "static", inside = "10.0.0.0/28", outside = "203.0.113.0/28", limits = { half_open = 4 } }]"#,
+    );
+    let share = Share::new(1, 2).expect("one of two");
+    let nat: Nat<Ipv4Addr> = Nat::new(&policy, share, KeyedHash::new([1, 2, 3, 4]));
+    let rule = crate::limits::Holder::Rule(mooring_policy::RuleId(0));
+    assert_eq!(nat.parts(rule, &policy).half_open, Some(4));
+    assert_eq!(nat.parts(rule, &prefix).half_open, Some(2), "of many hosts it is");
+}
