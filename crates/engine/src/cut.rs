@@ -227,17 +227,22 @@ fn shorten_segments<A>(
     }
 }
 
-/// Completes the checksum that a device would: it can not do so for pieces of a packet. The field
-/// holds the sum over the pseudo-header.
+/// Completes the checksum that a device would: it can not do so for pieces of a packet.
 fn complete_checksum(packet: &mut Packet<'_>) {
-    let Some(partial) = packet.offload.partial() else { return };
-    let at = usize::from(partial.offset);
-    let covered = &mut packet.bytes_mut()[usize::from(partial.start)..];
-    let sum = !checksum::sum(covered);
+    let Some((at, sum)) = checksum_to_complete(packet) else { return };
+    packet.bytes_mut()[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    packet.offload = Offload::NONE;
+}
+
+/// Where in the frame a device would complete a checksum, and to what. The field holds the sum over the
+/// pseudo-header.
+pub(crate) fn checksum_to_complete(packet: &Packet<'_>) -> Option<(usize, u16)> {
+    let partial = packet.offload.partial()?;
+    let start = usize::from(partial.start);
+    let sum = !checksum::sum(&packet.bytes()[start..]);
     // RFC 768: 0 would say that there is none.
     let sum = if sum == 0 { 0xffff } else { sum };
-    covered[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-    packet.offload = Offload::NONE;
+    Some((start + usize::from(partial.offset), sum))
 }
 
 /// Ethernet, IPv4 with all options there may be, UDP.

@@ -148,7 +148,7 @@ impl Engine {
             let (interface, address) = (waited.interface, waited.address);
             self.silent.note(SilentHop { interface, address, last: now });
             let mut packet = waited.packet;
-            self.unreachable(now, &mut packet, outbox);
+            self.unreachable(now, (interface, &mut packet), outbox);
             outbox.discard(packet);
         }
         self.expire_pieces(now, outbox);

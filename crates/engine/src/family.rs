@@ -14,6 +14,7 @@ use mooring_wire::checksum::{pseudo_v4, pseudo_v6};
 use mooring_wire::ethernet::EtherType;
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::icmpv6::{self, Icmpv6};
+use mooring_wire::quote::QuotedIpv4;
 use mooring_wire::tcp::Tcp;
 use mooring_wire::{Mac, Protocol, ipv4, ipv6};
 
@@ -75,6 +76,9 @@ pub(crate) trait Family: Address + Ord {
 
     /// Where the quote of an error, given whole, lies; see [`quote_in`].
     fn quote_in(message: &[u8]) -> Range<usize>;
+
+    /// Bytes of the packet of which this is the front.
+    fn ip_len(front: &[u8]) -> Option<usize>;
 
     /// Whether an error tells of an MTU that no link has; see [`forges_mtu`].
     fn forges_mtu(message: &[u8]) -> bool;
@@ -158,6 +162,10 @@ impl Family for Ipv4Addr {
 
     fn quote_in(message: &[u8]) -> Range<usize> {
         quote_in(message)
+    }
+
+    fn ip_len(front: &[u8]) -> Option<usize> {
+        QuotedIpv4::parse(front).ok().map(|packet| packet.total_len().into())
     }
 
     fn forges_mtu(message: &[u8]) -> bool {
@@ -289,6 +297,11 @@ impl Family for Ipv6Addr {
 
     fn quote_in(message: &[u8]) -> Range<usize> {
         quote_in_v6(message)
+    }
+
+    fn ip_len(front: &[u8]) -> Option<usize> {
+        let payload = front.get(4..6)?;
+        Some(ipv6::HEADER_LEN + usize::from(u16::from_be_bytes([payload[0], payload[1]])))
     }
 
     fn forges_mtu(message: &[u8]) -> bool {

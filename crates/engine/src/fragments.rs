@@ -26,7 +26,7 @@ use rand_chacha::rand_core::Rng;
 pub(crate) use self::family::Fragmented;
 use crate::cut::{may_leave_cut, payload_of};
 use crate::hairpin::Halves;
-use crate::outbox::{HandOver, Outbox};
+use crate::outbox::{HandOver, Outbox, Stage};
 use crate::walk::{Begun, Scene};
 use crate::{DropReason, Engine, Verdict};
 
@@ -298,7 +298,8 @@ impl Engine {
             Verdict::Tx(egress) => return outbox.release(egress, waited),
             Verdict::HandOver(to) | Verdict::HandOverHalf(to) => {
                 let half = matches!(verdict, Verdict::HandOverHalf(_));
-                return outbox.hand_over(HandOver { to, ingress: scene.ingress, half }, waited);
+                let stage = if half { Stage::Half } else { Stage::Arrived };
+                return outbox.hand_over(HandOver { to, ingress: scene.ingress, stage }, waited);
             }
             Verdict::Drop(_) => self.counters.count(verdict),
             // Held as another copy, or cut; that it waited is counted already.

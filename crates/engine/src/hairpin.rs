@@ -4,11 +4,14 @@
 //! everybody outside would see it, and leads to no interface; the target's is looked up by what the
 //! packet is then, as if it had come from outside. Both rewrites are made at once, and one hop is
 //! taken. An ICMP error goes the same two ways, as does its quote.
+//!
+//! Where the two hosts have different workers, the packet is handed over between the two rewrites; what
+//! the second worker has to say about it then is in `across.rs`.
 
 use mooring_nat::{Arrival, HAIRPIN_INTERFACE};
 use mooring_packet::Packet;
 use mooring_policy::InterfaceId;
-use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
+use mooring_session::{FlowKey, NextHopIndex, SessionIndex, SessionRef, Tick};
 
 use crate::classify::Flow;
 use crate::engine::Hops;
@@ -122,12 +125,16 @@ impl Engine {
 
     /// Ends a session that no packet has passed: it was begun for a packet that nobody wants.
     fn take_back<A: Family>(&mut self, now: Tick, found: SessionRef, flow: &Flow<A>) {
-        if !self.is_still(found, flow) {
-            return;
+        if self.is_still(found, flow) {
+            self.end_unused::<A>(now, found.index);
         }
+    }
+
+    /// Ends a session unless a packet has passed it.
+    pub(crate) fn end_unused<A: Family>(&mut self, now: Tick, index: SessionIndex) {
         let nat = A::nat_mut(&mut self.nats);
-        if nat.sessions.counts(found.index).iter().all(|counts| counts.packets == 0) {
-            nat.end(found.index, &mut Hops(&mut self.neighbours), now);
+        if nat.sessions.counts(index).iter().all(|counts| counts.packets == 0) {
+            nat.end(index, &mut Hops(&mut self.neighbours), now);
             self.counters.sessions_ended += 1;
         }
     }

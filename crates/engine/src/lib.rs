@@ -6,6 +6,7 @@
 //! Start at [`walk`].
 #![forbid(unsafe_code)]
 
+mod across;
 mod classify;
 mod counters;
 mod cut;
@@ -42,7 +43,7 @@ pub use drop_reason::DropReason;
 pub use engine::{Engine, Link, Occupancy};
 pub use history::{EVENTS_PAGE, EventPage, Told};
 pub use mooring_nat::{Event, EventKind, Share};
-pub use outbox::{HandOver, Outbox};
+pub use outbox::{HandOver, Outbox, Stage};
 pub use reload::{Leftovers, Supplies};
 pub use silent::{SILENT_HOPS, SilentHop};
 pub use verdict::{Verdict, Verdicts, WorkerId};

@@ -96,9 +96,9 @@ impl Engine {
         packet: &Packet<'_>,
         outbox: &mut Outbox,
     ) {
-        // The other half of a hairpin, which another worker has walked, quotes what nobody has sent.
+        // What another worker's half of a hairpin has translated, nobody has sent so.
         if scene.ingress == HAIRPIN_INTERFACE {
-            return;
+            return self.complain_across(scene, complaint, flow, packet, outbox);
         }
         let Some(address) = self.own_address(scene.ingress) else { return };
         if !self.may_complain(scene.now, complaint) {

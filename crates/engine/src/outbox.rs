@@ -19,19 +19,28 @@ pub struct Outbox {
     pool: BufferPool,
 }
 
-/// Whom a packet that has waited is handed over to, as by [`Verdict::HandOver`] or
-/// [`Verdict::HandOverHalf`].
-///
-/// [`Verdict::HandOver`]: crate::Verdict::HandOver
-/// [`Verdict::HandOverHalf`]: crate::Verdict::HandOverHalf
+/// Whom a packet of the outbox is handed over to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOver {
     /// The owner.
     pub to: WorkerId,
     /// Where the packet arrived.
     pub ingress: InterfaceId,
-    /// It is translated for the first half of a hairpin.
-    pub half: bool,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far a packet has come when another worker gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is as it arrived: [`Verdict::HandOver`](crate::Verdict::HandOver).
+    Arrived,
+    /// It is translated for the first half of a hairpin:
+    /// [`Verdict::HandOverHalf`](crate::Verdict::HandOverHalf).
+    Half,
+    /// The front of such a packet, whose second half was refused: it comes back to
+    /// [`Engine::take_halves_back`](crate::Engine::take_halves_back).
+    Refused,
 }
 
 impl Outbox {
@@ -106,12 +115,13 @@ impl Outbox {
         self.ready.push((egress, packet));
     }
 
-    /// Queues a packet that has waited long enough and is another worker's. Only fragments do.
+    /// Queues a packet that is another worker's: a fragment that has waited long enough, or a word
+    /// about the half of a hairpin.
     pub(crate) fn hand_over(&mut self, to: HandOver, packet: OwnedPacket) {
         self.handed.push((to, packet));
     }
 
-    /// The packets that other workers are to walk, in order.
+    /// The packets that other workers are to get, in order.
     pub fn handed(&mut self) -> impl Iterator<Item = (HandOver, &mut OwnedPacket)> {
         self.handed.iter_mut().map(|(to, packet)| (*to, packet))
     }

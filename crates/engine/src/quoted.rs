@@ -1,7 +1,7 @@
 //! ICMP errors of others: about a packet that we have translated, found by its quote.
 
-use mooring_nat::Place;
 use mooring_nat::icmp_error::{QuoteRefusal, Quoted};
+use mooring_nat::{HAIRPIN_INTERFACE, Place};
 use mooring_packet::Packet;
 use mooring_policy::{Hop, InterfaceId};
 use mooring_session::{Direction, FlowKey, NextHopIndex, SessionRef};
@@ -26,7 +26,9 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
         let source = flow.key.source;
-        if source.is_martian() || source.stays_on_link() {
+        // Behind the first half of a hairpin it has been asked, or it is our own.
+        let is_half = scene.ingress == HAIRPIN_INTERFACE;
+        if !is_half && (source.is_martian() || source.stays_on_link()) {
             return Err(DropReason::Martian);
         }
         packet.truncate(HEADER_LEN + flow.ip_len as usize);
@@ -82,7 +84,7 @@ impl Engine {
         };
         let egress = self.egress::<A>(second.unwrap_or(found));
         let mtu = self.mtu(egress).ok_or(DropReason::NoSession)?;
-        if self.is_forged(source, scene.ingress, egress) {
+        if !is_half && self.is_forged(source, scene.ingress, egress) {
             return Err(DropReason::SpoofedSource);
         }
         if wire_len(packet, flow) > usize::from(mtu) {

@@ -24,7 +24,10 @@ use crate::{DropReason, Engine, Verdict, Verdicts, WorkerId};
 #[derive(Clone, Copy)]
 pub(crate) struct Scene {
     pub(crate) now: Tick,
+    /// [`HAIRPIN_INTERFACE`] for what another worker's half of a hairpin has translated.
     pub(crate) ingress: InterfaceId,
+    /// The link that it came in by, in either case.
+    pub(crate) arrived: InterfaceId,
     /// Another worker has named us as the owner.
     pub(crate) handed: bool,
     /// It is the first piece of its packet.
@@ -53,13 +56,14 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Verdicts {
         self.classify(ingress, batch);
-        let scene = Scene { now, ingress, handed: false, in_pieces: false };
+        let arrived = ingress;
+        let scene = Scene { now, ingress, arrived, handed: false, in_pieces: false };
         self.walk(scene, batch, outbox)
     }
 
     /// As [`Engine::process`], for packets that another worker handed over to this one: by
     /// [`Verdict::HandOver`] or [`Verdict::ToAll`], or by [`Verdict::HandOverHalf`], then as `half`.
-    /// They are not handed over again.
+    /// They are not handed over again; but of a `half` that is refused its first worker hears.
     ///
     /// # Panics
     /// When `ingress` is not an interface of the policy.
@@ -71,8 +75,14 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Verdicts {
         self.classify(ingress, batch);
+        let arrived = ingress;
         let ingress = if half { HAIRPIN_INTERFACE } else { ingress };
-        self.walk(Scene { now, ingress, handed: true, in_pieces: false }, batch, outbox)
+        let scene = Scene { now, ingress, arrived, handed: true, in_pieces: false };
+        let verdicts = self.walk(scene, batch, outbox);
+        if half {
+            self.give_refused_back(arrived, batch, &verdicts, outbox);
+        }
+        verdicts
     }
 
     /// The hops after classification.

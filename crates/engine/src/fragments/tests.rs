@@ -10,7 +10,7 @@ use crate::test_bench::{
     SERVER, config_with,
 };
 use crate::walk::tests::reloaded::reload;
-use crate::{DropReason, Share, Verdict, WorkerId};
+use crate::{DropReason, Share, Stage, Verdict, WorkerId};
 use mooring_policy::InterfaceId;
 
 const UDP: u8 = 17;
@@ -273,7 +273,7 @@ fn follow(
     };
     sent.extend(left);
     for (to, bytes) in waited {
-        assert_eq!((to.ingress, to.half), (link, false));
+        assert_eq!((to.ingress, to.stage), (link, Stage::Arrived));
         let (more, further) = follow(workers, (link, to.to.0.into(), true), &bytes);
         sent.extend(more);
         behind += 1 + further;

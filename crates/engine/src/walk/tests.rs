@@ -1,6 +1,7 @@
 //! What becomes of a packet: one test for each behaviour, from the frame that comes in to those that
 //! leave. Each file is a part of the walk.
 
+mod across;
 mod counting;
 mod errors;
 mod hairpin;

@@ -24,7 +24,7 @@ mod worker;
 
 use std::collections::VecDeque;
 
-use mooring_engine::{Counters, Link, Share, Verdict, WorkerId};
+use mooring_engine::{Counters, Link, Share, Stage, Verdict, WorkerId};
 use mooring_packet::Offload;
 use mooring_policy::InterfaceId;
 use mooring_session::Tick;
@@ -165,8 +165,8 @@ impl World {
         let Leg { to: at, arriving, mut packets } = leg;
         let forged = given.iter().any(|given| given.forged);
         let verdicts = self.workers[at].walk(self.now, arriving, &mut packets);
-        let mut hand = |to: usize, half, packet: &Travelling| {
-            let arriving = Arriving { handed: Some(half), ..arriving };
+        let mut hand = |to: usize, stage, packet: &Travelling| {
+            let arriving = Arriving { handed: Some(stage), ..arriving };
             legs.push_back(Leg { to, arriving, packets: vec![packet.clone()] });
         };
         for (verdict, packet) in verdicts.iter().zip(&packets) {
@@ -179,19 +179,24 @@ impl World {
                     }
                     self.leave(at, egress, &packet.bytes, packet.offload, forged);
                 }
-                Verdict::HandOver(WorkerId(to)) => hand(to.into(), false, packet),
-                Verdict::HandOverHalf(WorkerId(to)) => hand(to.into(), true, packet),
+                Verdict::HandOver(WorkerId(to)) => hand(to.into(), Stage::Arrived, packet),
+                Verdict::HandOverHalf(WorkerId(to)) => hand(to.into(), Stage::Half, packet),
                 Verdict::ToAll => (0..self.workers.len())
                     .filter(|&other| other != at)
-                    .for_each(|other| hand(other, false, packet)),
+                    .for_each(|other| hand(other, Stage::Arrived, packet)),
                 Verdict::Service(_) => self.serve(at, packet),
                 Verdict::Local | Verdict::Hold | Verdict::Cut | Verdict::Drop(_) => {}
             }
         }
+        self.hand_over(at, legs);
+        self.empty_outbox(at, forged);
+    }
+
+    /// What a worker has in its outbox for others.
+    fn hand_over(&mut self, at: usize, legs: &mut VecDeque<Leg>) {
         for (to, arriving, packet) in self.workers[at].handed() {
             legs.push_back(Leg { to, arriving, packets: vec![packet] });
         }
-        self.empty_outbox(at, forged);
     }
 
     /// A service of ours that sends back what it gets.
@@ -225,10 +230,16 @@ impl World {
     fn poll(&mut self) {
         self.walk();
         for at in 0..self.workers.len() {
-            while self.workers[at].poll(self.now) {
+            let mut legs = VecDeque::new();
+            let mut more = true;
+            while more {
+                more = self.workers[at].poll(self.now);
+                self.hand_over(at, &mut legs);
                 self.empty_outbox(at, false);
             }
-            self.empty_outbox(at, false);
+            while let Some(leg) = legs.pop_front() {
+                self.walk_leg(leg, &[], &mut legs);
+            }
         }
         self.sweeping = false;
         self.check();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mooring_engine::{Engine, HandOver, Outbox, Share, Verdict, Verdicts};
+use mooring_engine::{Engine, HandOver, Outbox, Share, Stage, Verdict, Verdicts};
 use mooring_packet::{Batch, BufferPool, Offload, Packet};
 use mooring_policy::{Generation, InterfaceId, Policy};
 use mooring_session::Tick;
@@ -22,8 +22,8 @@ pub(crate) struct Travelling {
 #[derive(Clone, Copy)]
 pub(crate) struct Arriving {
     pub(crate) ingress: InterfaceId,
-    /// Handed over by another worker; true for the second half of a hairpin.
-    pub(crate) handed: Option<bool>,
+    /// Handed over by another worker.
+    pub(crate) handed: Option<Stage>,
 }
 
 pub(crate) struct Worker {
@@ -67,7 +67,14 @@ impl Worker {
         let (engine, outbox) = (&mut self.engine, &mut self.outbox);
         let verdicts = match handed {
             None => engine.process(now, ingress, &mut batch, outbox),
-            Some(half) => engine.process_handed(now, (ingress, half), &mut batch, outbox),
+            Some(Stage::Refused) => {
+                engine.take_halves_back(now, &batch);
+                return Verdicts::new();
+            }
+            Some(stage) => {
+                let half = stage == Stage::Half;
+                engine.process_handed(now, (ingress, half), &mut batch, outbox)
+            }
         };
         assert_eq!(verdicts.len(), packets.len(), "every packet has one verdict");
         let count = |wanted: fn(&Verdict) -> bool| {
@@ -108,9 +115,9 @@ impl Worker {
 
     /// The packets that have waited here and are another worker's: whose, and how they come to it.
     pub(crate) fn handed(&mut self) -> Vec<(usize, Arriving, Travelling)> {
-        let handed = self.outbox.handed().map(|(HandOver { to, ingress, half }, packet)| {
+        let handed = self.outbox.handed().map(|(HandOver { to, ingress, stage }, packet)| {
             let (bytes, offload) = (packet.bytes().to_vec(), packet.offload);
-            let arriving = Arriving { ingress, handed: Some(half) };
+            let arriving = Arriving { ingress, handed: Some(stage) };
             (to.0.into(), arriving, Travelling { bytes, offload, number: WAITED })
         });
         handed.collect()

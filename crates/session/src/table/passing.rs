@@ -47,6 +47,19 @@ impl<A: Address> SessionTable<A> {
         !plain && self.turn(found, flags, now)
     }
 
+    /// Takes a packet of `bytes` bytes out of the account again, which was refused after all. What it did
+    /// to the state, and that the session was heard of, stays.
+    pub fn uncount(&mut self, found: SessionRef, bytes: usize) {
+        let (at, way) = (found.index.at(), found.direction as usize);
+        let counts = self.counts(found.index)[way];
+        let (packets, bytes) =
+            (counts.packets.saturating_sub(1), counts.bytes.saturating_sub(bytes as u64));
+        (self.hot[at].packets[way], self.hot[at].bytes[way]) = (packets as u32, bytes as u32);
+        let cold = &mut self.cold[at];
+        cold.packets_carry[way] = (packets >> 32) as u16;
+        cold.bytes_carry[way] = (bytes >> 32) as u32;
+    }
+
     /// Makes a session that has just begun one of a connection that began before it: it is open when
     /// the other end answers.
     pub fn pick_up(&mut self, index: SessionIndex) {

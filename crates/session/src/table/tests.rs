@@ -86,6 +86,25 @@ fn a_full_table_and_a_taken_key_are_refused() {
     assert_eq!(table.len(), 2);
 }
 
+/// Also across the carry, and no further than to nothing.
+#[test]
+fn what_was_refused_after_all_is_counted_out_again() {
+    let mut table = table(1);
+    let index = table
+        .insert(session(Protocol::UDP, 5000, 40_000), Held::NOTHING, Tick::ZERO)
+        .expect("room");
+    let found = SessionRef { index, direction: Direction::Forward };
+    for _ in 0..2 {
+        table.touch(found, Tick::ZERO, (1 << 31) + 50, None);
+    }
+    let counts = |packets, bytes| [Counts { packets, bytes }, Counts::default()];
+    assert_eq!(table.counts(index), counts(2, (1 << 32) + 100));
+    for left in [counts(1, (1 << 31) + 50), counts(0, 0), counts(0, 0)] {
+        table.uncount(found, (1 << 31) + 50);
+        assert_eq!(table.counts(index), left);
+    }
+}
+
 #[test]
 fn counters_carry_past_32_bits() {
     let mut table = table(1);

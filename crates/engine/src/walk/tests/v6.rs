@@ -13,9 +13,9 @@ use crate::test_bench::{
 };
 use crate::{DropReason, Verdict};
 
-const HOST: &str = "fd00:10::2";
+pub(super) const HOST: &str = "fd00:10::2";
 const GATEWAY: &str = "2001:db8:1::2";
-const POOL: &str = "2001:db8:f::10";
+pub(super) const POOL: &str = "2001:db8:f::10";
 const SERVER: &str = "2001:db8:9::7";
 
 /// An engine that translates IPv6 and knows its neighbours.
@@ -32,6 +32,16 @@ fn ready_with(config: &str) -> Bench {
 
 /// The neighbours ask for us, by which they become known.
 fn introduce(bench: &mut Bench) {
+    introduce_as(bench, Verdict::Local);
+}
+
+/// As [`introduce`], to one of several workers or to the only one.
+pub(super) fn introduce_to_one_of_several(bench: &mut Bench) {
+    let alone = bench.engine.share.of() == 1;
+    introduce_as(bench, if alone { Verdict::Local } else { Verdict::ToAll });
+}
+
+fn introduce_as(bench: &mut Bench, verdict: Verdict) {
     let told = [
         (INSIDE, HOST_MAC, OUR_INSIDE, HOST, "fd00:10::1"),
         (OUTSIDE, GATEWAY_MAC, OUR_OUTSIDE, GATEWAY, "2001:db8:1::1"),
@@ -39,7 +49,7 @@ fn introduce(bench: &mut Bench) {
     for (link, mac, ours, neighbour, own) in told {
         let question = [&address(own).octets()[..], &[1, 1], &mac.0].concat();
         let frame = icmp((mac, ours), (neighbour, own), 255, (135, [0; 4]), &question);
-        assert_eq!(bench.send(link, &frame).0, Verdict::Local);
+        assert_eq!(bench.send(link, &frame).0, verdict);
         bench.sent();
     }
 }
@@ -64,7 +74,7 @@ fn address(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
 }
 
-fn udp(
+pub(super) fn udp(
     macs: (Mac, Mac),
     ends: (&str, &str),
     hops: u8,
@@ -99,7 +109,7 @@ fn port(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 
-const OUT: (Mac, Mac) = (HOST_MAC, OUR_INSIDE);
+pub(super) const OUT: (Mac, Mac) = (HOST_MAC, OUR_INSIDE);
 const LEFT: (Mac, Mac) = (OUR_OUTSIDE, GATEWAY_MAC);
 const BACK: (Mac, Mac) = (GATEWAY_MAC, OUR_OUTSIDE);
 const ARRIVED: (Mac, Mac) = (OUR_INSIDE, HOST_MAC);

@@ -194,19 +194,28 @@ fn port_forward_and_bypass_in_both_directions() {
 
 #[test]
 fn hairpins_whose_hosts_have_different_workers() {
+    // The worker of the one host is the target's, that of the other is not.
+    let third = Ipv4Addr::new(10, 0, 0, 8);
     each(|workers, there, back| {
-        let request = inside(HOST, POOL).udp(5000, 8080, b"request");
-        let seen = workers.forward(there, INSIDE, INSIDE, &request);
-        assert_eq!((seen.source, seen.destination, seen.ttl), (POOL, OTHER_HOST, 63));
-        let response = inside(OTHER_HOST, POOL).udp(80, source_port(&seen), b"response");
-        let arrived = workers.forward(back, INSIDE, INSIDE, &response);
-        assert_eq!((arrived.source, arrived.destination, arrived.ttl), (POOL, HOST, 63));
-        assert_eq!(arrived.transport, Transport::Udp(8080, 5000));
-        let quoted = outside(POOL, OTHER_HOST).udp(source_port(&seen), 80, b"request");
-        let error = inside(OTHER_HOST, POOL).error((3, 3), 0, &quoted);
-        let told = workers.forward(back, INSIDE, INSIDE, &error);
-        assert_eq!((told.source, told.destination, told.ttl), (POOL, HOST, 63));
-        assert_eq!(workers.sessions(), 2);
+        for (host, owners) in [(HOST, 1), (third, 2.min(workers.0.len()))] {
+            for bench in &mut workers.0 {
+                bench.learn(INSIDE, third, HOST_MAC);
+            }
+            let request = inside(host, POOL).udp(5000, 8080, b"request");
+            let seen = workers.forward(there, INSIDE, INSIDE, &request);
+            assert_eq!((seen.source, seen.destination, seen.ttl), (POOL, OTHER_HOST, 63));
+            let response = inside(OTHER_HOST, POOL).udp(80, source_port(&seen), b"response");
+            let arrived = workers.forward(back, INSIDE, INSIDE, &response);
+            assert_eq!((arrived.source, arrived.destination, arrived.ttl), (POOL, host, 63));
+            assert_eq!(arrived.transport, Transport::Udp(8080, 5000));
+            let quoted = outside(POOL, OTHER_HOST).udp(source_port(&seen), 80, b"request");
+            let error = inside(OTHER_HOST, POOL).error((3, 3), 0, &quoted);
+            let told = workers.forward(back, INSIDE, INSIDE, &error);
+            assert_eq!((told.source, told.destination, told.ttl), (POOL, host, 63));
+            let busy = workers.0.iter().filter(|bench| bench.sessions() > 0).count();
+            assert_eq!(busy, owners, "workers of the two halves");
+        }
+        assert_eq!(workers.sessions(), 4);
     });
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Apart from the receiving ends because a batch lends their memory while it is walked.
 
-use mooring_engine::{Engine, Outbox, Verdict, Verdicts};
+use mooring_engine::{Engine, Outbox, Stage, Verdict, Verdicts};
 use mooring_packet::{Batch, BufferPool, Transmit, Transmitted};
 use mooring_policy::InterfaceId;
 use mooring_session::Tick;
@@ -40,7 +40,12 @@ impl<T: Transmit> Core<T> {
 
     /// The same for a batch from another worker.
     pub(super) fn walk_handed(&mut self, now: Tick, from: Batched, batch: &mut Batch<'_>) {
-        let Batched { ingress, half } = from;
+        let Batched { ingress, stage } = from;
+        let half = match stage {
+            Stage::Refused => return self.engine.take_halves_back(now, batch),
+            Stage::Half => true,
+            Stage::Arrived => false,
+        };
         let verdicts = self.engine.process_handed(now, (ingress, half), batch, &mut self.outbox);
         self.carry_out(now, ingress, batch, &verdicts);
     }

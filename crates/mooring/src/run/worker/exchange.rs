@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use arrayvec::ArrayVec;
 use crossbeam::utils::CachePadded;
 use mio::Waker;
-use mooring_engine::{Counters, DropReason, HandOver, Outbox, Verdict, Verdicts, WorkerId};
+use mooring_engine::{Counters, DropReason, HandOver, Outbox, Stage, Verdict, Verdicts, WorkerId};
 use mooring_packet::{BATCH_CAPACITY, Batch, BufferPool, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -21,8 +21,8 @@ use rtrb::{Consumer, Producer, RingBuffer};
 pub struct Batched {
     /// Where they arrived.
     pub ingress: InterfaceId,
-    /// They are translated for the first half of a hairpin.
-    pub half: bool,
+    /// How far they have come.
+    pub stage: Stage,
 }
 
 /// A packet on its way to another worker.
@@ -114,11 +114,12 @@ impl Giving {
         counters: &mut Counters,
     ) {
         let mut full = 0;
+        let from = |stage| Batched { ingress, stage };
         for (packet, verdict) in batch.packets().iter().zip(verdicts) {
             let given = match *verdict {
-                Verdict::HandOver(to) => self.hand(to, Batched { ingress, half: false }, packet),
-                Verdict::HandOverHalf(to) => self.hand(to, Batched { ingress, half: true }, packet),
-                Verdict::ToAll => self.hand_all(Batched { ingress, half: false }, packet),
+                Verdict::HandOver(to) => self.hand(to, from(Stage::Arrived), packet),
+                Verdict::HandOverHalf(to) => self.hand(to, from(Stage::Half), packet),
+                Verdict::ToAll => self.hand_all(from(Stage::Arrived), packet),
                 _ => continue,
             };
             full += u64::from(!given);
@@ -127,11 +128,10 @@ impl Giving {
         self.wake();
     }
 
-    /// Gives the packets that have waited here and are other workers', and wakes those of them that
-    /// sleep.
+    /// Gives the packets of the outbox that are other workers', and wakes those of them that sleep.
     pub fn give_waited(&mut self, outbox: &mut Outbox, counters: &mut Counters) {
-        for (HandOver { to, ingress, half }, waited) in outbox.handed() {
-            if !self.hand(to, Batched { ingress, half }, &waited.as_packet()) {
+        for (HandOver { to, ingress, stage }, waited) in outbox.handed() {
+            if !self.hand(to, Batched { ingress, stage }, &waited.as_packet()) {
                 counters.drops[DropReason::HandOverFull as usize] += 1;
             }
         }

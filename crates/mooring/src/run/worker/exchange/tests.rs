@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
-use mooring_engine::{Counters, DropReason, Verdict, Verdicts, WorkerId};
+use mooring_engine::{Counters, DropReason, Stage, Verdict, Verdicts, WorkerId};
 use mooring_packet::{BATCH_CAPACITY, Batch, Offload, Packet};
 use mooring_policy::InterfaceId;
 
@@ -48,8 +48,8 @@ fn packets_arrive_in_order_and_together_where_they_are_alike() {
     let drop = Verdict::Drop(DropReason::NoRule);
     give(&mut crew[0].0, 4, &[TO_1, drop, TO_1, HALF_TO_1, Verdict::ToAll], &mut counters);
     give(&mut crew[2].0, 5, &[TO_1], &mut counters);
-    let whole = |ingress| Batched { ingress: InterfaceId(ingress), half: false };
-    let half = Batched { half: true, ..whole(4) };
+    let whole = |ingress| Batched { ingress: InterfaceId(ingress), stage: Stage::Arrived };
+    let half = Batched { stage: Stage::Half, ..whole(4) };
     let mut of_1 = taken(&mut crew[1].1);
     of_1.sort_by_key(|(from, _)| from.ingress);
     assert_eq!(
