@@ -415,7 +415,7 @@ impl Model {
         let together = seen.first_half() == seen.last();
         let id = self.sessions[first].key(Way::Forward);
         if !together {
-            // The other worker's answer does not come back.
+            // What it does to the state stays, whatever the other worker says.
             self.touch(first, way, packet.flags());
         }
         let found = match self.lookup(&key) {
@@ -433,13 +433,16 @@ impl Model {
         });
         let (mut second, back) = match found {
             Ok(found) => found,
-            Err(reason) if together => {
-                if let Some((at, _)) = self.find(&id).filter(|found| self.is_unused(found.0)) {
+            Err(reason) => {
+                let at = self.find(&id).map(|found| found.0);
+                if let Some(at) = at.filter(|_| !together) {
+                    self.sessions[at].packets[way as usize] -= 1;
+                }
+                if let Some(at) = at.filter(|at| self.is_unused(*at)) {
                     self.end(at);
                 }
                 return Ok(self.refuse(reason, packet, Side::Inside, seen));
             }
-            Err(reason) => return Ok(Expected::dropped(reason)),
         };
         let session = &self.sessions[second];
         if session.worker != seen.last() {

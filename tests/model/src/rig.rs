@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use mooring_engine::explain::{Asked, Explanation};
 use mooring_engine::view::{MappingView, PoolUsage, SessionView};
-use mooring_engine::{DropReason, Engine, Link, Outbox, Share, Verdict, WorkerId};
-use mooring_nat::EventKind;
+use mooring_engine::{Engine, Link, Outbox, Share, Stage, Verdict, WorkerId};
 use mooring_packet::offload::GsoKind;
 use mooring_packet::{Batch, BufferPool, Offload, Packet as Window};
 use mooring_policy::{Generation, InterfaceId, Policy, load};
@@ -21,6 +20,11 @@ use crate::model::Seen;
 use crate::packet::{Body, Packet, key_of_quote};
 use crate::spec::{Action, Net, Side, Spec, side_of};
 use crate::together::Twin;
+
+pub(crate) use self::tally::Tally;
+
+mod tally;
+mod words;
 
 pub(crate) struct Rig {
     units: Vec<Unit>,
@@ -51,18 +55,6 @@ pub(crate) struct Pieced {
     pub(crate) held: usize,
     /// Packets as they left.
     pub(crate) sent: Vec<(Side, Vec<u8>)>,
-}
-
-/// What all engines have counted.
-#[derive(Clone, Debug)]
-pub(crate) struct Tally {
-    pub(crate) drops: [u64; DropReason::ALL.len()],
-    pub(crate) events: [u64; EventKind::ALL.len()],
-    pub(crate) translated: u64,
-    pub(crate) handed_over: u64,
-    pub(crate) originated: u64,
-    pub(crate) expired: u64,
-    pub(crate) ended: u64,
 }
 
 impl Rig {
@@ -115,7 +107,11 @@ impl Rig {
                 Verdict::Cut => {}
                 other => return Err(format!("an unexpected verdict: {other:?}")),
             }
+            let words = self.units[at].words();
             seen.sent.extend(self.ready(at)?);
+            for (to, stage, frame) in words {
+                seen.sent.extend(self.hear((to, stage), now, side, frame)?);
+            }
         }
         if let Some(fault) = &mut self.fault {
             fault.corrupt(&mut seen);
@@ -153,7 +149,8 @@ impl Rig {
             }
             let outbox = &mut self.units[at].outbox;
             for (over, waited) in outbox.handed() {
-                legs.push_back((over.to.0.into(), Some(over.half), waited.bytes().to_vec()));
+                let half = over.stage == Stage::Half;
+                legs.push_back((over.to.0.into(), Some(half), waited.bytes().to_vec()));
             }
             for link in [InterfaceId(0), InterfaceId(1)] {
                 for packet in outbox.ready_for(link) {
@@ -492,33 +489,6 @@ impl Unit {
 
     fn dropped(&self) -> u64 {
         self.engine.counters.drops.iter().sum()
-    }
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            drops: [0; DropReason::ALL.len()],
-            events: [0; EventKind::ALL.len()],
-            translated: 0,
-            handed_over: 0,
-            originated: 0,
-            expired: 0,
-            ended: 0,
-        }
-    }
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Self) {
-        let all = self.drops.iter_mut().zip(other.drops);
-        let all = all.chain(self.events.iter_mut().zip(other.events));
-        all.for_each(|(sum, more)| *sum += more);
-        self.translated += other.translated;
-        self.handed_over += other.handed_over;
-        self.originated += other.originated;
-        self.expired += other.expired;
-        self.ended += other.ended;
     }
 }
 

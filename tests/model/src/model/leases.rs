@@ -264,6 +264,16 @@ impl Model {
         }
     }
 
+    /// Ports of blocks that rest for others, and nobody has seen which they are.
+    fn unseen_in_blocks(&self, pool: &Pool, host: IpAddr) -> usize {
+        let Kind::Blocks(size, ..) = pool.kind else { return 0 };
+        let unknown = UNKNOWN.saturating_sub(pool.ports.0) / size;
+        let unseen = self.blocks.iter().filter(|((_, block), last, until)| {
+            *block == unknown && *last != host && self.now < until + SLACK
+        });
+        unseen.count() * usize::from(size)
+    }
+
     /// The end of a mapping has lost its last session.
     pub(super) fn rest(&mut self, was: Mapping) {
         self.rest_block(was.pool, was.inside.0, was.outside);
@@ -283,7 +293,7 @@ impl Model {
         if self.ends_of(pool).any(|has| block(has.1) == ours) {
             return;
         }
-        self.blocks.retain(|(resting, ..)| *resting != ours);
+        self.blocks.retain(|(resting, ..)| *resting != ours || end.1 == UNKNOWN);
         self.blocks.push((ours, host, self.now + seconds * 1000));
     }
 
@@ -372,6 +382,7 @@ impl Model {
             end == (plan.key.protocol, UNKNOWN) && self.now < rest.until + SLACK
         };
         let unseen = self.resting.iter().filter(unseen).count();
+        let unseen = unseen + self.unseen_in_blocks(pool, plan.inside.0);
         (first..=last).filter(free).take(unseen + 1).count() > unseen
     }
 
