@@ -1,12 +1,14 @@
 //! Several workers: a host belongs to one of them, and nobody can tell which.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
+use mooring_lab::clock::{LIMIT, wait_for};
 use mooring_lab::peers::{Digest, HttpServer, UdpEcho, download, receive};
-use mooring_lab::{Appliance, Capture, Family, Namespace, Site, Variant, isolated};
+use mooring_lab::{Appliance, Capture, Config, Family, Namespace, Site, Variant, isolated};
+use rustix::net::{self, sockopt};
 
 #[test]
 fn hairpin_between_hosts_of_one_worker() {
@@ -32,6 +34,22 @@ fn hairpin_between_hosts_of_two_workers_by_tap() {
 fn hairpin_between_hosts_of_two_workers_by_kernel_addresses() {
     isolated("hairpin_between_hosts_of_two_workers_by_kernel_addresses", || {
         hairpin(Variant::KernelAddresses, 2)
+    });
+}
+
+/// RFC 4787 REQ-13: the link to the other host is shorter than that of the sender.
+#[test]
+fn hosts_learn_how_long_a_packet_may_be_in_a_hairpin_of_several_workers() {
+    isolated("hosts_learn_how_long_a_packet_may_be_in_a_hairpin_of_several_workers", || {
+        (1..=3).try_for_each(long_hairpin)
+    });
+}
+
+/// RFC 6888 REQ-11B; and the first half of what nobody wants does not stay.
+#[test]
+fn hosts_hear_of_a_hairpin_that_another_worker_refuses() {
+    isolated("hosts_hear_of_a_hairpin_that_another_worker_refuses", || {
+        (1..=3).try_for_each(refused_hairpin)
     });
 }
 
@@ -93,6 +111,92 @@ fn hairpin(variant: Variant, workers: u8) -> Result<()> {
     capture.stop()?.ensure_translated(&inside)
 }
 
+/// A datagram that the sender's link carries and the appliance's does not, between hosts of each two
+/// workers.
+fn long_hairpin(workers: u8) -> Result<()> {
+    let site = Site::new(Variant::AfPacket)?;
+    let shorter = |config: Config| config.replace("\"in0\"", &format!("\"in0\"\nmtu = {SHORTER}"));
+    let appliance = start_with(&site, workers, shorter)?;
+    for family in &Family::BOTH {
+        let server = SocketAddr::new(family.server, 7000);
+        let echo = UdpEcho::start(&site.server, server)?;
+        let mut ends = Vec::new();
+        for host in hosts(&site, family)?.into_iter().step_by(3) {
+            let socket = host.udp(41_000)?;
+            socket.send_to(b"hello", server)?;
+            receive(&socket)?;
+            ends.push((host, socket, echo.next_source()?));
+        }
+        let long = vec![7; SHORTER - family.pick(28, 48) + 1];
+        for (host, one, _) in &ends {
+            for (_, other, to) in &ends {
+                if one.local_addr()? == other.local_addr()? {
+                    continue;
+                }
+                host.namespace
+                    .output("ip", &[family.pick("-4", "-6"), "route", "flush", "cache"])?;
+                one.send_to(&long, to)?;
+                wait_for(&format!("{} to learn of {to}", host.address), LIMIT, || {
+                    let route =
+                        host.namespace.output("ip", &["route", "get", &family.pool.to_string()])?;
+                    Ok(route.contains(&format!("mtu {SHORTER}")).then_some(()))
+                })?;
+                one.send_to(&long, to)?;
+                let (arrived, _) = receive(other)?;
+                ensure!(arrived == long, "another datagram arrived, of {} bytes", arrived.len());
+            }
+        }
+    }
+    assert_shared(&appliance, workers)?;
+    appliance.stop().map(drop)
+}
+
+/// Connections to a host inside that is not there, and has no room for a second one; datagrams to ports
+/// that nobody has.
+fn refused_hairpin(workers: u8) -> Result<()> {
+    let site = Site::new(Variant::AfPacket)?;
+    let appliance = start_with(&site, workers, |config| {
+        let forward = |family: &Family| {
+            let silent = family.pick("10.0.0.99:443", "[fd00:10::99]:443");
+            format!(
+                "name = \"to-{silent}\"\nkind = \"port-forward\"\naddress = \"{}\"\n\
+                 port = 8443\ntarget = \"{silent}\"",
+                family.pool
+            )
+        };
+        let forwards = Family::BOTH.iter().map(forward);
+        let config = forwards.fold(config, |config, rule| config.first_rule(&rule));
+        config.table("[limits]\nhalf_open_per_source = 1")
+    })?;
+    let mut sessions = 0;
+    for family in &Family::BOTH {
+        let hosts = hosts(&site, family)?;
+        for host in &hosts {
+            let refused = host.knock(SocketAddr::new(family.pool, 8443))?;
+            ensure!(refused == ErrorKind::HostUnreachable, "{}: {refused:?}", host.address);
+        }
+        let before = appliance.drops("no_session")?;
+        for host in &hosts {
+            let socket = host.udp(41_000)?;
+            for port in 50_000..50_010 {
+                socket.send_to(b"anyone?", SocketAddr::new(family.pool, port))?;
+            }
+        }
+        let sent = 10 * hosts.len() as u64;
+        wait_for("all to be dropped", LIMIT, || {
+            Ok((appliance.drops("no_session")? == before + sent).then_some(()))
+        })?;
+        ensure!(appliance.drops("half_open_limit")? >= hosts.len() as u64 - 1);
+        // Those of the first host, whose connection waits for its answer.
+        sessions += 2;
+        wait_for("the first halves to be taken back", LIMIT, || {
+            let left = appliance.show("sessions")?;
+            Ok((left.as_array().map(Vec::len) == Some(sessions)).then_some(()))
+        })?;
+    }
+    appliance.stop().map(drop)
+}
+
 fn call(
     one: &UdpSocket,
     of_one: SocketAddr,
@@ -117,6 +221,15 @@ fn assert_shared(appliance: &Appliance, workers: u8) -> Result<()> {
 
 /// Filters nothing: a host may be called by whoever knows its mapping.
 fn start(site: &Site, workers: u8) -> Result<Appliance> {
+    start_with(site, workers, |config| config)
+}
+
+/// As [`start`], with the configuration changed.
+fn start_with(
+    site: &Site,
+    workers: u8,
+    change: impl FnOnce(Config) -> Config,
+) -> Result<Appliance> {
     let config = match workers {
         1 => site.config(),
         _ => site.config().replace("workers = 1", &format!("workers = {workers}")),
@@ -126,7 +239,7 @@ fn start(site: &Site, workers: u8) -> Result<Appliance> {
         let addresses = format!("addresses = [\"{pool}\"]");
         config.replace(&addresses, &format!("{addresses}{open}"))
     });
-    site.start(&config)
+    site.start(&change(config))
 }
 
 /// An inside address of one of the two hosts.
@@ -153,6 +266,20 @@ impl Host<'_> {
         self.namespace.udp(SocketAddr::new(self.address, port))
     }
 
+    /// How a TCP connection attempt fails.
+    fn knock(&self, target: SocketAddr) -> Result<ErrorKind> {
+        let source = SocketAddr::new(self.address, 0);
+        let family =
+            if target.is_ipv4() { net::AddressFamily::INET } else { net::AddressFamily::INET6 };
+        let tried = self.namespace.enter(|| {
+            let socket = net::socket(family, net::SocketType::STREAM, None)?;
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(LIMIT))?;
+            net::bind(&socket, &source)?;
+            net::connect(&socket, &target)
+        })?;
+        Ok(io::Error::from(tried.expect_err("nobody listens there")).kind())
+    }
+
     fn ping(&self, target: IpAddr) -> Result<()> {
         let (source, target) = (self.address.to_string(), target.to_string());
         let said = self.namespace.tool("ping", &["-c", "1", "-W", "5", "-I", &source, &target])?;
@@ -161,4 +288,6 @@ impl Host<'_> {
     }
 }
 
+/// Bytes of the longest packet to a host inside.
+const SHORTER: usize = 1400;
 const MEGABYTE: u64 = 1_000_000;
