@@ -37,6 +37,12 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// A generator of packets, and what measures them behind a NAT: see bench/README.md
+    Pktgen {
+        /// Handed on to the generator, e.g. `run --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 impl Bench {
@@ -47,6 +53,7 @@ impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         match &self.what {
             What::Engine { arguments } => run(measure("mooring-bench-engine").args(arguments)),
+            What::Pktgen { arguments } => run(measure("mooring-pktgen").args(arguments)),
             What::Memory => run(measure("mooring-bench-engine").args(MEMORY)),
             What::Takeover { arguments } => {
                 test::install()?;

@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("route-controller", &["control"]),
+    ("pktgen", &["io", "packet", "wire"]),
     ("lab", &[]),
     ("model", &[]),
     ("kube-tests", &["lab"]),

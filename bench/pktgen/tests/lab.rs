@@ -1,0 +1,140 @@
+//! The generator between real devices: straight across a link, and through the appliance.
+
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use mooring_lab::{Appliance, Config, Family, Lab, Namespace, Site, Variant, isolated};
+use serde_json::Value;
+
+#[test]
+fn nothing_is_lost_across_a_link_at_a_low_rate() {
+    isolated("nothing_is_lost_across_a_link_at_a_low_rate", || {
+        let lab = Lab::new()?;
+        let next_hop = mac(&lab.gateway, "in0")?;
+        for template in ["udp", "tcp", "tcp-syn", "sctp", "icmp"] {
+            for (source, destination) in
+                [("10.0.0.33", "198.51.100.1"), ("fd00:10::33", "2001:db8:2::1")]
+            {
+                let report = json(
+                    generator("run", &lab.client, &next_hop, &lab.gateway, "in0")
+                        .args(["--source", source, "--sources", "3"])
+                        .args(["--destination", destination, "--destinations", "5"])
+                        .args(["--template", template, "--flows", "40", "--burst", "2"])
+                        .args(["--new-flows", "0.1", "--size", "imix"])
+                        .args(["--rate", "5000", "--count", "1000"]),
+                )?;
+                let what = format!("{template} to {destination}: {report:#}");
+                ensure!(report["sent"] == 1_000, "{what}");
+                let received = &report["received"];
+                ensure!(received["packets"] == 1_000 && received["lost"] == 0, "{what}");
+                ensure!(received["duplicates"] == 0 && received["reordered"] == 0, "{what}");
+                ensure!(received["bytes"] == report["sent_bytes"], "{what}");
+                let buckets = received["buckets"].as_array().context("groups of flows")?;
+                let sum: u64 = buckets.iter().filter_map(|bucket| bucket["packets"].as_u64()).sum();
+                ensure!(buckets.len() == 8 && sum == 1_000, "{what}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn latency_is_measured_through_the_appliance() {
+    isolated("latency_is_measured_through_the_appliance", || {
+        let site = Site::new(Variant::AfPacket)?;
+        let _appliance: Appliance = site.start(&site.config())?;
+        let next_hop = mac(&site.gateway, "in0")?;
+        let log = "/run/lab/latencies.hlog";
+        for family in &Family::BOTH {
+            let source = family.client.to_string();
+            let destination = family.server.to_string();
+            let report = json(
+                generator("run", &site.client, &next_hop, &site.server, "eth0")
+                    .args(["--source", &source, "--destination", &destination])
+                    .args(["--flows", "50", "--warm-up", "1000"])
+                    .args(["--rate", "2000", "--count", "1000", "--histogram-log", log]),
+            )?;
+            let received = &report["received"];
+            ensure!(received["packets"] == 1_000 && received["lost"] == 0, "{report:#}");
+            let latency = &received["latency_ns"];
+            let at = |what: &str| latency[what].as_u64().context(what.to_owned());
+            // A packet cannot be here sooner than it takes to be sent by one call and received by another.
+            ensure!(at("min")? > 1_000 && at("p50")? <= at("p99")?, "{report:#}");
+            ensure!(at("p99")? <= at("max")? && at("max")? < 5_000_000_000, "{report:#}");
+            let text = std::fs::read_to_string(log)?;
+            // How every V2 histogram begins in base 64.
+            ensure!(text.lines().any(|line| line.contains(",HISTEw")), "{text}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_search_finds_a_rate_through_the_appliance() {
+    isolated("a_search_finds_a_rate_through_the_appliance", || {
+        let lab = Lab::new()?;
+        let _appliance = Appliance::start(&lab.gateway, &Config::nat44())?;
+        let next_hop = mac(&lab.gateway, "in0")?;
+        let report = json(
+            generator("search", &lab.client, &next_hop, &lab.server, "eth0")
+                .args(["--source", "10.0.0.2", "--destination", "198.51.100.1"])
+                .args(["--flows", "10", "--warm-up", "1000"])
+                .args(["--lowest", "500", "--highest", "2000", "--precision", "500"])
+                .args(["--trial", "0.2", "--loss", "0.5", "--repeats", "5", "--offered", "0.5"]),
+        )?;
+        let trials = report["trials"].as_array().context("trials")?;
+        ensure!(!trials.is_empty() && report["loss_bound"] == 0.5, "{report:#}");
+        let rate = report["rate_pps"].as_u64().with_context(|| format!("a rate: {report:#}"))?;
+        let passed = |trial: &&Value| trial["rate_pps"] == rate && trial["passed"] == true;
+        ensure!((500..=2_000).contains(&rate), "{report:#}");
+        ensure!(trials.iter().filter(passed).count() == 3, "{report:#}");
+        Ok(())
+    });
+}
+
+/// No lab is needed: nothing is opened before the address is looked at.
+#[test]
+fn an_address_outside_of_the_lab_is_refused_by_its_name() {
+    let output = Command::new(GENERATOR)
+        .args(["run", "--send", "none", "--next-hop", "02:00:00:00:00:01"])
+        .args(["--source", "10.0.0.2", "--destination", "8.8.8.8"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2), "{said}");
+    assert!(said.contains("8.8.8.8") && said.contains("--really"), "{said}");
+}
+
+/// Sends from `eth0` of one namespace and receives at a device of another.
+fn generator(
+    mode: &str,
+    from: &Namespace,
+    next_hop: &str,
+    to: &Namespace,
+    device: &str,
+) -> Command {
+    let mut command = Command::new(GENERATOR);
+    command.args([mode, "--json", "--send", "eth0", "--send-netns", from.name()]).args([
+        "--next-hop",
+        next_hop,
+        "--receive",
+        device,
+        "--receive-netns",
+        to.name(),
+    ]);
+    command
+}
+
+fn json(command: &mut Command) -> Result<Value> {
+    let Output { status, stdout, stderr } = command.output()?;
+    let complaint = String::from_utf8_lossy(&stderr);
+    ensure!(status.success(), "{command:?}: {status}: {complaint}");
+    Ok(serde_json::from_slice(&stdout)?)
+}
+
+fn mac(namespace: &Namespace, device: &str) -> Result<String> {
+    let bytes = namespace.mac(device)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+}
+
+const GENERATOR: &str = env!("CARGO_BIN_EXE_mooring-pktgen");
