@@ -206,9 +206,11 @@ mod tests {
                 *expected += 1;
             }
         }
+    }
 
-        #[test]
-        fn flows_differ_until_all_are_used(sources in 1_u32..4, destinations in 1_u32..4) {
+    #[test]
+    fn flows_differ_until_all_are_used() {
+        for (sources, destinations) in [(1, 1), (2, 3), (3, 2)] {
             let addressing = addressing(sources, destinations);
             let all: HashSet<_> = (0..addressing.capacity()).map(|n| addressing.of(n)).collect();
             assert_eq!(all.len() as u64, addressing.capacity());
