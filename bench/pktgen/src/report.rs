@@ -225,8 +225,8 @@ impl SearchReport {
         let rate = self.found.rate_pps.map_or("none".to_owned(), |rate| format!("{rate} pps"));
         row("loss-free rate", &rate);
         row("at most lost", &format!("{} %", self.loss_bound * 100.0));
-        if self.found.limited_by_generator {
-            row("note", "the generator does not go higher: the rate is its own");
+        if self.found.is_lower_bound {
+            row("note", "the device may take more: the generator did not go or get higher");
         }
     }
 }

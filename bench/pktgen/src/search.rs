@@ -29,6 +29,12 @@ pub(crate) struct Bounds {
     pub(crate) confirmations: u32,
 }
 
+impl Bounds {
+    fn is_kept(&self, rate: u64, sent_pps: f64) -> bool {
+        sent_pps >= rate as f64 * self.offered
+    }
+}
+
 /// What one trial measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Trial {
@@ -47,8 +53,9 @@ pub(crate) struct Trial {
 pub(crate) struct Found {
     /// The highest rate that passed and was confirmed; absent when none was.
     pub(crate) rate_pps: Option<u64>,
-    /// True when nothing but the generator kept it from being higher.
-    pub(crate) limited_by_generator: bool,
+    /// True when no loss says that the device takes no more: the highest rate of all passed, or the generator
+    /// did not reach the next one.
+    pub(crate) is_lower_bound: bool,
     /// Every trial in its order.
     pub(crate) trials: Vec<Trial>,
 }
@@ -93,11 +100,9 @@ pub(crate) fn search(
         next =
             if good.is_empty() && bad - low <= bounds.precision { low } else { low.midpoint(bad) };
     };
-    let (trials, limited) = (search.trials, |trial: &Trial| {
-        trial.rate_pps == bad && trial.sent_pps < trial.rate_pps as f64 * bounds.offered
-    });
-    let limited_by_generator = bad > bounds.highest || trials.iter().any(limited);
-    Ok(Found { rate_pps: found, limited_by_generator, trials })
+    let mut failed = search.trials.iter().filter(|trial| trial.rate_pps == bad && !trial.passed);
+    let is_lower_bound = failed.all(|trial| !bounds.is_kept(trial.rate_pps, trial.sent_pps));
+    Ok(Found { rate_pps: found, is_lower_bound, trials: search.trials })
 }
 
 struct Search<'b, T> {
@@ -111,7 +116,7 @@ impl<T: FnMut(u64) -> Result<(f64, u64, u64)>> Search<'_, T> {
     fn passes(&mut self, rate: u64, repeats: u32) -> Result<bool> {
         for _ in 0..=repeats {
             let (sent_pps, sent, lost) = (self.trial)(rate)?;
-            let kept = sent_pps >= rate as f64 * self.bounds.offered;
+            let kept = self.bounds.is_kept(rate, sent_pps);
             let passed = kept && sent > 0 && lost as f64 <= sent as f64 * self.bounds.loss;
             self.trials.push(Trial { rate_pps: rate, sent_pps, sent, lost, passed });
             if passed {
@@ -170,7 +175,7 @@ mod tests {
             let rate = found.rate_pps.unwrap();
             assert!((truth(capacity) - BOUNDS.precision..=truth(capacity)).contains(&rate));
             assert_eq!(passing(&found, rate), 3);
-            assert!(!found.limited_by_generator && found.trials.len() < 50);
+            assert!(!found.is_lower_bound && found.trials.len() < 50);
         }
 
         #[test]
@@ -208,7 +213,7 @@ mod tests {
     fn a_device_that_loses_nothing_is_measured_at_the_highest_rate() {
         let found = search(&BOUNDS, device(u64::MAX)).unwrap();
         assert_eq!((found.rate_pps, found.trials.len()), (Some(2_000_000), 3));
-        assert!(found.limited_by_generator);
+        assert!(found.is_lower_bound);
     }
 
     #[test]
@@ -229,6 +234,18 @@ mod tests {
         let found = search(&BOUNDS, slow).unwrap();
         let most = (700_000.0 / BOUNDS.offered) as u64;
         assert!((most - BOUNDS.precision..=most).contains(&found.rate_pps.unwrap()));
-        assert!(found.limited_by_generator);
+        assert!(found.is_lower_bound);
+    }
+
+    #[test]
+    fn loss_at_the_next_rate_in_one_trial_that_kept_it_is_the_devices_limit() {
+        let mut count = 0;
+        let found = search(&BOUNDS, |rate| {
+            count += 1;
+            // Beyond what the device takes the generator keeps every other rate.
+            let sent = if rate > 500_000 && count % 2 == 0 { rate / 2 } else { rate };
+            Ok((sent as f64, sent, sent.saturating_sub(500_000)))
+        });
+        assert!(!found.unwrap().is_lower_bound);
     }
 }
