@@ -11,6 +11,7 @@ mod claims;
 mod fit;
 mod gateways;
 mod interfaces;
+mod learned;
 mod pools;
 mod routes;
 mod rules;
@@ -48,6 +49,7 @@ pub(crate) fn validate(
     let crew = settings::crew(&model.appliance, settings.workers, facts.cores, report);
     let mut links = interfaces::validate(&model.interfaces, facts, report);
     let routes = routes::validate(model, &links, facts.kernel, report);
+    learned::check(&links, &routes.learned, report);
     let (mut pools, prefixes) = pools::validate(&model.pools, &links, &routes.listed, crew, report);
     let (rules, delivered) = rules::validate(model, &links, &pools, report);
     let services = services::validate(model, &links, &pools, &rules, report);

@@ -110,3 +110,50 @@ fn a_device_that_is_not_there_is_an_error_only_if_the_kernel_was_asked() {
     assert_eq!(problems.0[0].message, "the kernel has no device \"eth0\"");
     assert_eq!((problems.0[0].line, problems.0[0].column), (5, 5));
 }
+
+/// RFC 4787 REQ-7: what is learned outside must not conflict with the inside; both are named.
+#[test]
+fn what_is_learned_conflicts_with_no_other_link() {
+    let net = |text: &str| text.parse().expect("a prefix");
+    let told = |text: &str, address: &str, routes: &[&str]| {
+        let via = Some(address_of(address));
+        let routes = routes.iter().map(|route| (net(route), via)).collect();
+        let (device, addresses) = ("eth0".to_owned(), vec![net(address)]);
+        let eth0 = DeviceFacts { device, addresses, routes, mtu: 1500 };
+        let in0 = DeviceFacts { device: "in0".to_owned(), ..DeviceFacts::default() };
+        let kernel = KernelFacts { devices: vec![in0, eth0] };
+        load_with(text, &facts(&kernel)).err().map(|problems| {
+            assert_eq!(problems.0.len(), 1, "{problems}");
+            problems.0[0].message.clone()
+        })
+    };
+    for address in ["10.0.0.7/16", "10.0.0.7/25"] {
+        let wanted = format!(
+            "10.0.0.0/24, connected to `inside`, and {}, connected to `pod`, overlap",
+            address.replace(".7/", ".0/")
+        );
+        assert_eq!(told(POD, address, &[]), Some(wanted));
+    }
+    let same = "10.0.0.0/24 is connected to `pod` already, now to `inside`";
+    assert_eq!(told(POD, "10.0.0.7/24", &[]).as_deref(), Some(same));
+    let twice = "the address 10.0.0.1 is given twice, to `pod` and to `inside`";
+    assert_eq!(told(POD, "10.0.0.1/16", &[]).as_deref(), Some(twice));
+    let listed = POD.replace("\"kernel\"", "[\"192.0.2.7/24\"]");
+    let followed = format!("{listed}[[route]]\ndestination = \"0.0.0.0/0\"\nvia = \"kernel\"\n");
+    for text in [POD, followed.as_str()] {
+        for route in ["10.0.0.0/24", "10.0.0.128/25", "10.0.0.9/32"] {
+            let wanted = format!(
+                "the kernel's route to {route} by `pod` lies within 10.0.0.0/24, connected to `inside`"
+            );
+            assert_eq!(told(text, "192.0.2.7/24", &[route]), Some(wanted));
+        }
+        // The longest prefix decides: hosts inside are reached all the same.
+        assert_eq!(told(text, "192.0.2.7/24", &["0.0.0.0/0", "10.0.0.0/8", "10.0.1.0/24"]), None);
+    }
+    // A Pod's own address is no network.
+    assert_eq!(told(POD, "10.0.0.7/32", &[]), None);
+}
+
+fn address_of(net: &str) -> std::net::IpAddr {
+    address(net.split('/').next().expect("it has one"))
+}

@@ -69,6 +69,11 @@ impl Links {
             .map(|(interface, _)| *interface)
     }
 
+    /// Whether its addresses are the kernel's.
+    pub(super) fn is_learned(&self, id: InterfaceId) -> bool {
+        self.interfaces.get(usize::from(id.0)).is_some_and(|link| link.from_kernel)
+    }
+
     pub(super) fn name(&self, id: InterfaceId) -> &str {
         &self.interfaces[usize::from(id.0)].name
     }
@@ -234,7 +239,16 @@ fn place(
     let net = address.value;
     for (other, earlier) in &links.addresses {
         if earlier.value.addr() == net.addr() {
-            let message = format!("the address {} is given twice", net.addr());
+            let message = match *other == id {
+                true => format!("the address {} is given twice", net.addr()),
+                false => {
+                    let other = links.name(*other);
+                    format!(
+                        "the address {} is given twice, to `{other}` and to `{name}`",
+                        net.addr()
+                    )
+                }
+            };
             let hint = format!("the first is on line {}", report.line(earlier.at.start));
             report.error(address.at, message, hint);
             return;

@@ -1,6 +1,7 @@
 //! `[[route]]`: every route leaves by a link on which its next hop can be resolved.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use ipnet::IpNet;
 
@@ -21,14 +22,22 @@ pub(super) struct Placement {
 /// The routes of the text, and those that it leaves to the kernel.
 pub(super) struct Routes {
     pub(super) listed: Vec<Placement>,
-    learned: Vec<(IpNet, Route)>,
+    pub(super) learned: Vec<Learned>,
+}
+
+/// A route of the kernel, and where the text leaves it to the kernel.
+pub(super) struct Learned {
+    pub(super) at: Range<usize>,
+    pub(super) destination: IpNet,
+    pub(super) route: Route,
 }
 
 impl Routes {
     /// Those of the text win over the kernel's.
     pub(super) fn compiled(self) -> Vec<(IpNet, Route)> {
         let listed = self.listed.into_iter().map(|route| (route.destination, route.route));
-        self.learned.into_iter().chain(listed).collect()
+        let learned = self.learned.into_iter().map(|route| (route.destination, route.route));
+        learned.chain(listed).collect()
     }
 }
 
@@ -39,7 +48,7 @@ pub(super) fn validate(
     report: &mut Report<'_>,
 ) -> Routes {
     let mut seen: Vec<Placed<IpNet>> = Vec::new();
-    let mut routes = Routes { listed: Vec::new(), learned: of_interfaces(links, kernel) };
+    let mut routes = Routes { listed: Vec::new(), learned: of_interfaces(model, links, kernel) };
     for element in &model.routes {
         if element.keys.via.as_ref().is_some_and(|via| via.get_ref() == "kernel") {
             routes.learned.extend(followed(element, model, links, kernel, report));
@@ -60,16 +69,30 @@ pub(super) fn validate(
 }
 
 /// The kernel's routes by the devices of interfaces whose addresses are the kernel's.
-fn of_interfaces(links: &Links, kernel: Option<&KernelFacts>) -> Vec<(IpNet, Route)> {
+fn of_interfaces(model: &Model, links: &Links, kernel: Option<&KernelFacts>) -> Vec<Learned> {
     let from_kernel = links.interfaces.iter().enumerate().filter(|(_, link)| link.from_kernel);
-    from_kernel.rev().flat_map(|(index, _)| routes_by(index, links, kernel)).collect()
+    let by = |(index, _): (usize, _)| {
+        let element = &model.interfaces[index];
+        let at = element.place("addresses").unwrap_or_else(|| element.at.clone());
+        routes_by(index, &at, links, kernel)
+    };
+    from_kernel.rev().flat_map(by).collect()
 }
 
 /// What the kernel says of the routes by one interface.
-fn routes_by(index: usize, links: &Links, kernel: Option<&KernelFacts>) -> Vec<(IpNet, Route)> {
+fn routes_by(
+    index: usize,
+    at: &Range<usize>,
+    links: &Links,
+    kernel: Option<&KernelFacts>,
+) -> Vec<Learned> {
     let facts = kernel.and_then(|kernel| kernel.device(&links.interfaces[index].device));
     let interface = InterfaceId(index as u8);
-    let route = |(net, via): &(IpNet, Option<IpAddr>)| (*net, Route { interface, via: *via });
+    let route = |(net, via): &(IpNet, Option<IpAddr>)| Learned {
+        at: at.clone(),
+        destination: *net,
+        route: Route { interface, via: *via },
+    };
     let routed = |(net, _): &&(IpNet, Option<IpAddr>)| values::is_routed(net);
     facts.map(|facts| facts.routes.iter().filter(routed).map(route).collect()).unwrap_or_default()
 }
@@ -81,7 +104,7 @@ fn followed(
     links: &Links,
     kernel: Option<&KernelFacts>,
     report: &mut Report<'_>,
-) -> Vec<(IpNet, Route)> {
+) -> Vec<Learned> {
     let written = element.keys.destination.as_ref();
     let written = required(element, written, "destination", "\"0.0.0.0/0\"", report);
     let destination = written.and_then(|written| values::prefix(written, report));
@@ -91,9 +114,10 @@ fn followed(
         None => Some(all),
     };
     let (Some(destination), Some(within)) = (destination, within) else { return Vec::new() };
+    let at = element.place("via").unwrap_or_else(|| element.at.clone());
     // Where two devices have a route to the same place, that of the first interface stands.
-    let learned = within.rev().flat_map(|index| routes_by(index, links, kernel));
-    learned.filter(|(net, _)| destination.contains(net)).collect()
+    let learned = within.rev().flat_map(|index| routes_by(index, &at, links, kernel));
+    learned.filter(|route| destination.contains(&route.destination)).collect()
 }
 
 fn destination(
