@@ -10,7 +10,7 @@ use proptest::prelude::{
 };
 use proptest::test_runner::TestCaseError;
 
-use super::{config, to};
+use super::{config, to, udp};
 use crate::fixture::World;
 use crate::{Nat, PortOwner, Share};
 
@@ -213,5 +213,26 @@ fn every_kind_admits_and_refuses() {
             flows.filter(|(host, port)| world.send(to(*host, *port, Protocol::UDP, 1)).is_ok());
         let admitted = admitted.count();
         assert!((60..160).contains(&admitted), "{admitted} of kind {at}");
+    }
+}
+
+/// RFC 6056 §4, RFC 7422 §5 and §6: who knows the slice or the block of a host, and one of its ports,
+/// knows nothing of the next one.
+#[test]
+fn ports_of_a_slice_or_a_block_do_not_follow_each_other() {
+    let slice = "{ kind = \"deterministic\", source = \"10.1.0.0/30\", ports_per_host = 1000 }";
+    let block = "{ kind = \"port-block\", size = 1000, max_blocks = 1 }";
+    for (kind, mapping) in [slice, block].into_iter().flat_map(|kind| {
+        ["endpoint-independent", "endpoint-dependent"].map(|mapping| (kind, mapping))
+    }) {
+        let mut world = World::new(&config(&format!(
+            "addresses = [\"203.0.113.10\"]\nports = \"2000-5999\"\nmapping = \"{mapping}\"\n\
+             allocation = {kind}"
+        )));
+        let ports: Vec<u16> = (1..=100).map(|n| world.session(udp(1, n)).outside_port).collect();
+        let near = |pair: &&[u16]| pair[1].abs_diff(pair[0]) <= 2;
+        let near = ports.windows(2).filter(near).count();
+        // Of a thousand ports one in 250 is as near as that.
+        assert!(near < 5, "{kind} {mapping}: {ports:?}");
     }
 }
