@@ -2,6 +2,7 @@
 
 mod errors;
 mod limits;
+mod own;
 
 use std::net::Ipv6Addr;
 

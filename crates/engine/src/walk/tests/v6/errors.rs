@@ -13,7 +13,7 @@ use crate::test_bench::{INSIDE, OUTSIDE};
 const KINDS: [(u8, u8); 4] = [(1, 8), (2, 0), (3, 1), (4, 10)];
 
 /// An error with a code; `rest` is what follows the checksum.
-fn error(
+pub(super) fn error(
     macs: (Mac, Mac),
     ends: (&str, &str),
     hops: u8,

@@ -1,7 +1,8 @@
 //! Limits and lists of IPv6: a subscriber is a prefix there, and so is whom a list names.
 
 use super::{
-    BACK, HOST, HOST_MAC, OUR_INSIDE, OUT, POOL, SERVER, TRANSLATED, icmp, introduce, port, udp,
+    BACK, HOST, HOST_MAC, OUR_INSIDE, OUT, POOL, SERVER, TRANSLATED, address, icmp, introduce,
+    port, tcp, udp,
 };
 use crate::test_bench::{Bench, CONFIG, INSIDE, OUTSIDE};
 use crate::{DropReason, Verdict};
@@ -65,6 +66,34 @@ fn a_limit_of_an_ipv6_pool_is_for_all_of_its_hosts() {
         assert_eq!(begin(&mut bench, ELSEWHERE, 1), Verdict::Tx(OUTSIDE), "{limit}");
         assert_eq!(begin(&mut bench, NEIGHBOUR, 1), Verdict::Drop(reason), "{limit}");
         assert_eq!(begin(&mut bench, HOST, 1), Verdict::Tx(OUTSIDE), "what lives goes on");
+    }
+}
+
+/// RFC 6888 REQ-11 B for IPv6: RFC 4443 §3.1 code 3 is what code 1 is of IPv4.
+#[test]
+fn an_ipv6_host_is_told_of_every_limit_that_it_meets() {
+    for (pool, limits, reason) in [
+        ("limits = { sessions = 1 }", "", DropReason::PoolLimit),
+        ("limits = { half_open = 1 }", "", DropReason::HalfOpenLimit),
+        ("limits = { session_rate = 1 }", "", DropReason::SessionRateLimit),
+        ("limits = { mappings = 1 }", "", DropReason::PoolLimit),
+        ("ports = \"2000-2000\"", "", DropReason::PortsExhausted),
+        ("", "half_open_per_source = 1", DropReason::HalfOpenLimit),
+        ("", "session_rate_per_source = 1", DropReason::SessionRateLimit),
+        ("", "mappings_per_source = 1", DropReason::SourceLimit),
+        ("", "sessions_per_source = 1", DropReason::SourceLimit),
+        ("", "sessions = 1", DropReason::TableFull),
+    ] {
+        let mut bench = ready_with(pool, limits);
+        let syn = |port| tcp(OUT, (HOST, SERVER), 64, (port, 80), ((1, 0), 2));
+        bench.forward(INSIDE, &syn(5000));
+        let told = bench.refuse(INSIDE, &syn(5001), reason);
+        let [(INSIDE, error)] = told.as_slice() else { panic!("{pool}{limits}: {told:?}") };
+        assert_eq!((error[20], &error[54..56]), (58, &[1, 3][..]), "{pool}{limits}");
+        let ends = [address("fd00:10::1").octets(), address(HOST).octets()].concat();
+        assert_eq!((&error[22..54], &error[62..]), (&ends[..], &syn(5001)[14..]));
+        let event = bench.engine.nats.v6.events.read().expect("and the management system");
+        assert_eq!(event.inside, Some(address(HOST).into()), "{pool}{limits}");
     }
 }
 
