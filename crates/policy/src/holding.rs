@@ -69,6 +69,15 @@ pub struct NotTaken {
     pub reason: String,
 }
 
+/// The one name of a network: a Pod's first network has two, and may be left out.
+#[must_use]
+pub fn canonical_network(network: &str) -> &str {
+    match network {
+        "" | "pod-network" => "default",
+        other => other,
+    }
+}
+
 impl Networks {
     /// The device of a network.
     #[must_use]

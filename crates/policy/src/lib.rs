@@ -36,7 +36,9 @@ mod unsupported;
 mod validate;
 
 pub use access::{Access, AccessEntry, Admittance};
-pub use holding::{Assignment, Assignments, Given, Networks, NotTaken, Standing};
+pub use holding::{
+    Assignment, Assignments, Given, Networks, NotTaken, Standing, canonical_network,
+};
 pub use kernel::{DeviceFacts, KernelFacts};
 pub use keys::MAX_WORKERS;
 pub use lines::Lines;

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::core::{DeserializeGuard, Resource};
+use mooring_policy::canonical_network;
 
-use super::pod::canonical;
 use super::route::GKEIPRoute;
 
 pub use self::reason::Reason;
@@ -121,14 +121,16 @@ struct Judge<'a> {
     context: &'a Context,
     before: &'a Rulings,
     rulings: Rulings,
-    /// Which ruling has the address, and whether a Pod has it by that route.
+    /// Which ruling has the address, and whether a Pod, or a load balancer, has it by that route.
     taken: BTreeMap<IpAddr, (usize, bool)>,
 }
 
 impl Judge<'_> {
     fn judge(&mut self, route: &GKEIPRoute, facts: &Arc<RouteFacts>) {
         let general = of_route(route, facts, self.context);
-        let in_use = accepted(route).is_ok() && !route.pods().is_empty();
+        // A load balancer has its addresses whether or not there is a Pod behind it.
+        let has_them = !route.pods().is_empty() || route.spec.load_balancing.is_some();
+        let in_use = accepted(route).is_ok() && has_them;
         let elsewhere = route.pods().iter().any(|pod| *pod != self.context.pod);
         let mut seen = BTreeSet::new();
         for written in &route.spec.addresses {
@@ -211,7 +213,8 @@ impl Rulings {
 impl RouteFacts {
     fn of(listed: &Listed) -> Self {
         let meta = listed.meta();
-        let network = listed.0.as_ref().map(|route| canonical(&route.spec.network));
+        let network =
+            listed.0.as_ref().map(|route| canonical_network(&route.spec.network).to_owned());
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use mooring_policy::Networks;
+use mooring_policy::{Networks, canonical_network};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -152,7 +152,7 @@ struct GivenInterface {
 
 impl GivenInterface {
     fn pair(self) -> Option<(String, String)> {
-        Some((canonical(&self.network?), self.interface_name))
+        Some((canonical_network(&self.network?).to_owned(), self.interface_name))
     }
 }
 
@@ -178,15 +178,7 @@ impl MultusStatus {
             "" => return None,
             device => device,
         };
-        Some((canonical(network?), device.to_owned()))
-    }
-}
-
-/// The Pod's first network has two names.
-pub(super) fn canonical(network: &str) -> String {
-    match network {
-        "" | "pod-network" => "default".to_owned(),
-        other => other.to_owned(),
+        Some((canonical_network(network?).to_owned(), device.to_owned()))
     }
 }
 

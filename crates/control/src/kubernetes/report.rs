@@ -19,6 +19,7 @@ use mooring_policy::NotTaken;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+pub(in crate::kubernetes) use self::events::Untold;
 use self::events::{Announcer, news};
 use self::lease::{Kept, lease};
 use super::access::Access;
@@ -44,21 +45,24 @@ pub(super) struct Reporter {
     identity: Identity,
     reports: watch::Receiver<Option<Arc<Report>>>,
     kept: Kept,
+    untold: Untold,
 }
 
 impl Reporter {
-    /// Tells what comes by `reports`.
+    /// Tells what comes by `reports`, and counts what it could not tell.
     pub(super) fn new(
         access: Access,
         identity: Identity,
         reports: watch::Receiver<Option<Arc<Report>>>,
+        untold: Untold,
     ) -> Self {
-        Self { access, client: None, identity, reports, kept: Kept::default() }
+        Self { access, client: None, identity, reports, kept: Kept::default(), untold }
     }
 
     /// Tells, and renews, until no more reports can come; then that nothing is held.
     pub(super) async fn run(mut self) {
-        let announcer = Announcer::start(self.access.clone(), self.identity.clone());
+        let announcer =
+            Announcer::start(self.access.clone(), self.identity.clone(), self.untold.clone());
         let mut told = Arc::new(Report::default());
         let mut due = None;
         loop {
@@ -86,7 +90,8 @@ impl Reporter {
             }
             let renewed = self.renew(&report).await;
             if !more {
-                return;
+                // That addresses are released is told as well, as far as there is time.
+                return announcer.finish().await;
             }
             due = Some(Instant::now() + if renewed { RENEW_EVERY } else { AGAIN_AFTER });
         }

@@ -18,7 +18,7 @@ use super::access::Access;
 use super::ledger::Ledger;
 use super::ownership::Context;
 use super::pod::Identity;
-use super::report::{Report, Reporter};
+use super::report::{Report, Reporter, Untold};
 use super::snapshot::Snapshot;
 use super::watch::{Contact, Order, Outlets, Pace, Place, Watch};
 
@@ -40,6 +40,7 @@ pub struct KubernetesSource {
     // Dropping it ends the watch, and with it the thread.
     orders: Option<mpsc::UnboundedSender<Order>>,
     reports: Option<watch::Sender<Option<Arc<Report>>>>,
+    untold: Untold,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -93,7 +94,8 @@ impl KubernetesSource {
         let from = Place { access: access.clone(), namespace: identity.namespace.clone() };
         let outlets = Outlets { snapshots, contact, wake };
         // The reports have connections of their own: the watch never waits for one.
-        let reporter = Reporter::new(access, identity, reported);
+        let untold = Untold::default();
+        let reporter = Reporter::new(access, identity, reported, untold.clone());
         let (sender, begun) = sync_channel(1);
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let begun = begin();
@@ -116,6 +118,7 @@ impl KubernetesSource {
             contact: in_contact,
             orders: Some(orders),
             reports: Some(reports),
+            untold,
             thread: Some(thread),
         })
     }
@@ -148,6 +151,13 @@ impl KubernetesSource {
         if let Some(reports) = &self.reports {
             reports.send_replace(Some(Arc::new(report)));
         }
+    }
+
+    /// How many Events were not told since the start, because there were too many or the server took
+    /// them not.
+    #[must_use]
+    pub fn untold_events(&self) -> u64 {
+        self.untold.count()
     }
 
     fn order(&self, order: Order) {

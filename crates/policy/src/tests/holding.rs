@@ -187,6 +187,46 @@ fn addresses_that_nobody_can_give_are_an_error_of_the_text() {
     );
 }
 
+/// GKE knows a Pod's first network by an old name, too: the text may use either, as routes and annotations may.
+#[test]
+fn the_old_name_of_the_first_network_is_that_network() {
+    let networks = Networks { devices: vec![("default".to_owned(), "eth0".to_owned())] };
+    let addresses = vec![given("edge-a", "default", "203.0.113.11", HELD)];
+    let assignments = Assignments { addresses };
+    let facts =
+        Facts { networks: Some(&networks), assignments: Some(&assignments), ..Facts::default() };
+    for name in ["pod-network", "default"] {
+        for at in ["device = \"network:wan\"", "device = \"eth7\"\nnetwork = \"wan\""] {
+            let text =
+                TEXT.replace("device = \"network:wan\"", at).replace("wan\"", &format!("{name}\""));
+            let loaded =
+                load_with(&text, &facts).unwrap_or_else(|told| panic!("{}", told.render(name)));
+            assert_eq!(loaded.not_taken, [], "{name}");
+            assert_eq!(held(&loaded), [address("203.0.113.11")]);
+            assert_eq!(loaded.policy.interfaces[1].network.as_deref(), Some("default"));
+            let device = if at.contains("eth7") { "eth7" } else { "eth0" };
+            assert_eq!(loaded.policy.interfaces[1].device, device);
+        }
+    }
+}
+
+/// What is written beats what the Pod is told, for a device that both name.
+#[test]
+fn the_network_that_the_text_names_beats_the_one_of_the_annotation() {
+    let annotated =
+        |device: &str| Networks { devices: vec![("blue".to_owned(), device.to_owned())] };
+    let networks = annotated("eth7");
+    let text = TEXT.replace("device = \"network:wan\"", "device = \"eth7\"");
+    let network = |text: &str| {
+        let facts = Facts { networks: Some(&networks), ..Facts::default() };
+        let loaded = load_with(text, &facts).unwrap_or_else(|told| panic!("{}", told.render("t")));
+        loaded.policy.interfaces[1].network.clone()
+    };
+    assert_eq!(network(&text).as_deref(), Some("blue"), "nothing is written");
+    let written = text.replace("\"eth7\"", "\"eth7\"\nnetwork = \"wan\"");
+    assert_eq!(network(&written).as_deref(), Some("wan"));
+}
+
 #[test]
 fn a_device_of_a_network_that_the_pod_is_not_on_is_an_error() {
     let networks = Networks { devices: vec![("lan".to_owned(), "eth1".to_owned())] };

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::interfaces::Links;
 use super::overlap;
 use super::routes::Placement;
-use crate::holding::{Assignment, Assignments, Networks, NotTaken};
+use crate::holding::{Assignment, Assignments, Networks, NotTaken, canonical_network};
 use crate::model::{AddressesFrom, Element, Family, Model, RouteChoice, Source};
 use crate::pool::{Allocation, Pool, address_count};
 use crate::report::Report;
@@ -180,7 +180,8 @@ fn wants(
     is_v4: Option<bool>,
     assignment: &Assignment,
 ) -> bool {
-    let network = wanted.network.as_ref().map(|network| network.get_ref().as_str()).or(network);
+    let written = wanted.network.as_ref().map(|network| canonical_network(network.get_ref()));
+    let network = written.or(network);
     let family = wanted.family.map(|family| family == Family::Ipv4).or(is_v4);
     let route = wanted.routes.as_ref().is_some_and(|routes| match routes {
         RouteChoice::All => true,
@@ -207,10 +208,10 @@ pub(super) fn network(
     device: &str,
     networks: Option<&Networks>,
 ) -> Option<String> {
-    let named = device.strip_prefix(NETWORK).map(str::to_owned);
-    let written = element.keys.network.as_ref().map(|network| network.get_ref().clone());
-    let annotated = || networks?.network(device).map(str::to_owned);
-    written.or(named).or_else(annotated)
+    let named = device.strip_prefix(NETWORK);
+    let written = element.keys.network.as_ref().map(|network| network.get_ref().as_str());
+    let annotated = || networks?.network(device);
+    written.or(named).or_else(annotated).map(|network| canonical_network(network).to_owned())
 }
 
 /// The device that the text names, or the one of the network that it names.
@@ -223,7 +224,7 @@ pub(super) fn device(
     let (Some(network), Some(networks)) = (text.strip_prefix(NETWORK), networks) else {
         return text.clone();
     };
-    if let Some(device) = networks.device(network) {
+    if let Some(device) = networks.device(canonical_network(network)) {
         return device.to_owned();
     }
     let known: Vec<&str> = networks.devices.iter().map(|(name, _)| name.as_str()).collect();

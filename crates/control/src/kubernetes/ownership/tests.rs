@@ -305,6 +305,32 @@ fn rows() -> Vec<Row> {
             ],
         ),
         (
+            "also when there is no Pod behind that one yet",
+            vec![
+                route(&json!({
+                    "spec.loadBalancing": { "healthCheckName": "check" }, "status.pods": []
+                })),
+                other(&json!({})),
+            ],
+            vec![
+                "a 203.0.113.10/32 refused: the route has `loadBalancing`",
+                "b 203.0.113.10/32 refused: the route `a` has the address, too",
+            ],
+        ),
+        (
+            "a load-balancing one that is not accepted is in nobody's way either",
+            vec![
+                route(&json!({
+                    "spec.loadBalancing": { "healthCheckName": "check" }, "status.conditions": []
+                })),
+                other(&json!({})),
+            ],
+            vec![
+                "a 203.0.113.10/32 refused: the route has `loadBalancing`",
+                "b 203.0.113.10/32 held",
+            ],
+        ),
+        (
             "an older one that is not accepted is in nobody's way",
             vec![route(&json!({ "status.conditions": [] })), other(&json!({}))],
             vec![

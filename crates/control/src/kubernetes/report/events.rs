@@ -2,6 +2,8 @@
 //! its own, and no more than a cluster can bear: they are for people, and the Lease has what counts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -11,7 +13,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Report;
@@ -36,9 +39,28 @@ enum Kind {
     Refused,
 }
 
-/// Takes what is to be told; what finds no room is not told.
+/// Takes what is to be told; what finds no room is not told, but counted.
 pub(super) struct Announcer {
     queue: mpsc::Sender<News>,
+    untold: Untold,
+    /// Told when no more will come: what waits is told without a pause.
+    hurry: Arc<Notify>,
+    crier: JoinHandle<()>,
+}
+
+/// How many Events were not told: they found no room, or the server did not take them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::kubernetes) struct Untold(Arc<AtomicU64>);
+
+impl Untold {
+    /// As many as that since the start.
+    pub(in crate::kubernetes) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What became of addresses between two reports.
@@ -94,18 +116,31 @@ fn refusals(report: &Report) -> Vec<(RouteRef, String)> {
 
 impl Announcer {
     /// Tells as `identity`.
-    pub(super) fn start(access: Access, identity: Identity) -> Self {
+    pub(super) fn start(access: Access, identity: Identity, untold: Untold) -> Self {
         let (queue, queued) = mpsc::channel(ROOM);
-        let crier = Crier { access, client: None, identity, told: HashMap::new() };
-        tokio::spawn(crier.run(queued));
-        Self { queue }
+        let hurry = Arc::new(Notify::new());
+        let (client, told) = (None, HashMap::new());
+        let (missed, in_hurry) = (untold.clone(), Arc::clone(&hurry));
+        let crier = Crier { access, client, identity, told, untold: missed, hurry: in_hurry };
+        let crier = tokio::spawn(crier.run(queued));
+        Self { queue, untold, hurry, crier }
     }
 
     pub(super) fn tell(&self, news: Vec<News>) {
         for news in news {
             // Full: the server has been slow for long, and there is too much to tell.
-            let _ = self.queue.try_send(news);
+            if self.queue.try_send(news).is_err() {
+                self.untold.one_more();
+            }
         }
+    }
+
+    /// Tells what waits, all of it, and then no more. Whoever waits for this has a limit of his own.
+    pub(super) async fn finish(self) {
+        drop(self.queue);
+        self.hurry.notify_one();
+        // It has panicked, and that was told.
+        let _ = self.crier.await;
     }
 }
 
@@ -117,14 +152,21 @@ struct Crier {
     identity: Identity,
     /// What was told lately: the Event's name, how often, and when last.
     told: HashMap<(String, Kind, String), (String, i32, Instant)>,
+    untold: Untold,
+    hurry: Arc<Notify>,
 }
 
 impl Crier {
     async fn run(mut self, mut queued: mpsc::Receiver<News>) {
         let mut allowance = Allowance { left: BURST, since: Instant::now() };
         while let Some(news) = queued.recv().await {
-            if let Some(wait) = allowance.take(Instant::now()) {
-                sleep(wait).await;
+            if !queued.is_closed()
+                && let Some(wait) = allowance.take(Instant::now())
+            {
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    () = self.hurry.notified() => {}
+                }
             }
             // One that could not be told is not told again: what it said may not be so any more.
             let client = self.client.take();
@@ -138,6 +180,9 @@ impl Crier {
                 Some(client)
             });
             self.client = told.await.unwrap_or_default();
+            if self.client.is_none() {
+                self.untold.one_more();
+            }
         }
     }
 
@@ -178,7 +223,7 @@ impl Crier {
         };
         Event {
             metadata: ObjectMeta {
-                name: Some(format!("{route}.{:x}", now.as_nanosecond())),
+                name: Some(name_of(route, now)),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
@@ -220,6 +265,15 @@ impl Allowance {
     }
 }
 
+/// The name of an Event: its route's, cut where that is too long, and a time that no other has.
+fn name_of(route: &str, now: Timestamp) -> String {
+    let suffix = format!(".{:x}", now.as_nanosecond());
+    let end = route.floor_char_boundary(LONGEST_NAME.saturating_sub(suffix.len()));
+    // Each part between dots begins and ends with a letter or a digit (RFC 1123 as the API reads it).
+    let route = route[..end].trim_end_matches(['.', '-']);
+    format!("{route}{suffix}")
+}
+
 /// No longer than the API takes a note.
 fn shortened(note: &str) -> String {
     let end = note.floor_char_boundary(LONGEST);
@@ -230,6 +284,9 @@ const CONTROLLER: &str = "mooring.dev/agent";
 
 /// Bytes of a note.
 const LONGEST: usize = 1_000;
+
+/// Bytes of an object's name.
+const LONGEST_NAME: usize = 253;
 
 /// What waits to be told, at most.
 const ROOM: usize = 64;

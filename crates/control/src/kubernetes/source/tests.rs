@@ -402,6 +402,92 @@ fn a_lease_is_renewed_after_a_failure_and_says_at_the_end_that_nothing_is_held()
     ended.join().expect("it ends");
 }
 
+/// One Lease and five Events, within the time that an end has.
+#[test]
+fn at_the_end_each_address_is_told_to_be_released() {
+    let bench = Bench::start();
+    let addresses: Vec<_> = (1..=5).map(|last| format!("203.0.113.{last}")).collect();
+    let mut route = route(&["a"], 10);
+    let written = addresses
+        .iter()
+        .map(|address| json!({ "type": "gke.networking.io/cidr", "value": address }));
+    route["spec"]["addresses"] = written.collect();
+    bench.server.list().routes(10, &[route]);
+    bench.expect("held 1");
+    let _changes = bench.server.watch(10).begin();
+    bench.source.report(report(&bench));
+    let events = |server: &Server, reason: &str| {
+        let (mut notes, mut leases) = (Vec::new(), 0);
+        while notes.len() < addresses.len() {
+            let exchange = server.report();
+            let body = exchange.body.clone();
+            match exchange.path.contains("/leases/") {
+                true => leases += 1,
+                false => {
+                    assert_eq!(body["reason"], reason);
+                    notes.push(body["note"].as_str().unwrap_or_default().to_owned());
+                }
+            }
+            exchange.answer(201, &body);
+        }
+        (notes, leases)
+    };
+    let expected: Vec<_> = addresses.iter().map(|address| format!("a: {address}")).collect();
+    assert_eq!(events(&bench.server, "AddressTakenUp").0, expected);
+    assert_eq!(bench.source.untold_events(), 0);
+    let Bench { server, source, .. } = bench;
+    let ended = std::thread::spawn(move || drop(source));
+    assert_eq!(events(&server, "AddressReleased").0, expected);
+    ended.join().expect("it ends");
+}
+
+/// Five seconds, with time to spare for a busy machine.
+#[test]
+fn a_lease_is_renewed_every_five_seconds_while_nothing_changes() {
+    let (bench, _changes) = Bench::watching();
+    bench.source.report(report(&bench));
+    let renewal = || loop {
+        let exchange = bench.server.report();
+        let (at, body) = (Instant::now(), exchange.body.clone());
+        let is_lease = exchange.path.contains("/leases/");
+        exchange.answer(200, &body);
+        if is_lease {
+            return (at, body);
+        }
+    };
+    let (mut last, mut before) = renewal();
+    for _ in 0..2 {
+        let (at, body) = renewal();
+        let apart = at - last;
+        assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&apart), "{apart:?}");
+        assert_ne!(body["spec"]["renewTime"], before["spec"]["renewTime"]);
+        assert_eq!(body["metadata"], before["metadata"]);
+        (last, before) = (at, body);
+    }
+}
+
+#[test]
+fn events_that_the_server_does_not_take_are_counted() {
+    let (bench, _changes) = Bench::watching();
+    bench.source.report(report(&bench));
+    let refused = loop {
+        let exchange = bench.server.report();
+        match exchange.path.contains("/leases/") {
+            true => {
+                let body = exchange.body.clone();
+                exchange.answer(200, &body);
+            }
+            false => break exchange,
+        }
+    };
+    refused.refuse(403);
+    let start = Instant::now();
+    while bench.source.untold_events() != 1 {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn the_end_waits_for_no_server() {
     let (bench, _changes) = Bench::watching();

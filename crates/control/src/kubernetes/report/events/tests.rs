@@ -1,10 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use mooring_policy::NotTaken;
 use tokio::time::Instant;
 
-use super::{Allowance, BURST, Kind, LONGEST, News, ONE_EVERY, Report, news, shortened};
+use super::{
+    Allowance, BURST, Kind, LONGEST, LONGEST_NAME, News, ONE_EVERY, Report, name_of, news,
+    shortened,
+};
 use crate::kubernetes::ownership::RouteFacts;
 use crate::kubernetes::snapshot::{Given, Refused, RouteRef, Snapshot};
 use crate::kubernetes::tenure::{Hold, TenureId};
@@ -99,4 +103,18 @@ fn a_note_is_no_longer_than_the_api_takes() {
     let long = "é".repeat(LONGEST);
     assert_eq!(shortened(&long).len(), LONGEST);
     assert_eq!(shortened("short"), "short");
+}
+
+/// The API takes names of up to 253 bytes, and routes have such.
+#[test]
+fn the_event_of_a_route_with_a_long_name_has_a_name_that_the_api_takes() {
+    let at = |nanoseconds| Timestamp::from_nanosecond(nanoseconds).expect("a time");
+    let (now, next) = (at(1_796_000_000_000_000_000), at(1_796_000_000_000_000_001));
+    assert_eq!(name_of("edge", now), "edge.18ecac7c009a0000");
+    let long = "r".repeat(LONGEST_NAME);
+    assert_eq!(name_of(&long, now).len(), LONGEST_NAME);
+    assert_ne!(name_of(&long, now), name_of(&long, next));
+    let parts = format!("{}.-.{}", "r".repeat(233), "s".repeat(17));
+    let name = name_of(&parts, now);
+    assert!(name.split('.').all(|part| !part.is_empty() && !part.ends_with('-')), "{name}");
 }
