@@ -305,7 +305,7 @@ mod tests {
         let route = RouteRef::of(&Arc::new(facts));
         let address = address.parse().expect("an address");
         let given = vec![Given { address, route, hold, reason: None }];
-        Arc::new(Snapshot { given, refused: Vec::new() })
+        Arc::new(Snapshot { given, ..Snapshot::default() })
     }
 
     const BY_ROUTES: &str = r#"

@@ -172,7 +172,10 @@ impl Engine {
             Outcome::Answered | Outcome::Learned => Ok(Verdict::Local),
             Outcome::Conflict(address) => {
                 self.counters.conflicts += 1;
-                self.neighbours.defend(ingress, address, now, outbox);
+                // Where others say whose the address is, they are asked before we insist.
+                if !self.policy.is_given_addresses() {
+                    self.neighbours.defend(ingress, address, now, outbox);
+                }
                 Ok(Verdict::Local)
             }
             Outcome::Ignored(reason) => Err(reason.into()),

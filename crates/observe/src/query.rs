@@ -61,6 +61,8 @@ pub struct Trouble {
     pub speaks: bool,
     /// Who else uses addresses of ours.
     pub conflicts: Vec<Conflict>,
+    /// The same, and whom it may be that we will not hear again.
+    pub signs: Vec<Conflict>,
     /// Next hops that did not answer.
     pub silent: Vec<SilentHop>,
 }
@@ -96,6 +98,7 @@ pub fn answer(engine: &Engine, now: Tick, query: Query) -> Answer {
         Query::Trouble => Answer::Trouble(Trouble {
             speaks: engine.speaks(),
             conflicts: engine.neighbours().conflicts(now).copied().collect(),
+            signs: engine.neighbours().signs(now).copied().collect(),
             silent: engine.silent_hops().to_vec(),
         }),
         Query::Explain(asked) => Answer::Explained(Box::new(asked.answer(engine))),

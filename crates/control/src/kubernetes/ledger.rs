@@ -24,6 +24,13 @@ pub(super) struct Ledger {
     tenures: Tenures,
     /// Left to another host until the routes have been read anew.
     yielded: BTreeSet<IpAddr>,
+    /// Another host uses them as well. If the server has not said by then whose they are, they are the
+    /// other's.
+    doubted: BTreeSet<IpAddr>,
+    doubted_until: Option<Duration>,
+    /// The number of the last doubt, and of the last one that is settled.
+    doubts: u64,
+    settled: u64,
 }
 
 impl Ledger {
@@ -36,6 +43,10 @@ impl Ledger {
             rulings: Rulings::default(),
             tenures: Tenures::new(retention),
             yielded: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            doubted_until: None,
+            doubts: 0,
+            settled: 0,
         }
     }
 
@@ -55,7 +66,11 @@ impl Ledger {
     pub(super) fn list(&mut self, routes: Vec<Listed>, now: Duration) {
         self.routes = routes.into_iter().map(|route| (name(&route), route)).collect();
         self.listed = true;
+        // Whatever it says of them is fresh.
         self.yielded.clear();
+        self.doubted.clear();
+        self.doubted_until = None;
+        self.settled = self.doubts;
         self.follow(Sight::Gap, now);
     }
 
@@ -71,26 +86,50 @@ impl Ledger {
         self.follow(Sight::Whole, now);
     }
 
-    /// Another host uses the address, and nobody says that it is ours.
-    pub(super) fn leave(&mut self, address: IpAddr, now: Duration) {
-        self.tenures.end(address);
-        self.yielded.insert(address);
-        self.follow(Sight::Whole, now);
+    /// Another host uses the address, which is the doubt of this number. It is settled by a whole list,
+    /// or is in the other's favour when none comes in time. Says whether a list is due: the address is
+    /// ours up to now.
+    pub(super) fn doubt(
+        &mut self,
+        address: IpAddr,
+        number: u64,
+        patience: Duration,
+        now: Duration,
+    ) -> bool {
+        self.doubts = number;
+        let ours = matches!(self.tenures.of(address), Some(Hold::Held(_)));
+        if ours {
+            self.doubted.insert(address);
+            let until = now + patience;
+            self.doubted_until = Some(self.doubted_until.map_or(until, |first| first.min(until)));
+        } else if self.doubted.is_empty() {
+            self.settled = number;
+        }
+        ours
     }
 
-    /// Whether the address is ours.
-    pub(super) fn holds(&self, address: IpAddr) -> bool {
-        matches!(self.tenures.of(address), Some(Hold::Held(_)))
+    /// The server says nothing: nobody says then that what others use is ours.
+    pub(super) fn lose_contact(&mut self, now: Duration) {
+        self.doubted_until = self.doubted_until.map(|until| until.min(now));
+        self.pass(now);
     }
 
     /// Time has passed.
     pub(super) fn pass(&mut self, now: Duration) {
         self.tenures.expire(now);
+        if self.doubted_until.take_if(|until| *until <= now).is_some() {
+            for address in std::mem::take(&mut self.doubted) {
+                self.tenures.end(address);
+                self.yielded.insert(address);
+            }
+            self.settled = self.doubts;
+            self.follow(Sight::Whole, now);
+        }
     }
 
     /// When time alone changes something.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.tenures.deadline()
+        self.tenures.deadline().into_iter().chain(self.doubted_until).min()
     }
 
     /// All of it, as soon as the routes were listed once.
@@ -98,7 +137,7 @@ impl Ledger {
         if !self.listed {
             return None;
         }
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot { settled: self.settled, ..Snapshot::default() };
         for ruling in &self.rulings.all {
             let reason = match (&ruling.verdict, ruling.address) {
                 (Verdict::Refused(reason), _) => {

@@ -5,6 +5,7 @@
 //! at work. tokio and kube stay below this module: what it gives out are types of its own.
 
 mod access;
+pub mod doubts;
 mod ledger;
 pub mod ownership;
 pub mod pod;
@@ -15,6 +16,8 @@ pub mod source;
 pub mod tenure;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod together;
 mod watch;
 
 pub use self::pod::Identity;

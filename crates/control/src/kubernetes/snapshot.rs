@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub given: Vec<Given>,
     /// What is not taken up.
     pub refused: Vec<Refused>,
+    /// Doubts up to this number have been heard and settled: see [`Doubts`](super::doubts::Doubts).
+    pub settled: u64,
 }
 
 /// An address that a route gives.
@@ -98,7 +100,7 @@ impl Snapshot {
             }
             Some(left)
         });
-        Self { given: left.collect(), refused: self.refused.clone() }
+        Self { given: left.collect(), refused: self.refused.clone(), settled: self.settled }
     }
 
     /// Whether anything is ours.
@@ -143,7 +145,8 @@ mod tests {
     fn snapshot(hold: Option<Hold>) -> Snapshot {
         let address = "203.0.113.10".parse().expect("an address");
         let route = RouteRef(Arc::new(RouteFacts::default()));
-        Snapshot { given: vec![Given { address, route, hold, reason: None }], refused: Vec::new() }
+        let given = vec![Given { address, route, hold, reason: None }];
+        Snapshot { given, ..Snapshot::default() }
     }
 
     fn standing(hold: Option<Hold>, since: &Since, next: u32) -> Standing {
@@ -178,7 +181,7 @@ mod tests {
         let (held, kept) = (Some(Hold::Held(TenureId(1))), Some(Hold::Kept(TenureId(1))));
         let all = |rows: &[(&str, Option<Hold>)]| Snapshot {
             given: rows.iter().map(|(address, hold)| given(address, *hold)).collect(),
-            refused: Vec::new(),
+            ..Snapshot::default()
         };
         let before = all(&[("192.0.2.1", held), ("192.0.2.2", held), ("192.0.2.3", None)]);
         let again = Some(Hold::Held(TenureId(7)));

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::access::Access;
+use super::doubts::Doubts;
 use super::ledger::Ledger;
 use super::ownership::Context;
 use super::pod::Identity;
@@ -39,6 +40,7 @@ pub struct KubernetesSource {
     contact: watch::Receiver<Contact>,
     // Dropping it ends the watch, and with it the thread.
     orders: Option<mpsc::UnboundedSender<Order>>,
+    doubts: Doubts,
     reports: Option<watch::Sender<Option<Arc<Report>>>>,
     untold: Untold,
     thread: Option<JoinHandle<()>>,
@@ -117,16 +119,18 @@ impl KubernetesSource {
             snapshots: latest,
             contact: in_contact,
             orders: Some(orders),
+            doubts: Doubts::default(),
             reports: Some(reports),
             untold,
             thread: Some(thread),
         })
     }
 
-    /// What the routes say now; `None` until they were listed once.
+    /// What the routes say now, without what is in doubt; `None` until they were listed once.
     #[must_use]
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
-        self.snapshots.borrow().clone()
+        let latest = self.snapshots.borrow().clone()?;
+        Some(self.doubts.apply(latest))
     }
 
     /// How it stands with the API server.
@@ -140,10 +144,12 @@ impl KubernetesSource {
         self.order(Order::Configure(networks, session_retention));
     }
 
-    /// Another host uses an address of ours. If the API server does not say soon that it is ours, it is
-    /// left to the other until the routes have been read anew.
-    pub fn conflict(&self, address: IpAddr) {
-        self.order(Order::Conflict(address));
+    /// Another host uses an address of ours. From now on it is none of those that are held, until the
+    /// API server says that it is ours; if that does not come soon, it is left to the other until the
+    /// routes have been read anew.
+    pub fn conflict(&mut self, address: IpAddr) {
+        let number = self.doubts.raise(address, self.snapshots.borrow().as_deref());
+        self.order(Order::Conflict(address, number));
     }
 
     /// This is what is at work now: it is told to the cluster.

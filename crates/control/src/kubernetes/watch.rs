@@ -28,8 +28,8 @@ use super::snapshot::Snapshot;
 pub(super) enum Order {
     /// The Pod is on these networks, and sessions outlast a loss for so long.
     Configure(BTreeSet<String>, Duration),
-    /// Another host uses an address of ours.
-    Conflict(IpAddr),
+    /// Another host uses an address of ours: the doubt of this number.
+    Conflict(IpAddr, u64),
 }
 
 /// How it stands with the API server.
@@ -54,8 +54,6 @@ pub(super) struct Watch<W> {
     backoff: Backoff,
     /// Until then nothing is asked of the server.
     resume: Option<Instant>,
-    /// Addresses that another host uses, and until when the server may say that they are ours.
-    suspects: Option<(BTreeSet<IpAddr>, Instant)>,
 }
 
 /// Where the watch tells what it sees.
@@ -94,7 +92,6 @@ impl<W: Fn()> Watch<W> {
             start: Instant::now(),
             backoff: Backoff::new(pace.longest_pause),
             resume: None,
-            suspects: None,
         }
     }
 
@@ -116,15 +113,14 @@ impl<W: Fn()> Watch<W> {
                 Met::Order(Some(Order::Configure(networks, retention))) => {
                     self.ledger.configure(networks, retention, self.now());
                 }
-                Met::Order(Some(Order::Conflict(address))) => {
-                    if self.suspect(address) {
+                Met::Order(Some(Order::Conflict(address, number))) => {
+                    if self.doubt(address, number) {
+                        self.ledger.pass(self.now());
+                        self.publish();
                         return Some(());
                     }
                 }
-                Met::Time => {
-                    self.ledger.pass(self.now());
-                    self.give_up();
-                }
+                Met::Time => self.ledger.pass(self.now()),
                 Met::Told(Ok(told)) => self.see(told),
                 Met::Told(Err(trouble)) => self.note(&trouble),
             }
@@ -161,9 +157,7 @@ impl<W: Fn()> Watch<W> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let ledger = self.ledger.deadline().map(|after| self.start + after);
-        let suspects = self.suspects.as_ref().map(|(_, until)| *until);
-        ledger.into_iter().chain(suspects).min()
+        self.ledger.deadline().map(|after| self.start + after)
     }
 
     fn see(&mut self, told: Told) {
@@ -173,11 +167,7 @@ impl<W: Fn()> Watch<W> {
             self.backoff.reset();
         }
         match told {
-            Told::All(routes) => {
-                self.ledger.list(routes, now);
-                // Whatever it says of them is fresh.
-                self.suspects = None;
-            }
+            Told::All(routes) => self.ledger.list(routes, now),
             Told::Changed(route) => self.ledger.change(*route, now),
             Told::Gone(route) => self.ledger.remove(&route, now),
             Told::Going | Told::Nothing => {}
@@ -193,34 +183,14 @@ impl<W: Fn()> Watch<W> {
             .map_or(pause, |after| after.clamp(pause, self.pace.longest_pause.max(pause)));
         self.resume = Some(Instant::now() + pause);
         self.tell(Some(trouble.to_string()));
-        // Without the server nobody says that what others use is ours.
-        if let Some((_, until)) = &mut self.suspects {
-            *until = Instant::now();
-        }
+        self.ledger.lose_contact(self.now());
     }
 
-    /// Another host uses the address: the server is asked whether it is ours. Says whether it is to be
-    /// asked now.
-    fn suspect(&mut self, address: IpAddr) -> bool {
-        if !self.ledger.holds(address) {
-            return false;
-        }
+    /// Another host uses the address. Says whether the server is to be asked now whether it is ours.
+    fn doubt(&mut self, address: IpAddr, number: u64) -> bool {
         let out_of_contact = self.contact.borrow().trouble.is_some();
         let patience = if out_of_contact { Duration::ZERO } else { VERIFY_WITHIN };
-        let until = Instant::now() + patience;
-        let (suspects, first) = self.suspects.get_or_insert_with(|| (BTreeSet::new(), until));
-        suspects.insert(address);
-        *first = until.min(*first);
-        true
-    }
-
-    /// Leaves to others what they use, where nobody has said that it is ours.
-    fn give_up(&mut self) {
-        let now = Instant::now();
-        if let Some((suspects, _)) = self.suspects.take_if(|(_, until)| *until <= now) {
-            let now = self.now();
-            suspects.into_iter().for_each(|address| self.ledger.leave(address, now));
-        }
+        self.ledger.doubt(address, number, patience, self.now())
     }
 
     fn publish(&self) {

@@ -52,6 +52,13 @@ impl Neighbours {
         certain.map(|known| &known.conflict).filter(move |conflict| conflict.is_current(now))
     }
 
+    /// The same and those of whom it is not certain yet: whoever can ask whose an address is does not wait
+    /// for that.
+    pub fn signs(&self, now: Tick) -> impl Iterator<Item = &Conflict> {
+        let all = self.conflicts.known.iter().map(|known| &known.conflict);
+        all.filter(move |conflict| conflict.is_current(now))
+    }
+
     /// Notes a sign that `mac` uses our `address`.
     pub(super) fn contested(
         &mut self,

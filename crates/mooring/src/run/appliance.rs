@@ -190,12 +190,12 @@ impl Appliance {
     /// Does what time asks for.
     ///
     /// # Errors
-    /// When the kernel carries our packets and cannot be kept from it.
+    /// When the kernel carries our packets and cannot be kept from it, or an address cannot be let go of.
     pub fn look(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
         self.watch.look(now, &self.lines)?;
         self.trouble.look(&self.lines, &self.state.policy, now);
-        self.heed_conflicts();
+        self.heed_conflicts()?;
         self.desk.miss_events(self.events.look(&self.lines, self.clock));
         Ok(())
     }
@@ -210,7 +210,8 @@ impl Appliance {
     pub fn pause(&self) -> Duration {
         let now = self.clock.now();
         let end = self.ends.map_or(Duration::MAX, |end| Duration::from_millis(end.since(now)));
-        self.watch.pause(now).min(self.events.pause(now)).min(end)
+        let trouble = self.trouble.pause(now);
+        self.watch.pause(now).min(self.events.pause(now)).min(trouble).min(end)
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

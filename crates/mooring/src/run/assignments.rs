@@ -85,11 +85,24 @@ impl Appliance {
         }
     }
 
-    /// Asks the control plane about addresses of ours that others use.
-    pub(super) fn heed_conflicts(&mut self) {
-        if let Some(plane) = &mut self.plane {
-            plane.contradicted(&self.state, self.trouble.contradicted());
+    /// A worker has seen somebody else use an address of ours.
+    pub fn hear_contradiction(&mut self) {
+        if self.plane.is_some() {
+            self.trouble.hurry();
         }
+    }
+
+    /// Asks the control plane about addresses of ours that others use. Until it has answered nothing
+    /// leaves from them.
+    ///
+    /// # Errors
+    /// As [`Self::assign`].
+    pub(super) fn heed_conflicts(&mut self) -> Result<(), Failure> {
+        let Some(plane) = &mut self.plane else { return Ok(()) };
+        if plane.contradicted(&self.state, self.trouble.contradicted(), self.trouble.signs()) {
+            self.assign()?;
+        }
+        Ok(())
     }
 
     fn follow_others(&mut self) -> Result<(), String> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZeroU8;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -32,7 +33,7 @@ pub struct Crew {
 
 impl Crew {
     /// Starts a worker for each engine and its ports. When one ends, for whatever reason, `ended` is
-    /// woken.
+    /// woken; one that sees somebody else use an address of ours writes into `ear`.
     ///
     /// # Errors
     /// When the system has no more threads or descriptors. Workers that run already end by
@@ -41,6 +42,7 @@ impl Crew {
         members: Vec<(Engine, Ports<R, T>)>,
         clock: Clock,
         ended: &Arc<Waker>,
+        ear: &UnixStream,
     ) -> Result<Self, Failure>
     where
         R: Receive + AsRawFd + Send + 'static,
@@ -51,7 +53,8 @@ impl Crew {
             let (commands, inbox) = bounded(COMMANDS);
             let (worker, waker) =
                 Worker::new(engine, ports, inbox, clock).map_err(|error| failed(&error, None))?;
-            workers.push(worker);
+            let ear = ear.try_clone().map_err(|error| failed(&error, None))?;
+            workers.push(worker.heard_by(ear));
             lines.push(WorkerLine { commands, waker: Arc::new(waker) });
         }
         let heartbeats = workers.iter().map(Worker::heartbeat).collect();

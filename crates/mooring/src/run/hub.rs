@@ -31,6 +31,9 @@ pub struct Hub {
     /// Where the control plane says that it has news, and where it writes that.
     assigned: UnixStream,
     news: UnixStream,
+    /// The same of workers that see others use an address of ours.
+    contradicted: UnixStream,
+    ear: UnixStream,
     /// The folders of the configuration and of the Pod's annotations, where they are followed.
     folders: Vec<(FolderWatch, Token)>,
     changes: Changes,
@@ -56,7 +59,8 @@ impl Hub {
         let (reload, raised) = UnixStream::pair()?;
         pipe::register(SIGHUP, raised)?;
         let (assigned, news) = UnixStream::pair()?;
-        for stream in [&stop, &reload, &assigned, &news] {
+        let (contradicted, ear) = UnixStream::pair()?;
+        for stream in [&stop, &reload, &assigned, &news, &contradicted, &ear] {
             stream.set_nonblocking(true)?;
         }
         let changes = Changes::watch()?;
@@ -65,6 +69,7 @@ impl Hub {
             (STOP, stop.as_raw_fd()),
             (RELOAD, reload.as_raw_fd()),
             (ASSIGNED, assigned.as_raw_fd()),
+            (CONTRADICTED, contradicted.as_raw_fd()),
             (KERNEL, changes.as_raw_fd()),
         ];
         for (token, fd) in descriptors {
@@ -81,6 +86,8 @@ impl Hub {
             reload,
             assigned,
             news,
+            contradicted,
+            ear,
             folders,
             changes,
             control,
@@ -94,6 +101,12 @@ impl Hub {
     /// When the system has no more descriptors.
     pub fn news(&self) -> Result<UnixStream, Failure> {
         self.news.try_clone().map_err(|error| failed(&error, None))
+    }
+
+    /// Where a worker writes when it sees somebody else use an address of ours.
+    #[must_use]
+    pub const fn ear(&self) -> &UnixStream {
+        &self.ear
     }
 
     /// Follows the configuration and the Pod's annotations, as files that are replaced.
@@ -151,6 +164,10 @@ impl Hub {
                     ASSIGNED => {
                         drain(&self.assigned);
                         appliance.assign()?;
+                    }
+                    CONTRADICTED => {
+                        drain(&self.contradicted);
+                        appliance.hear_contradiction();
                     }
                     CONFIGURATION | ANNOTATIONS => self.look_at_files(event.token(), appliance),
                     CONTROL => appliance.desk.accept(self.control.listener()),
@@ -214,3 +231,4 @@ const KERNEL: Token = Token(4);
 const ASSIGNED: Token = Token(5);
 const CONFIGURATION: Token = Token(6);
 const ANNOTATIONS: Token = Token(7);
+const CONTRADICTED: Token = Token(8);

@@ -81,7 +81,8 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let engines = engines(&state, &links, workers, watch.addresses())?;
     attached.listen(&engines.first().map(Groups::of).unwrap_or_default())?;
     rights::keep(&state)?;
-    let crew = Crew::start(engines.into_iter().zip(ports).collect(), clock, hub.ended())?;
+    let members = engines.into_iter().zip(ports).collect();
+    let crew = Crew::start(members, clock, hub.ended(), hub.ear())?;
     let lines = crew.lines().to_vec();
     let interfaces = attached.infos(&state.policy, &links, &devices);
     let shown = shown(&state, interfaces, clock);

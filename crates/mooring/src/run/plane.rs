@@ -1,6 +1,6 @@
 //! Between the appliance and a control plane: what it is told, and what it is asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -12,6 +12,7 @@ use mooring_control::kubernetes::pod::Unidentified;
 use mooring_control::kubernetes::{
     Identity, KubernetesSource, Report, Snapshot, StartError, Terms,
 };
+use mooring_session::Tick;
 
 use super::rights;
 use crate::exit::{BAD_INPUT, Failure};
@@ -27,6 +28,8 @@ pub struct Plane {
     at_work: Arc<Snapshot>,
     /// Addresses of ours that others use, as it was told last.
     conflicts: Vec<IpAddr>,
+    /// For which somebody else has spoken, since when.
+    signs: BTreeMap<IpAddr, Tick>,
     /// What has been said of the API server since it answered last.
     troubles: BTreeSet<String>,
 }
@@ -56,6 +59,7 @@ impl Plane {
             told,
             at_work: Arc::default(),
             conflicts: Vec::new(),
+            signs: BTreeMap::new(),
             troubles: BTreeSet::new(),
         })
     }
@@ -93,16 +97,23 @@ impl Plane {
         self.report(state);
     }
 
-    /// Others use these addresses of ours.
-    pub fn contradicted(&mut self, state: &DesiredState, conflicts: Vec<IpAddr>) {
-        if conflicts == self.conflicts {
-            return;
+    /// Others use these addresses of ours, and have spoken for those of `signs`. Says whether anything is
+    /// in doubt by that which was not: what [`Self::latest`] gives is less then.
+    pub fn contradicted(
+        &mut self,
+        state: &DesiredState,
+        conflicts: Vec<IpAddr>,
+        signs: &BTreeMap<IpAddr, Tick>,
+    ) -> bool {
+        let new = signs.iter().filter(|(at, since)| self.signs.get(at) != Some(since));
+        let new: Vec<IpAddr> = new.map(|(address, _)| *address).collect();
+        new.iter().for_each(|address| self.source.conflict(*address));
+        self.signs.clone_from(signs);
+        if conflicts != self.conflicts {
+            self.conflicts = conflicts;
+            self.report(state);
         }
-        for address in conflicts.iter().filter(|address| !self.conflicts.contains(address)) {
-            self.source.conflict(*address);
-        }
-        self.conflicts = conflicts;
-        self.report(state);
+        !new.is_empty()
     }
 
     fn report(&self, state: &DesiredState) {

@@ -1,6 +1,7 @@
 //! Says it when somebody else uses an address of ours and when a next hop does not answer: once for
 //! each, and not too much at a time.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -22,9 +23,12 @@ pub struct TroubleLog {
     /// Questions that are on their way, by worker. Nobody waits for their answers.
     asked: Vec<Receiver<Answer>>,
     conflicts: Vec<(InterfaceId, IpAddr, Mac)>,
+    /// Addresses of ours for which somebody else has spoken, and since when the last of those does.
+    signs: BTreeMap<IpAddr, Tick>,
     /// Each with the time when it was told.
     silent: Vec<(InterfaceId, IpAddr, Tick)>,
     due: Tick,
+    asked_at: Tick,
 }
 
 impl TroubleLog {
@@ -43,11 +47,22 @@ impl TroubleLog {
                 worker.tell(Command::Ask(Query::Trouble, reply));
                 answer
             }));
-            self.due = now + ASK_EVERY;
+            (self.due, self.asked_at) = (now + ASK_EVERY, now);
         }
     }
 
-    /// The addresses of ours that others use, each once.
+    /// A worker has seen something: it is asked soon, however often this is said.
+    pub fn hurry(&mut self) {
+        self.due = self.due.min(self.asked_at + AT_ONCE);
+    }
+
+    /// How long to wait before the next look.
+    #[must_use]
+    pub fn pause(&self, now: Tick) -> Duration {
+        if self.asked.is_empty() { Duration::from_millis(self.due.since(now)) } else { AT_ONCE }
+    }
+
+    /// The addresses of ours that others use, as it was told, each once.
     #[must_use]
     pub fn contradicted(&self) -> Vec<IpAddr> {
         let mut addresses: Vec<IpAddr> = self.conflicts.iter().map(|told| told.1).collect();
@@ -56,9 +71,22 @@ impl TroubleLog {
         addresses
     }
 
+    /// The addresses of ours for which somebody else has spoken, told or not: one that lasts is a conflict,
+    /// but before that the API server may know better. With the time since when the last of them does: one
+    /// that came back is another.
+    #[must_use]
+    pub const fn signs(&self) -> &BTreeMap<IpAddr, Tick> {
+        &self.signs
+    }
+
     fn tell(&mut self, trouble: &Trouble, policy: &Policy, now: Tick) {
         // Only the worker that speaks for all knows of conflicts.
         if trouble.speaks {
+            self.signs.clear();
+            for sign in &trouble.signs {
+                let last = self.signs.entry(sign.address).or_insert(sign.since);
+                *last = sign.since.max(*last);
+            }
             let lines = self.new_conflicts(&trouble.conflicts, policy, now);
             tell_some(&lines, "conflict: ", "`mooring show addresses` lists all");
         }
@@ -114,6 +142,9 @@ const LETTING_GO: Duration = Duration::from_millis(200);
 /// Trouble is told within about this time.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
+/// Where a worker has said that there is some; also longer than one takes to answer.
+const AT_ONCE: Duration = Duration::from_millis(5);
+
 /// A next hop that stays silent is told of this often.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
@@ -124,11 +155,12 @@ const LINES: usize = 8;
 mod tests {
     use mooring_engine::SilentHop;
     use mooring_engine::neighbours::Conflict;
+    use mooring_observe::query::Trouble;
     use mooring_policy::{InterfaceId, Policy};
     use mooring_session::Tick;
     use mooring_wire::Mac;
 
-    use super::{LETTING_GO, TELL_AGAIN, TroubleLog};
+    use super::{ASK_EVERY, AT_ONCE, LETTING_GO, TELL_AGAIN, TroubleLog};
 
     fn policy() -> Policy {
         let text = include_str!("../../../../configs/minimal.toml");
@@ -156,6 +188,33 @@ mod tests {
         assert!(log.new_conflicts(&[conflict], &policy, Tick::from_millis(199)).is_empty());
         assert!(log.contradicted().is_empty());
         assert_eq!(log.new_conflicts(&[conflict], &policy, now), [line]);
+    }
+
+    #[test]
+    fn a_sign_is_heard_before_it_is_told_and_one_that_came_back_is_another() {
+        let (mut log, policy) = (TroubleLog::default(), policy());
+        let address = "203.0.113.10".parse().expect("an address");
+        for since in [Tick::ZERO, Tick::from_millis(7)] {
+            let mac = Mac([2, 0, 0, 0, 0, 9]);
+            let sign = Conflict { interface: InterfaceId(1), address, mac, since, seen: since };
+            let signs = vec![sign];
+            let trouble = Trouble { speaks: true, conflicts: vec![], signs, silent: vec![] };
+            log.tell(&trouble, &policy, since);
+            assert_eq!(*log.signs(), [(address, since)].into());
+            assert!(log.contradicted().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_worker_that_calls_is_asked_at_once_but_not_again_and_again() {
+        let mut log = TroubleLog::default();
+        let at = Tick::from_millis;
+        log.look(&[], &policy(), at(1_000));
+        assert_eq!(log.pause(at(1_000)), ASK_EVERY);
+        log.hurry();
+        assert_eq!(log.pause(at(1_000)), AT_ONCE);
+        log.look(&[], &policy(), at(1_005));
+        assert_eq!(log.pause(at(1_005)), ASK_EVERY);
     }
 
     #[test]

@@ -6,9 +6,10 @@
 mod core;
 pub mod exchange;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,9 @@ pub struct Worker<R, T> {
     /// When the engine was last asked what is due.
     aged: Tick,
     heartbeat: Heartbeat,
+    /// Who hears it when somebody else uses an address of ours, and how often that was seen.
+    ear: Option<UnixStream>,
+    conflicts: u64,
 }
 
 impl Groups {
@@ -134,8 +138,20 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         heartbeat.beat(clock.now());
         let core = Core::new(engine, services, tx);
         let aged = Tick::ZERO;
-        let taking = None;
-        let worker = Self { rx, core, taking, commands, clock, poll, events, aged, heartbeat };
+        let (taking, ear, conflicts) = (None, None, 0);
+        let worker = Self {
+            rx,
+            core,
+            taking,
+            commands,
+            clock,
+            poll,
+            events,
+            aged,
+            heartbeat,
+            ear,
+            conflicts,
+        };
         Ok((worker, waker))
     }
 
@@ -144,6 +160,13 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     pub fn among_others(mut self, (giving, taking): (Giving, Taking)) -> Self {
         self.core.join(giving);
         self.taking = Some(taking);
+        self
+    }
+
+    /// Writes into `ear`, which does not block, when it sees somebody else use an address of ours.
+    #[must_use]
+    pub fn heard_by(mut self, ear: UnixStream) -> Self {
+        self.ear = Some(ear);
         self
     }
 
@@ -185,7 +208,19 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         for at in 0..self.rx.len() {
             busy |= self.turn_port(now, at)?;
         }
-        Ok(self.turn_others(now) | busy)
+        let busy = self.turn_others(now) | busy;
+        self.tell_conflicts();
+        Ok(busy)
+    }
+
+    /// Once a turn at most, however many there are.
+    fn tell_conflicts(&mut self) {
+        let conflicts = self.core.engine.counters.conflicts;
+        if let Some(ear) = self.ear.as_mut().filter(|_| conflicts != self.conflicts) {
+            self.conflicts = conflicts;
+            // One that is full will be read as well.
+            let _ = ear.write(&[0]);
+        }
     }
 
     /// Lets the engine do what time asks for; true when there is more. After a pause of the whole

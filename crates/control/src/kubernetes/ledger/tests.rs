@@ -31,7 +31,7 @@ fn route(name: &str, address: &str, pods: &[&str], version: u64) -> Listed {
 
 /// `203.0.113.10 held 1`, and what is refused.
 fn told(ledger: &Ledger) -> Vec<String> {
-    let Snapshot { given, refused } = ledger.snapshot().expect("it was listed");
+    let Snapshot { given, refused, .. } = ledger.snapshot().expect("it was listed");
     let given = given.iter().map(|given| match given.hold {
         Some(Hold::Held(TenureId(id))) => format!("{} held {id}", given.address),
         Some(Hold::Kept(TenureId(id))) => format!("{} kept {id}", given.address),
@@ -40,6 +40,7 @@ fn told(ledger: &Ledger) -> Vec<String> {
     given.chain(refused.iter().map(|refused| format!("{} refused", refused.written))).collect()
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 const X: &str = "203.0.113.10";
 const Y: &str = "203.0.113.11";
 
@@ -105,14 +106,34 @@ fn what_was_left_to_another_host_comes_back_with_a_whole_list_alone() {
     let mut ledger = ledger();
     let x: IpAddr = X.parse().expect("an address");
     ledger.list(vec![route("r", X, &["a"], 1)], NOW);
-    assert!(ledger.holds(x));
-    ledger.leave(x, NOW);
-    assert!(!ledger.holds(x));
+    assert!(ledger.doubt(x, 1, SECOND, NOW), "a list is due");
+    assert_eq!(ledger.deadline(), Some(NOW + SECOND));
+    ledger.pass(NOW + SECOND);
+    assert!(!ledger.doubt(x, 2, SECOND, NOW), "it is not ours any more");
     assert_eq!(told(&ledger), ["203.0.113.10 refused"]);
     ledger.change(route("r", X, &["a"], 2), NOW);
     assert_eq!(told(&ledger), ["203.0.113.10 refused"]);
     ledger.list(vec![route("r", X, &["a"], 2)], NOW);
     assert_eq!(told(&ledger), ["203.0.113.10 held 2"], "another tenure");
+}
+
+#[test]
+fn a_doubt_is_settled_by_a_whole_list_or_by_time_and_not_by_a_change() {
+    let mut ledger = ledger();
+    let x: IpAddr = X.parse().expect("an address");
+    let settled = |ledger: &Ledger| ledger.snapshot().expect("listed").settled;
+    ledger.list(vec![route("r", X, &["a"], 1)], NOW);
+    ledger.doubt(x, 1, SECOND, NOW);
+    ledger.change(route("r", X, &["a"], 2), NOW);
+    assert_eq!(settled(&ledger), 0);
+    ledger.list(vec![route("r", X, &["a"], 2)], NOW);
+    assert_eq!((settled(&ledger), told(&ledger)), (1, vec!["203.0.113.10 held 1".to_owned()]));
+    assert_eq!(ledger.deadline(), None);
+    ledger.doubt(x, 2, SECOND, NOW);
+    ledger.lose_contact(NOW);
+    assert_eq!((settled(&ledger), told(&ledger)), (2, vec!["203.0.113.10 refused".to_owned()]));
+    ledger.doubt(x, 3, SECOND, NOW);
+    assert_eq!(settled(&ledger), 3, "what is not ours needs no list");
 }
 
 #[test]

@@ -309,17 +309,18 @@ fn a_token_that_was_replaced_is_read_again_at_once() {
 
 #[test]
 fn what_others_use_is_kept_where_the_server_says_that_it_is_ours() {
-    let (bench, _changes) = Bench::watching();
+    let (mut bench, _changes) = Bench::watching();
     bench.source.conflict(address());
+    assert_eq!(bench.told(), "kept 1", "until the server has said it");
     bench.server.list().routes(20, &[route(&["a"], 10)]);
+    bench.expect("held 1");
     bench.server.watch(20);
     bench.expect_nothing();
-    assert_eq!(bench.told(), "held 1");
 }
 
 #[test]
 fn what_others_use_is_left_to_them_where_the_server_says_nothing() {
-    let (bench, _changes) = Bench::watching_at(HASTY);
+    let (mut bench, _changes) = Bench::watching_at(HASTY);
     bench.source.conflict(address());
     let _silent = bench.server.list();
     bench.expect("nothing");
@@ -332,7 +333,7 @@ fn what_others_use_is_left_to_them_where_the_server_says_nothing() {
 
 #[test]
 fn out_of_contact_what_others_use_is_left_to_them_at_once() {
-    let (bench, changes) = Bench::watching();
+    let (mut bench, changes) = Bench::watching();
     changes.cut();
     bench.server.watch(10).refuse(500);
     // It is asked again within 100 ms: held back, it says nothing.

@@ -102,6 +102,19 @@ fn kept_sessions_go_on_when_the_address_comes_back() {
     assert_eq!(bench.sessions(), 1);
 }
 
+/// Whose the address is, the API server says: until it is asked nobody insists (RFC 5227 §2.4 (a)), and
+/// the other's word stands in the caches of the link.
+#[test]
+fn an_address_that_a_route_gives_is_not_defended_before_the_server_was_asked() {
+    let (mut bench, _) = holding();
+    bench.pass(2_000);
+    bench.sent();
+    let other = arp_request((GATEWAY_MAC, POOL), POOL);
+    assert_eq!(bench.send(OUTSIDE, &other).0, Verdict::Local);
+    assert_eq!((bench.engine.counters.conflicts, bench.sent()), (1, vec![]));
+    assert_eq!(bench.engine.neighbours().signs(bench.now).count(), 1);
+}
+
 /// A -> B -> A: the tuple may be in use by a flow of B's time.
 #[test]
 fn sessions_of_before_another_held_the_address_end_before_their_first_packet() {

@@ -30,7 +30,7 @@ fn report(given: Vec<Given>, refused: &[(&str, &str)]) -> Report {
         route: route("r"),
         reason: (*reason).to_owned(),
     });
-    let snapshot = Snapshot { given, refused: refused.collect() };
+    let snapshot = Snapshot { given, refused: refused.collect(), ..Snapshot::default() };
     Report { snapshot: Arc::new(snapshot), ..Report::default() }
 }
 

@@ -29,7 +29,7 @@ fn report(addresses: &[(&str, Option<Hold>)]) -> Report {
         hold: *hold,
         reason: None,
     });
-    let snapshot = Snapshot { given: given.collect(), refused: Vec::new() };
+    let snapshot = Snapshot { given: given.collect(), ..Snapshot::default() };
     Report { snapshot: Arc::new(snapshot), ..Report::default() }
 }
 
