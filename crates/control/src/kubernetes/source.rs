@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
@@ -15,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::access::Access;
-use super::doubts::Doubts;
+use super::doubts::{Doubts, Signs};
 use super::ledger::Ledger;
 use super::ownership::Context;
 use super::pod::Identity;
@@ -144,12 +143,16 @@ impl KubernetesSource {
         self.order(Order::Configure(networks, session_retention));
     }
 
-    /// Another host uses an address of ours. From now on it is none of those that are held, until the
-    /// API server says that it is ours; if that does not come soon, it is left to the other until the
-    /// routes have been read anew.
-    pub fn conflict(&mut self, address: IpAddr) {
-        let number = self.doubts.raise(address, self.snapshots.borrow().as_deref());
-        self.order(Order::Conflict(address, number));
+    /// Other hosts have spoken for addresses of ours. From now on those are not held, until the API
+    /// server says that they are ours; if that does not come soon, they are left to the others until the
+    /// routes have been read anew. Says whether anything is in doubt by that which was not. Whoever
+    /// hears says it again and again while there is anything: not all of it may be heeded at once.
+    pub fn hear(&mut self, signs: &Signs, now: Duration) -> bool {
+        let raised = self.doubts.hear(signs, self.snapshots.borrow().as_deref(), now);
+        for (address, number) in &raised {
+            self.order(Order::Conflict(*address, *number));
+        }
+        !raised.is_empty()
     }
 
     /// This is what is at work now: it is told to the cluster.

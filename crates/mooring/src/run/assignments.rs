@@ -99,7 +99,8 @@ impl Appliance {
     /// As [`Self::assign`].
     pub(super) fn heed_conflicts(&mut self) -> Result<(), Failure> {
         let Some(plane) = &mut self.plane else { return Ok(()) };
-        if plane.contradicted(&self.state, self.trouble.contradicted(), self.trouble.signs()) {
+        let (conflicts, signs) = (self.trouble.contradicted(), self.trouble.signs());
+        if plane.contradicted(&self.state, conflicts, signs, self.clock.now()) {
             self.assign()?;
         }
         Ok(())

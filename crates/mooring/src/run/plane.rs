@@ -28,8 +28,6 @@ pub struct Plane {
     at_work: Arc<Snapshot>,
     /// Addresses of ours that others use, as it was told last.
     conflicts: Vec<IpAddr>,
-    /// For which somebody else has spoken, since when.
-    signs: BTreeMap<IpAddr, Tick>,
     /// What has been said of the API server since it answered last.
     troubles: BTreeSet<String>,
 }
@@ -59,7 +57,6 @@ impl Plane {
             told,
             at_work: Arc::default(),
             conflicts: Vec::new(),
-            signs: BTreeMap::new(),
             troubles: BTreeSet::new(),
         })
     }
@@ -104,16 +101,16 @@ impl Plane {
         state: &DesiredState,
         conflicts: Vec<IpAddr>,
         signs: &BTreeMap<IpAddr, Tick>,
+        now: Tick,
     ) -> bool {
-        let new = signs.iter().filter(|(at, since)| self.signs.get(at) != Some(since));
-        let new: Vec<IpAddr> = new.map(|(address, _)| *address).collect();
-        new.iter().for_each(|address| self.source.conflict(*address));
-        self.signs.clone_from(signs);
+        let since_start = |at: Tick| Duration::from_millis(at.as_millis());
+        let signs = signs.iter().map(|(address, since)| (*address, since_start(*since))).collect();
+        let is_news = self.source.hear(&signs, since_start(now));
         if conflicts != self.conflicts {
             self.conflicts = conflicts;
             self.report(state);
         }
-        !new.is_empty()
+        is_news
     }
 
     fn report(&self, state: &DesiredState) {

@@ -12,6 +12,7 @@ use tokio::runtime;
 use tokio::time::Instant;
 
 use super::{Access, KubernetesSource, Pace, Terms};
+use crate::kubernetes::doubts::Signs;
 use crate::kubernetes::pod::Identity;
 use crate::kubernetes::report::Report;
 use crate::kubernetes::tenure::{Hold, TenureId};
@@ -310,7 +311,7 @@ fn a_token_that_was_replaced_is_read_again_at_once() {
 #[test]
 fn what_others_use_is_kept_where_the_server_says_that_it_is_ours() {
     let (mut bench, _changes) = Bench::watching();
-    bench.source.conflict(address());
+    assert!(bench.source.hear(&Signs::from([(address(), Duration::ZERO)]), Duration::ZERO));
     assert_eq!(bench.told(), "kept 1", "until the server has said it");
     bench.server.list().routes(20, &[route(&["a"], 10)]);
     bench.expect("held 1");
@@ -321,7 +322,7 @@ fn what_others_use_is_kept_where_the_server_says_that_it_is_ours() {
 #[test]
 fn what_others_use_is_left_to_them_where_the_server_says_nothing() {
     let (mut bench, _changes) = Bench::watching_at(HASTY);
-    bench.source.conflict(address());
+    assert!(bench.source.hear(&Signs::from([(address(), Duration::ZERO)]), Duration::ZERO));
     let _silent = bench.server.list();
     bench.expect("nothing");
     let refused = &bench.source.latest().expect("listed").refused;
@@ -338,7 +339,7 @@ fn out_of_contact_what_others_use_is_left_to_them_at_once() {
     bench.server.watch(10).refuse(500);
     // It is asked again within 100 ms: held back, it says nothing.
     let _silent = bench.server.watch(10);
-    bench.source.conflict(address());
+    assert!(bench.source.hear(&Signs::from([(address(), Duration::ZERO)]), Duration::ZERO));
     bench.expect("nothing");
 }
 

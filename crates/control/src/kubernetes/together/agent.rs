@@ -1,7 +1,7 @@
 //! An agent of the simulation: what it knows, what it decides by the functions that a Pod runs, and the
 //! engine that works by that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::feed::{Feed, Told};
 use super::server::{Change, Server};
 use super::{Dice, Fault};
 use crate::FileSource;
-use crate::kubernetes::doubts::Doubts;
+use crate::kubernetes::doubts::{Doubts, Signs};
 use crate::kubernetes::ledger::Ledger;
 use crate::kubernetes::ownership::Context;
 use crate::kubernetes::snapshot::Snapshot;
@@ -38,7 +38,8 @@ pub(super) struct Agent {
     /// When the main thread looks at what was published, and at who contradicts.
     looks: Option<u64>,
     hears: Option<u64>,
-    contradicted: BTreeMap<IpAddr, Tick>,
+    /// When it asks the worker without having been called.
+    asks: Option<u64>,
     /// It was told to end, and does at the latest then.
     ends: Option<u64>,
     engine: Engine,
@@ -72,7 +73,7 @@ impl Agent {
             source,
             looks: None,
             hears: None,
-            contradicted: BTreeMap::new(),
+            asks: None,
             ends: None,
             engine: Engine::new(state.policy, state.generation, &links, [at as u8; 32]),
             outbox: Outbox::new(BufferPool::new(64, 4)),
@@ -115,7 +116,8 @@ impl Agent {
             let slowness = if self.fault == Fault::Slow { 150 } else { 0 };
             self.looks.get_or_insert(now + 1 + dice.upto(15) + slowness);
         }
-        if self.hears.take_if(|at| *at <= now).is_some() {
+        let (called, asked) = (&mut self.hears, &mut self.asks);
+        if [called, asked].map(|it| it.take_if(|at| *at <= now)) != [None, None] {
             self.heed(now);
         }
         if self.looks.take_if(|at| *at <= now).is_some() {
@@ -126,17 +128,17 @@ impl Agent {
 
     /// As the main thread does when a worker has seen who contradicts.
     fn heed(&mut self, now: u64) {
-        let mut conflicts = BTreeMap::new();
-        for conflict in self.engine.neighbours().signs(Tick::from_millis(now)) {
-            let since = conflicts.entry(conflict.address).or_insert(conflict.since);
-            *since = conflict.since.max(*since);
+        let mut signs = Signs::new();
+        for sign in self.engine.neighbours().signs(Tick::from_millis(now)) {
+            let since = since_start(sign.since.as_millis());
+            let last = signs.entry(sign.address).or_insert(since);
+            *last = since.max(*last);
         }
-        let known = std::mem::replace(&mut self.contradicted, conflicts);
-        for (address, since) in &self.contradicted {
-            if known.get(address) != Some(since) {
-                let number = self.doubts.raise(*address, self.published.as_deref());
-                self.orders.push_back((now + 1, *address, number));
-            }
+        let raised = self.doubts.hear(&signs, self.published.as_deref(), since_start(now));
+        self.orders.extend(raised.iter().map(|(address, number)| (now + 1, *address, *number)));
+        // The main thread asks again and again; here only while that may change anything.
+        if !signs.is_empty() {
+            self.asks = Some(now + 500);
         }
         self.assign(now);
     }
@@ -208,8 +210,8 @@ impl Agent {
         let engine = self.engine.next_deadline().map(Tick::as_millis);
         let ledger = self.ledger.deadline().map(|at| at.as_millis() as u64);
         let order = self.orders.front().map(|order| order.0);
-        let due = [self.feed.due(server), self.looks, self.hears, self.ends, engine, ledger, order];
-        due.into_iter().flatten().min()
+        let due = [self.feed.due(server), self.looks, self.hears, self.asks, self.ends];
+        due.into_iter().chain([engine, ledger, order]).flatten().min()
     }
 
     pub(super) const fn mac(&self, interface: InterfaceId) -> Mac {

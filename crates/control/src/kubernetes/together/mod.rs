@@ -127,9 +127,30 @@ fn find(cases: u32, fault: Fault) -> Result<(), String> {
     checked.map_err(|found| found.to_string())
 }
 
+/// `MOORING_SEQUENCES` says how many: the long run has more.
 #[test]
 fn at_most_one_agent_sends_for_an_address_whatever_happens_to_them() {
-    find(1_000, Fault::None).unwrap_or_else(|found| panic!("{found}"));
+    let told = std::env::var("MOORING_SEQUENCES").ok();
+    let cases = told.map_or(300, |told| told.parse().expect("a number of sequences"));
+    find(cases, Fault::None).unwrap_or_else(|found| panic!("{found}"));
+}
+
+/// Everybody on the link can say that an address is his, as often as he likes: the server is asked a
+/// few times, and the address is used meanwhile. Its answers take up to 200 ms here.
+#[test]
+fn a_stranger_who_speaks_again_and_again_keeps_no_address_out_of_use() {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let mut stage = Stage::new(folder.path(), Fault::None, 1, 1);
+    stage.happen(&Event::Name("x", vec!["a"]));
+    stage.happen(&Event::Delay(0, 100));
+    stage.pass(3_000).expect("one agent alone does nothing wrong");
+    let mut used = 0;
+    for _ in 0..6_000 {
+        stage.happen(&Event::Contradict(ADDRESSES[0]));
+        stage.pass(10).expect("one agent alone does nothing wrong");
+        used += u32::from(stage.is_used(ADDRESSES[0]));
+    }
+    assert!((5_400..6_000).contains(&used), "used at {used} of 6,000 times in a minute");
 }
 
 #[test]

@@ -99,6 +99,11 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Whether anybody has just sent for the address.
+    pub(super) fn is_used(&self, address: &str) -> bool {
+        self.sent.iter().any(|sent| sent.1 == address)
+    }
+
     /// All is well again, and what is to be expected of that.
     pub(super) fn settle(&mut self) -> Result<(), String> {
         for at in 0..PODS.len() {
