@@ -244,8 +244,8 @@ pub(crate) const ALLOWED: [Allowed; 13] = [
     },
     Allowed {
         name: "class-of-own-errors",
-        reason: "RFC 1812 §4.3.2.5 lets the error have the class of the packet (the kernel) or none \
-                 (Mooring), below precedence 6",
+        reason: "RFC 1812 §4.3.2.5: an error SHOULD have precedence 6, as Mooring's have; the kernel \
+                 gives it the class of the packet that it is about",
         is_rare: false,
         goes_on: true,
         aspect: Aspect::Class,
