@@ -67,7 +67,10 @@ impl Engine {
         let outside = || self.policy.outside_of(flow.key.destination.into());
         let complaint = match reason {
             DropReason::TableFull
+            | DropReason::NeighborTableFull
             | DropReason::PortsExhausted
+            | DropReason::PoolEmpty
+            | DropReason::AddressNotHeld
             | DropReason::SourceLimit
             | DropReason::PoolLimit
             | DropReason::HalfOpenLimit

@@ -90,7 +90,8 @@ impl<A: Address> Nat<A> {
         }
         // While the policy is asked, what it will take is loaded: of a packet from inside.
         self.sources.prefetch(self.source_of(arrival.key.source));
-        let plan = self.plan(arrival, admission.policy)?;
+        let plan = self.plan(arrival, admission.policy);
+        let plan = plan.inspect_err(|refusal| self.tell_unheld(*refusal, arrival, admission))?;
         if !may_begin(arrival, plan.began, admission.policy.tcp.pick_up) {
             return Err(Refusal::NoSession);
         }
@@ -205,7 +206,8 @@ impl<A: Address> Nat<A> {
             hops.into_iter().for_each(|hop| release(admission.hops, hop));
             match error {
                 InsertError::Full => Refusal::TableFull,
-                // Where the outside end is not leased: two flows would look alike.
+                // Where the outside end is not leased: two flows would look alike. No pool is short, so
+                // no event says so.
                 InsertError::KeyTaken => Refusal::PortsExhausted,
             }
         })?;

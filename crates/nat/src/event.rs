@@ -2,7 +2,7 @@
 //! what ran short (RFC 6888 REQ-11 C, REQ-12 to REQ-14).
 //!
 //! A bounded ring that the worker's reader empties between batches. What runs short does so for every
-//! packet, so of those kinds there is one event a second, with the number of those that it stands for.
+//! packet, so of those kinds there is one event a second and pool, with the number of those that it stands for.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -21,6 +21,9 @@ pub enum EventKind {
     BlockReleased,
     /// A source has as many TCP sessions that are not open yet as it, or all of its pool, may have.
     HalfOpenLimit,
+    /// A host has no address to be had outside: the pool has none for it, or none of its own is held (RFC
+    /// 8158 event 3).
+    NoAddress,
     /// All hosts of a pool have as much as they may have.
     PoolLimit,
     /// A pool had no free port for a host (RFC 8158 event 12).
@@ -29,7 +32,7 @@ pub enum EventKind {
     SessionRateLimit,
     /// A source has as many sessions or mappings as it may have (RFC 8158 event 13).
     SourceLimit,
-    /// The table of sessions, mappings or sources is full (RFC 8158 event 13).
+    /// The table of sessions, mappings, sources or neighbours is full (RFC 8158 event 13).
     TableFull,
     /// A source has as many TCP sessions that are no longer open as it, or all of its pool, may have: the
     /// oldest of them has ended.
@@ -53,7 +56,7 @@ pub struct Event {
     pub protocol: Option<Protocol>,
     /// The ports of a block.
     pub ports: Option<RangeInclusive<u16>>,
-    /// Others of the kind since the last one, which nobody was told of.
+    /// Others of the kind and pool since the last one, which nobody was told of.
     pub suppressed: u32,
 }
 
@@ -65,16 +68,17 @@ pub struct EventLog {
     pub lost: u64,
     /// Events of each kind since the start, suppressed and lost ones included.
     pub counts: [u64; EventKind::ALL.len()],
-    /// When the last event of a kind was written, and how many came since.
-    limits: [(Option<Tick>, u32); EventKind::ALL.len()],
+    /// When the last event of a kind was written for a pool, or for none, and how many came since.
+    limits: Vec<[(Option<Tick>, u32); POOLS + 1]>,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BlockAllocated,
         Self::BlockReleased,
         Self::HalfOpenLimit,
+        Self::NoAddress,
         Self::PoolLimit,
         Self::PortsExhausted,
         Self::SessionRateLimit,
@@ -90,6 +94,7 @@ impl EventKind {
             Self::BlockAllocated => "block_allocated",
             Self::BlockReleased => "block_released",
             Self::HalfOpenLimit => "half_open_limit",
+            Self::NoAddress => "no_address",
             Self::PoolLimit => "pool_limit",
             Self::PortsExhausted => "ports_exhausted",
             Self::SessionRateLimit => "session_rate_limit",
@@ -130,16 +135,18 @@ impl EventLog {
             waiting: VecDeque::with_capacity(CAPACITY),
             lost: 0,
             counts: [0; EventKind::ALL.len()],
-            limits: [(None, 0); EventKind::ALL.len()],
+            limits: vec![[(None, 0); POOLS + 1]; EventKind::ALL.len()],
         }
     }
 
-    /// Writes an event, or counts it where there was one of its kind less than a second ago.
+    /// Writes an event, or counts it where there was one of its kind and pool less than a second ago: what
+    /// one pool runs short of hides nothing of another.
     pub fn write(&mut self, mut event: Event) {
         let kind = event.kind as usize;
         self.counts[kind] += 1;
         if !event.kind.is_record() {
-            let (last, since) = &mut self.limits[kind];
+            let pool = event.pool.map_or(POOLS, |pool| usize::from(pool) % POOLS);
+            let (last, since) = &mut self.limits[kind][pool];
             if last.is_some_and(|last| event.at.since(last) < PAUSE_MILLIS) {
                 *since = since.saturating_add(1);
                 return;
@@ -169,7 +176,10 @@ impl Default for EventLog {
 /// Events that wait for their reader; what comes then is lost, and counted.
 const CAPACITY: usize = 4096;
 
-/// Between two events of one kind that is no record.
+/// Pools whose events are limited each by itself; those beyond share these places.
+const POOLS: usize = 64;
+
+/// Between two events of one kind and pool that is no record.
 const PAUSE_MILLIS: u64 = 1000;
 
 #[cfg(test)]
@@ -195,6 +205,23 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(log.counts[EventKind::PortsExhausted as usize], 5);
+    }
+
+    /// A pool that is short without pause does not hide that another one is.
+    #[test]
+    fn each_pool_is_told_of_by_itself() {
+        let mut log = EventLog::new();
+        for (millis, pool) in [(0, None), (1, Some(0)), (2, Some(0)), (3, Some(1)), (1002, Some(0))]
+        {
+            let event = Event::new(EventKind::PortsExhausted, Tick::from_millis(millis));
+            log.write(Event { pool, ..event });
+        }
+        let told: Vec<_> = std::iter::from_fn(|| log.read())
+            .map(|event| (event.pool, event.at.as_millis(), event.suppressed))
+            .collect();
+        assert_eq!(told, [(None, 0, 0), (Some(0), 1, 0), (Some(1), 3, 0), (Some(0), 1002, 1)]);
+        log.write(Event { pool: Some(u16::MAX), ..Event::new(EventKind::NoAddress, Tick::ZERO) });
+        assert_eq!(log.counts[EventKind::NoAddress as usize], 1, "any number has its place");
     }
 
     #[test]

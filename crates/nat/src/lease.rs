@@ -1,7 +1,7 @@
 //! Outside ends from a pool: a mapping that all sessions of an inside end share, or, endpoint-
 //! dependent, a port that only this session's remote end is answered from.
 //!
-//! What finds no port is refused, and told (RFC 6888 REQ-11 C and REQ-13): nothing is ever taken from
+//! What finds no port, or no address, is refused, and told (RFC 6888 REQ-11 C and REQ-13): nothing is ever taken from
 //! another host, and no property of the pool is given up under pressure (RFC 4787 REQ-11), but what
 //! `overflow_ports` asks for.
 
@@ -65,14 +65,17 @@ impl<A: Address> Nat<A> {
                 found => found,
             },
         };
-        if found.as_ref().is_err_and(|refusal| *refusal == Refusal::PortsExhausted) {
-            self.events.write(Event {
-                pool: Some(id.0),
-                inside: Some(key.source.into()),
-                protocol: Some(key.protocol),
-                ..Event::new(EventKind::PortsExhausted, admission.now)
-            });
-        }
+        let kind = match found {
+            Err(Refusal::PortsExhausted) => EventKind::PortsExhausted,
+            Err(Refusal::PoolEmpty | Refusal::AddressNotHeld) => EventKind::NoAddress,
+            _ => return found,
+        };
+        self.events.write(Event {
+            pool: Some(id.0),
+            inside: Some(key.source.into()),
+            protocol: Some(key.protocol),
+            ..Event::new(kind, admission.now)
+        });
         found
     }
 

@@ -347,12 +347,31 @@ impl<A: Address> Nat<A> {
             Refusal::PoolLimit => EventKind::PoolLimit,
             Refusal::HalfOpenLimit => EventKind::HalfOpenLimit,
             Refusal::SessionRateLimit => EventKind::SessionRateLimit,
-            Refusal::TableFull => EventKind::TableFull,
+            Refusal::TableFull | Refusal::NeighborTableFull => EventKind::TableFull,
             _ => return,
         };
         let inside = Some(claim.by.source.into());
         let pool = claim.holder.and_then(Holder::pool);
         self.events.write(Event { inside, pool, ..Event::new(kind, admission.now) });
+    }
+
+    /// Tells of a host that begins something while the address that a rule gives it is not held. That
+    /// the *destination* is an address of ours which is not held is no want of anybody's here.
+    pub(crate) fn tell_unheld<R, H>(
+        &mut self,
+        refusal: Refusal,
+        arrival: &Arrival<A>,
+        admission: &Admission<'_, R, H>,
+    ) {
+        let (policy, to) = (admission.policy, arrival.key.destination.into());
+        let is_source = policy.ownership(to).is_none() || policy.is_held(to);
+        if refusal == Refusal::AddressNotHeld && is_source {
+            self.events.write(Event {
+                inside: Some(arrival.key.source.into()),
+                protocol: Some(arrival.key.protocol),
+                ..Event::new(EventKind::NoAddress, admission.now)
+            });
+        }
     }
 
     /// Whose a live session is.

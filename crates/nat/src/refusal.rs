@@ -25,8 +25,8 @@ pub enum Refusal {
     /// The pool has no address for this host: none at all, or it is deterministic and the host is not
     /// one of its source prefix.
     PoolEmpty,
-    /// The address of the pool that this host uses has no free port; or the outside end that a rule
-    /// names already talks to this remote end.
+    /// The address of the pool that this host uses has no free port; or, of no pool, the outside end that
+    /// a rule names or leaves as it is already talks to this remote end.
     PortsExhausted,
     /// The table has no room (RFC 6888 REQ-11: no session is deleted to make room, unless the
     /// configuration asks for it and there is one that is not established).

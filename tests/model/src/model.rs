@@ -503,7 +503,7 @@ impl Model {
         let v4 = packet.source.is_ipv4();
         let strangers = from == Side::Outside && self.spec.is_outside_address(packet.destination);
         let error = match reason {
-            "table_full" | "ports_exhausted" | "source_limit" | "pool_limit"
+            "table_full" | "ports_exhausted" | "pool_empty" | "source_limit" | "pool_limit"
             | "half_open_limit" | "session_rate_limit"
                 if !strangers =>
             {

@@ -219,6 +219,20 @@ fn a_host_is_told_when_its_ports_are_exhausted() {
     bench.forward(INSIDE, &inside(HOST, SERVER).tcp(3, 80, "S", b""));
 }
 
+/// RFC 6888 REQ-11 B: neither is there anything for a host that a deterministic pool has no slice for.
+#[test]
+fn a_host_is_told_when_it_has_no_address() {
+    let plan = "{ kind = \"deterministic\", source = \"10.0.0.128/25\", ports_per_host = 100 }";
+    let config = config_with("").replace(
+        "addresses = [\"203.0.113.10/32\"]",
+        &format!("addresses = [\"203.0.113.10/32\"]\nallocation = {plan}"),
+    );
+    let mut bench = Bench::ready_with(&config);
+    let packet = inside(HOST, SERVER).udp(1, 53, b"");
+    let told = bench.refuse(INSIDE, &packet, DropReason::PoolEmpty);
+    assert_eq!(only_error(&told, INSIDE), to_host(3, 1, 0, &packet));
+}
+
 /// RFC 6888 REQ-11: no session is deleted to make room.
 #[test]
 fn a_host_is_told_when_the_table_is_full() {

@@ -4,10 +4,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use mooring_nat::EventKind;
 use mooring_policy::{Assignment, Assignments, Facts, Generation, Policy, Standing, load_with};
 
 use super::open_udp;
+use crate::family::Family;
 use crate::test_bench::frames::{arp_request, inside, outside};
+use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{
     Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OUTSIDE, POOL, SERVER,
 };
@@ -59,22 +62,49 @@ fn holding() -> (Bench, u16) {
     (bench, port)
 }
 
+/// RFC 6888 REQ-11 B and C: who begins something without an address to begin it from hears so (Host
+/// Unreachable), and so does who manages the NAT.
+fn begins_in_vain(bench: &mut Bench) {
+    let packet = inside(HOST, SERVER).udp(5001, 53, b"new");
+    let told = bench.refuse(INSIDE, &packet, DropReason::AddressNotHeld);
+    let [(INSIDE, error)] = &told[..] else { panic!("one error is expected: {told:02x?}") };
+    assert_eq!(Seen::read(error).transport, Transport::Icmp(3, 1, 0, 0));
+    let events = Ipv4Addr::nat(&bench.engine.nats).events.counts;
+    assert_eq!(events[EventKind::NoAddress as usize], 1);
+}
+
+/// The address that a rule gives a host, not a pool; what comes for it from outside is nobody's want.
+#[test]
+fn a_host_whose_own_address_is_not_held_hears_so_and_is_told_of() {
+    let rule = "kind = \"source-nat\"\n    from = \"inside\"\n    to = \"outside\"\n    source = [\"10.0.0.0/24\"]\n    pool = \"egress\"";
+    let of_host = "kind = \"static\"\n    inside = \"10.0.0.2\"\n    outside = \"203.0.113.10\"\n    to = \"outside\"";
+    let pool = "[[pool]]\n    name = \"egress\"\n    addresses = [\"203.0.113.10/32\"]";
+    assert!(CONFIG.contains(rule) && CONFIG.contains(pool), "the configuration of the bench");
+    let config = CONFIG.replace(rule, of_host).replace(pool, "");
+    let mut bench = Bench::ready();
+    let assignments = Assignments { addresses: vec![assignment(Standing::Claimed)] };
+    adopt_policy(&mut bench, 2, load_given(&config, &assignments));
+    bench.sent();
+    let knock = outside(SERVER, POOL).udp(53, 53, b"");
+    bench.ignore(OUTSIDE, &knock, DropReason::AddressNotHeld);
+    begins_in_vain(&mut bench);
+}
+
 fn question() -> Vec<u8> {
     inside(HOST, SERVER).udp(5000, 53, b"question")
 }
 
 #[test]
-fn nothing_leaves_from_an_address_that_is_not_held_and_nobody_is_answered() {
+fn nothing_leaves_from_an_address_that_is_not_held_and_nobody_outside_is_answered() {
     for lost in [Standing::Claimed, KEPT] {
         let (mut bench, port) = holding();
         adopt(&mut bench, 3, lost);
         assert_eq!(bench.sent(), [], "no announcement of it");
-        bench.ignore(INSIDE, &question(), DropReason::AddressNotHeld);
-        bench.ignore(
-            INSIDE,
-            &inside(HOST, SERVER).udp(5001, 53, b"new"),
-            DropReason::AddressNotHeld,
-        );
+        // Of a session that is kept nobody hears; what would begin one does.
+        if lost == KEPT {
+            bench.ignore(INSIDE, &question(), DropReason::AddressNotHeld);
+        }
+        begins_in_vain(&mut bench);
         let answer = outside(SERVER, POOL).udp(53, port, b"answer");
         bench.ignore(OUTSIDE, &answer, DropReason::AddressNotHeld);
         let ping = outside(SERVER, POOL).echo_request(7, 1);

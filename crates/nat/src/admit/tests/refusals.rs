@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::fixture::{CountedHops, INSIDE, OUTSIDE, World, flow};
-use crate::{Admission, Arrival, Nat, Owners, Refusal, Share};
+use crate::{Admission, Arrival, EventKind, Nat, Owners, Refusal, Share};
 
 /// Three ports, four sessions, of which a source may have two.
 const SMALL: &str = r#"
@@ -250,10 +250,12 @@ fn a_full_table_of_next_hops() {
         let mut world = World::new(SMALL);
         world.hops.capacity = capacity;
         refuses(&mut world, INSIDE, udp("10.0.0.2:1", REMOTE), None, Refusal::NeighborTableFull);
+        let event = world.nat.events.read().expect("RFC 6888 REQ-11 C: it is told");
+        assert_eq!((event.kind, event.inside), (EventKind::TableFull, Some([10, 0, 0, 2].into())));
     }
 }
 
-/// A routed flow whose replies would look like the packets of a translated one.
+/// A routed flow whose replies would look like the packets of a translated one. No pool is short.
 #[test]
 fn a_reply_key_that_another_flow_has() {
     let mut world = World::new(
@@ -268,6 +270,7 @@ fn a_reply_key_that_another_flow_has() {
     let from_outside = udp("198.51.100.1:53", "10.0.0.2:5000");
     assert!(world.arrive(OUTSIDE, from_outside, None).is_ok());
     refuses(&mut world, INSIDE, udp("10.0.0.2:5000", REMOTE), None, Refusal::PortsExhausted);
+    assert!(world.nat.events.read().is_none());
 }
 
 /// The pool's addresses are of the other family.

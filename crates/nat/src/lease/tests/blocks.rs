@@ -273,7 +273,8 @@ fn a_flow_that_fails_late_leaves_no_block() {
     assert_eq!(world.send(udp(1, 1)).err(), Some(Refusal::NeighborTableFull));
     assert_eq!(world.nat.blocks_of(mooring_policy::PoolId(0)), (0, 10));
     let kinds: Vec<EventKind> = told(&mut world).iter().map(|event| event.kind).collect();
-    assert_eq!(kinds, [EventKind::BlockAllocated, EventKind::BlockReleased]);
+    let expected = [EventKind::BlockAllocated, EventKind::BlockReleased, EventKind::TableFull];
+    assert_eq!(kinds, expected);
 }
 
 /// Sessions of a rule that is gone go on, and have their block: nobody else gets a port of it.

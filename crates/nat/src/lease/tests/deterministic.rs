@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use mooring_wire::Protocol;
 
 use super::{config, to, udp};
-use crate::Refusal;
 use crate::fixture::World;
+use crate::{EventKind, Refusal};
 
 fn hosts(mapping: &str) -> String {
     config(&format!(
@@ -49,6 +49,17 @@ fn a_host_of_no_slice_is_refused() {
     let mut world = World::new(&hosts("endpoint-independent"));
     assert_eq!(world.send(udp(16, 1)).err(), Some(Refusal::PoolEmpty));
     assert!(world.nat.sessions.is_empty());
+}
+
+/// RFC 6888 REQ-11 C: who has no address is told of, as who finds no port is.
+#[test]
+fn a_host_that_has_no_address_is_told_of() {
+    let mut world = World::new(&hosts("endpoint-independent"));
+    assert_eq!(world.send(udp(16, 1)).err(), Some(Refusal::PoolEmpty));
+    let event = world.nat.events.read().expect("it is told");
+    assert_eq!((event.kind, event.pool), (EventKind::NoAddress, Some(0)));
+    assert_eq!(event.inside, Some([10, 1, 0, 16].into()));
+    assert_eq!(event.protocol, Some(Protocol::UDP));
 }
 
 #[test]
