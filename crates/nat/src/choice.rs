@@ -44,6 +44,13 @@ impl Choice {
             && self.parity.is_none_or(|parity| parity == Parity::of(port))
     }
 
+    /// Those of the range on the same side of 1024 as a port; all, where none is.
+    pub(crate) fn within_range_of(&self, port: u16) -> RangeInclusive<u16> {
+        let (first, last) = (*self.range.start(), *self.range.end());
+        let side = if port < 1024 { first..=last.min(1023) } else { first.max(1024)..=last };
+        if side.is_empty() { self.range.clone() } else { side }
+    }
+
     /// Those that are preferred and may be leased.
     pub fn preferred(&self) -> impl Iterator<Item = u16> + '_ {
         self.prefers.into_iter().flatten().filter(|port| self.has(*port))

@@ -235,7 +235,14 @@ impl<A: Address> Nat<A> {
             true => self.neighbours(ask, address),
             false => [None, None],
         };
+        // RFC 4787 REQ-3a: "If the host's source port was in the range 0-1023, it is RECOMMENDED the NAT's
+        // source port be in the same range", and the other range alike.
+        let range = match own.filter(|_| has_ports) {
+            Some(port) => of.within_range_of(port),
+            None => of.range.clone(),
+        };
         Choice {
+            range,
             // RFC 4787 REQ-4 speaks of the ports of UDP; RFC 5382 does not ask it of TCP.
             parity: (pool.parity && has_ports).then(|| Parity::of(key.source_port)),
             prefers: [own, pair, other],

@@ -121,6 +121,27 @@ fn ports_beside_a_pair_are_beside_it_outside_too() {
     assert_ne!(of_another, port + 3, "the port of another host has no neighbour here");
 }
 
+/// RFC 4787 REQ-3a: ports below 1024 stay there, others in theirs, and where the range is used up there is no
+/// other. Where the pool has none of a range it is any of them.
+#[test]
+fn with_preserve_a_port_stays_below_1024_or_above() {
+    for mapping in MAPPINGS {
+        let config = pool(mapping, "allocation = { kind = \"preserve\" }");
+        let mut world = World::new(&config.replace("2000-2999", "1000-2999"));
+        for host in 2..26 {
+            for (port, range) in [(1010, 1000..1024), (80, 1000..1024), (1500, 1024..3000)] {
+                let protocol = if port == 80 { Protocol::TCP } else { Protocol::UDP };
+                let outside = world.session(from(host, port, protocol)).outside_port;
+                assert!(range.contains(&outside), "{mapping}: {port} of {host} is {outside}");
+            }
+        }
+        let more = world.send(from(99, 1010, Protocol::UDP));
+        assert_eq!(more.err(), Some(Refusal::PortsExhausted), "{mapping}: all 24 are taken");
+        let mut world = World::new(&config);
+        assert!(world.session(from(2, 80, Protocol::UDP)).outside_port >= 2000, "{mapping}");
+    }
+}
+
 /// RFC 6888 REQ-11 C and REQ-13: who found no port is told of, and the packet goes nowhere.
 #[test]
 fn a_host_that_finds_no_port_is_told_of() {
