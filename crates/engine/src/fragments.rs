@@ -60,12 +60,13 @@ impl Fragments {
             datagrams_per_source: per_source(limits, share),
             waiting: WAITING,
             waiting_per_source: WAITING_PER_SOURCE,
-            cut: CUT,
+            source_prefix: limits.source_prefix_v4,
+            left: LEFT,
         };
+        let of_v6 = Room { source_prefix: limits.source_prefix_v6, ..room };
         Self {
             v4: FragmentTable::new(room, hash.derived()),
-            // RFC 8200 §4.5: only their sources cut those.
-            v6: FragmentTable::new(Room { cut: 0, ..room }, hash.derived().derived()),
+            v6: FragmentTable::new(of_v6, hash.derived().derived()),
         }
     }
 
@@ -384,9 +385,9 @@ const WAITING: usize = 1_024;
 /// Those of one sender. A datagram of 64 KB has 47 pieces.
 const WAITING_PER_SOURCE: u32 = 256;
 
-/// Packets cut here whose identifications are not used again: 2,000 a second of them are told apart for
-/// as long as what passes in pieces is remembered.
-const CUT: usize = 4_096;
+/// Packets that were cut here or have passed in pieces, whose identifications are not used again: with 2,000 a
+/// second each is told apart for two seconds.
+const LEFT: usize = 4_096;
 
 /// Packets forgotten per [`Engine::poll`], of each family.
 const RECORDS_PER_POLL: u32 = 64;

@@ -303,7 +303,7 @@ const LIMITS: &[Key] = &[
     key("source_prefix_v4", Number(8, 32), Is("32"), "Bits of an IPv4 address that make a source."),
     key("source_prefix_v6", Number(16, 128), Is("128"), "Bits of an IPv6 address that make a source: 64 where each subscriber has a prefix."),
     key("fragments", Number(1, MAX_FRAGMENTS as i64), Is("4096"), "Datagrams whose fragments are remembered at a time."),
-    key("fragments_per_source", Number(1, MAX_FRAGMENTS as i64), Means("a quarter of `fragments`"), "Those of one sender."),
+    key("fragments_per_source", Number(1, MAX_FRAGMENTS as i64), Means("a quarter of `fragments`"), "Those of one sender: of its address, or of its prefix with `source_prefix_v4` and `source_prefix_v6`."),
     key("icmp_error_rate", Number(1, MAX_RATE as i64), Is("1000"), "ICMP errors of our own in a second."),
     key("echo_reply_rate", Number(1, MAX_RATE as i64), Is("1000"), "Echo replies of our own in a second."),
     key("on_full", OneOf(&["refuse", "evict-transitory"]), Is("\"refuse\""), "What a new session meets when the table is full: it is refused, or takes the place of one that is not established."),

@@ -59,7 +59,7 @@ impl<A: Address, H> FragmentTable<A, H> {
             oldest: NONE,
             youngest: NONE,
             senders: Senders::new(datagrams, hash.derived()),
-            cuts: Cuts::new(room.cut),
+            cuts: Cuts::new(room.left),
             room: Room { datagrams, ..room },
             hash,
         }
@@ -141,8 +141,9 @@ impl<A: Address, H> FragmentTable<A, H> {
     }
 
     /// An identification for the fragments of a datagram that leaves translated from `source` to
-    /// `destination`: its own, unless another datagram that has not yet passed whole leaves with the
-    /// same one between the same ends (RFC 6864 §4.3; RFC 7857 §10). `mask` is the widest
+    /// `destination`: its own, unless another datagram leaves with the same one between the same ends, or one
+    /// of the last [`Room::left`] has: its receiver may still wait for a piece of it, and would mix them (RFC
+    /// 3022 §6.3, RFC 6864 §4.3; RFC 7857 §10). `mask` is the widest
     /// identification of the family. `None` when no other is free.
     pub fn identify(
         &mut self,
@@ -166,7 +167,7 @@ impl<A: Address, H> FragmentTable<A, H> {
     }
 
     /// As [`FragmentTable::identify`], for a datagram that is cut here, and as unlike others: it is
-    /// remembered until [`Room::cut`] more have been cut.
+    /// remembered until [`Room::left`] more have left.
     pub fn identify_cut(
         &mut self,
         (source, destination): (A, A),
@@ -262,7 +263,8 @@ impl<A: Address, H> FragmentTable<A, H> {
         if self.len().0 == self.room.datagrams {
             return None;
         }
-        let sender = self.senders.enter(datagram.source, self.room.datagrams_per_source)?;
+        let source = self.room.source_of(datagram.source);
+        let sender = self.senders.enter(source, self.room.datagrams_per_source)?;
         let record = Record::new((*datagram, sender), now, self.youngest);
         let at = match self.free.pop() {
             Some(at) => {
@@ -311,6 +313,7 @@ impl<A: Address, H> FragmentTable<A, H> {
         self.index.remove(self.hash_of(&arriving), at << 1 | ARRIVING);
         if let Some(leaving) = leaving {
             self.index.remove(self.hash_of(&leaving), at << 1 | LEAVING);
+            self.cuts.enter(leaving, &self.hash);
         }
         self.senders.leave(sender);
         self.free.push(at);

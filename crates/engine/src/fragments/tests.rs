@@ -109,6 +109,19 @@ fn two_hosts_with_one_identification_leave_with_two() {
     }
 }
 
+/// RFC 3022 §6.3: one after the other, while the receiver may still wait for a piece.
+#[test]
+fn a_host_does_not_take_up_the_identification_of_another_that_has_passed() {
+    let mut bench = Bench::ready();
+    let [first, second] = [HOST, OTHER_HOST].map(|host| {
+        let pieces = question(inside(host, SERVER), 7, &[1; 3_000], 1_376);
+        joined(&pieces.iter().map(|piece| bench.forward(INSIDE, piece)).collect::<Vec<_>>())
+    });
+    assert_eq!(memory(&bench), (0, 0), "both have passed");
+    assert_eq!(first.1, 7);
+    assert_ne!(second.1, 7);
+}
+
 #[test]
 fn pieces_to_a_forwarded_port_and_through_a_hairpin() {
     let mut bench = Bench::ready_with(&config_with(
@@ -401,6 +414,18 @@ fn a_sender_has_its_share_of_what_is_remembered() {
     }
     bench.rest(2_000);
     bench.forward(INSIDE, &first(HOST, 3));
+}
+
+/// With `source_prefix_v4` or `source_prefix_v6` a sender is a prefix.
+#[test]
+fn the_share_of_a_sender_is_that_of_its_prefix() {
+    let mut bench =
+        Bench::ready_with(&config_with("[limits]\nfragments = 8\nsource_prefix_v4 = 31"));
+    let first = |host, id| question(inside(host, SERVER), id, &[1; 40], 16).remove(0);
+    bench.forward(INSIDE, &first(HOST, 1));
+    bench.forward(INSIDE, &first(OTHER_HOST, 1));
+    bench.ignore(INSIDE, &first(HOST, 2), DropReason::FragmentLimit);
+    bench.ignore(INSIDE, &first(OTHER_HOST, 2), DropReason::FragmentLimit);
 }
 
 #[test]

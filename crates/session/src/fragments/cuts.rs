@@ -1,11 +1,11 @@
-//! Which datagrams were cut here last: while their fragments are on the way, no other may leave with the
-//! identification of one of them between the same ends (RFC 6864 §4.3).
+//! Which datagrams were cut here, or have passed in pieces, last: while their fragments are on the way, no
+//! other may leave with the identification of one of them between the same ends (RFC 6864 §4.3).
 
 use super::piece::Datagram;
 use crate::index::Index;
 use crate::{Address, KeyedHash};
 
-/// The last datagrams that were cut, as they have left. All memory is taken at start.
+/// The last datagrams that have left in pieces, as they have left. All memory is taken at start.
 pub(super) struct Cuts<A> {
     index: Index,
     datagrams: Vec<Datagram<A>>,

@@ -5,7 +5,7 @@ use mooring_wire::Protocol;
 use crate::index::Index;
 use crate::{Address, KeyedHash};
 
-/// The source addresses of which there are datagrams, and how much each has.
+/// The sources (addresses, or the first ones of prefixes) of which there are datagrams, and how much each has.
 pub(super) struct Senders<A> {
     index: Index,
     records: Vec<Sender<A>>,

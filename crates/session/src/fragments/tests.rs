@@ -16,7 +16,14 @@ const START: Tick = Tick::ZERO;
 
 fn table(datagrams: usize, waiting: usize) -> FragmentTable<Ipv4Addr, u32> {
     let (datagrams_per_source, waiting_per_source) = (datagrams as u32, waiting as u32);
-    let room = Room { datagrams, datagrams_per_source, waiting, waiting_per_source, cut: 3 };
+    let room = Room {
+        datagrams,
+        datagrams_per_source,
+        waiting,
+        waiting_per_source,
+        source_prefix: 32,
+        left: 3,
+    };
     FragmentTable::new(room, KeyedHash::new([1, 2, 3, 4]))
 }
 
@@ -183,7 +190,50 @@ fn two_hosts_with_one_identification_get_two() {
     assert_eq!(table.len().0, 2);
     let first = table.arrive(&datagram(5, 7), piece(0, 8, false), START);
     let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
-    assert_eq!(table.identify(at, OUTSIDE, SERVER, 0xffff, 100), Some(7), "it is free again");
+    let chosen = table.identify(at, OUTSIDE, SERVER, 0xffff, 100);
+    assert_eq!(chosen, Some(100), "pieces of the first may still be on the way");
+}
+
+/// RFC 3022 §6.3, RFC 6864 §4.3: one host after the other, and the receiver may still wait for a piece.
+#[test]
+fn an_identification_rests_when_its_datagram_has_passed() {
+    let mut table = table(4, 4);
+    let mut pass = |host, id, random| {
+        let first = table.arrive(&datagram(host, id), piece(0, 8, false), START);
+        let Ok(Arrived::First(at)) = first else { panic!("the first fragment is recognised") };
+        let chosen = table.identify(at, OUTSIDE, SERVER, 0xffff, random);
+        table.decide(at, fate(chosen.unwrap_or_default()));
+        table.arrive(&datagram(host, id), piece(8, 8, true), START).expect("it is the rest");
+        assert_eq!(table.len().0, 0, "it has passed");
+        chosen
+    };
+    assert_eq!(pass(2, 7, 50), Some(7));
+    assert_eq!(pass(3, 7, 50), Some(50));
+    assert_eq!(pass(3, 8, 50), Some(8));
+    // Three are remembered.
+    assert_eq!(pass(3, 9, 50), Some(9));
+    assert_eq!(pass(3, 7, 50), Some(7), "it is free again");
+}
+
+/// Who has a prefix is one sender, however many addresses it takes.
+#[test]
+fn a_prefix_is_one_sender() {
+    let room = Room {
+        datagrams: 8,
+        datagrams_per_source: 2,
+        waiting: 8,
+        waiting_per_source: 1,
+        source_prefix: 31,
+        left: 0,
+    };
+    let mut table: FragmentTable<Ipv4Addr, u32> =
+        FragmentTable::new(room, KeyedHash::new([1, 2, 3, 4]));
+    let mut begin = |host| table.arrive(&datagram(host, 1), piece(0, 8, false), START);
+    assert!(begin(2).is_ok() && begin(3).is_ok());
+    assert!(begin(4).is_ok(), "of another prefix");
+    let mut again = |host| table.arrive(&datagram(host, 2), piece(0, 8, false), START);
+    assert_eq!([2, 3].map(|host| again(host).err()), [Some(FragmentRefusal::Full); 2]);
+    assert!(again(4).is_ok());
 }
 
 /// RFC 8200 §4.5: "an implementation may choose to detect this case and drop exact duplicate fragments
@@ -257,8 +307,14 @@ fn nothing_begins_within_a_tcp_header() {
 /// One sender does not take the memory from the others.
 #[test]
 fn each_sender_has_its_share() {
-    let room =
-        Room { datagrams: 8, datagrams_per_source: 2, waiting: 8, waiting_per_source: 3, cut: 0 };
+    let room = Room {
+        datagrams: 8,
+        datagrams_per_source: 2,
+        waiting: 8,
+        waiting_per_source: 3,
+        source_prefix: 32,
+        left: 0,
+    };
     let mut table: FragmentTable<Ipv4Addr, u32> =
         FragmentTable::new(room, KeyedHash::new([1, 2, 3, 4]));
     let early = piece(8, 8, false);

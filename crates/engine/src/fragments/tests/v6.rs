@@ -187,6 +187,20 @@ fn two_ipv6_hosts_with_one_identification_leave_with_two() {
     assert_ne!(identifications[0], identifications[1]);
 }
 
+/// RFC 6864 §4.3 in kind: one after the other.
+#[test]
+fn an_ipv6_host_does_not_take_up_the_identification_of_another_that_has_passed() {
+    let mut bench = ready();
+    let [first, second] = [HOST, OTHER_HOST].map(|host| {
+        let l4 = udp((host, SERVER), (5000, 53), &[1; 100]);
+        let pieces = pieces(OUT, (host, SERVER), 17, &l4, 64);
+        let sent: Vec<_> = pieces.iter().map(|piece| bench.forward(INSIDE, piece)).collect();
+        sent[0][58..62].to_vec()
+    });
+    assert_eq!(first, [1, 2, 3, 4]);
+    assert_ne!(first, second);
+}
+
 /// RFC 5508 REQ-4 in kind.
 #[test]
 fn the_quote_of_an_ipv6_piece_has_the_identification_that_its_sender_knows() {
