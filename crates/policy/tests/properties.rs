@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use mooring_policy::{Hop, InterfaceId, Ownership, Policy, PoolId, Question, RuleId, load};
+use mooring_policy::{
+    Hop, InterfaceId, Ownership, Policy, PoolId, Problem, Question, RuleId, Severity, load,
+};
 use mooring_wire::Protocol;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -193,9 +195,24 @@ fn model() -> impl Strategy<Value = Model> {
             let connected: Vec<Prefix> = model.connected().map(|(prefix, _)| prefix).collect();
             let allowed = |(prefix, _): &(Prefix, u8)| !connected.contains(prefix);
             model.routes = routes.into_iter().filter(allowed).collect();
-            model
+            without_contradictions(model)
         })
     })
+}
+
+/// Takes out what is refused: rules that an earlier one of another kind matches all of.
+fn without_contradictions(mut model: Model) -> Model {
+    let Err(problems) = load(&model.text()) else { return model };
+    let mut number = 0;
+    model.rules.retain(|_| {
+        let start = format!("rule `r{number}` is never reached");
+        number += 1;
+        let is_it = |problem: &Problem| {
+            problem.severity == Severity::Error && problem.message.starts_with(&start)
+        };
+        !problems.0.iter().any(is_it)
+    });
+    model
 }
 
 fn question() -> impl Strategy<Value = Question> {

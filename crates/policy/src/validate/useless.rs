@@ -1,4 +1,5 @@
-//! What is allowed but has no effect: no rule at all, a rule behind another, a pool without a rule.
+//! What is allowed but has no effect: no rule at all, a rule behind another, a pool without a rule. What is
+//! behind a rule that says otherwise contradicts it, and is refused.
 
 use toml::Spanned;
 
@@ -15,7 +16,7 @@ pub(super) fn warn(rules: &[Rule], pools: &[Pool], model: &Model, report: &mut R
         return;
     }
     warn_pools(rules, model, report);
-    warn_rules(rules, pools, model, report);
+    check_rules(rules, pools, model, report);
     warn_slices(rules, pools, model, report);
 }
 
@@ -52,8 +53,10 @@ fn warn_pools(rules: &[Rule], model: &Model, report: &mut Report<'_>) {
     }
 }
 
-/// A rule is useless if earlier ones match all that it matches, in both directions.
-fn warn_rules(rules: &[Rule], pools: &[Pool], model: &Model, report: &mut Report<'_>) {
+/// A rule is useless if earlier ones match all that it matches, in both directions. If one of them does
+/// something else with it, the two contradict each other: whoever wrote a `drop` behind a `source-nat` means
+/// that nothing of it leaves, and all of it would.
+fn check_rules(rules: &[Rule], pools: &[Pool], model: &Model, report: &mut Report<'_>) {
     let through: Vec<Option<Matcher>> = rules.iter().map(Rule::through).collect();
     let inbound: Vec<Option<Matcher>> = rules.iter().map(Rule::inbound).collect();
     let claims = |rule: &Rule| matches!(rule.action, Action::Static(_) | Action::PortForward(_));
@@ -70,11 +73,22 @@ fn warn_rules(rules: &[Rule], pools: &[Pool], model: &Model, report: &mut Report
                 all[..index].iter().position(|other| other.as_ref().is_some_and(|o| o.covers(own)))
             })
             .collect();
-        let Some(earlier) = covers.and_then(|covers| covers.into_iter().max()) else { continue };
+        let Some(mut covers) = covers else { continue };
+        let does_otherwise = |at: &usize| {
+            std::mem::discriminant(&rules[*at].action) != std::mem::discriminant(&rule.action)
+        };
+        covers.sort_unstable_by_key(|at| (does_otherwise(at), *at));
+        let Some(earlier) = covers.pop() else { continue };
         let (name, first) = (&rule.name, &rules[earlier].name);
         let message = format!("rule `{name}` is never reached: `{first}` matches all of it");
         let line = report.line(model.rules[earlier].at.start);
         let hint = format!("the first match wins: move it before line {line}, or remove it");
-        report.warning(model.rules[index].at.clone(), message, hint);
+        let at = model.rules[index].at.clone();
+        if does_otherwise(&earlier) {
+            let message = format!("{message}, and does otherwise");
+            report.error(at, message, hint);
+        } else {
+            report.warning(at, message, hint);
+        }
     }
 }
