@@ -1,36 +1,51 @@
 //! The engine alone, no kernel in the way: what a packet costs, over a ladder of sessions.
 //!
-//! The packets are 64-byte UDP frames, one of each session in a shuffled order, in batches of 256, in
-//! memory. Only [`mooring_engine::Engine::process`] is timed: classify, lookup, rewrite and verdict,
-//! with Ethernet and next hop. `new` is the first packet of each session (the miss path), `forward`
-//! and `reverse` are hits.
+//! UDP frames in slots of 2 KB, 8,192 at a time, in a random order of their sessions and in batches of 256. Timed
+//! is what a worker does with a batch: [`mooring_engine::Engine::poll`] (ageing) and
+//! [`mooring_engine::Engine::process`] (classify, lookup, rewrite, verdict; counters, limits, next hop), with a
+//! hundred rules. Before anything is timed every frame that leaves is compared with what an oracle expects.
 #![forbid(unsafe_code)]
 
+mod cases;
 mod clock;
+mod config;
+mod flows;
 mod memory;
-mod traffic;
+mod oracle;
+mod report;
+mod scene;
 
 use clap::Parser;
-use hdrhistogram::Histogram;
+use serde_json::Value;
 
-use crate::clock::{Ghz, Stopwatch};
-use crate::traffic::{Bench, Way};
+use crate::clock::Rate;
+use crate::flows::Family;
+use crate::report::Row;
 
 /// Times the engine.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Numbers of sessions
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 64_512, 258_048, 1_032_192])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 64_512, 258_048, 1_032_192, 4_128_768])]
     sessions: Vec<u32>,
-    /// Timed passes over the sessions for each figure; at least a million packets are timed
-    #[arg(long, default_value_t = 3)]
-    passes: u32,
+    /// Numbers of sessions of the tables that are filled for the cases of new sessions
+    #[arg(long, value_delimiter = ',', default_values_t = [1_032_192])]
+    new_sessions: Vec<u32>,
+    /// Timed runs for each figure, of at least half a million packets
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// One JSON document for machines
+    #[arg(long)]
+    json: bool,
+    /// Only these: `hit`, `new`
+    #[arg(long, value_delimiter = ',', default_values = ["hit", "new"], value_parser = ["hit", "new"])]
+    case: Vec<String>,
+    /// Only these families
+    #[arg(long, value_delimiter = ',', default_values = ["ipv4", "ipv6"], value_parser = ["ipv4", "ipv6"])]
+    family: Vec<String>,
     /// Print what a session takes of memory, for the first number of sessions, and time nothing
     #[arg(long)]
     memory: bool,
-    /// Time only this: new, forward or reverse
-    #[arg(long)]
-    only: Option<Way>,
 }
 
 fn main() {
@@ -39,58 +54,42 @@ fn main() {
         arguments.sessions.iter().take(1).for_each(|sessions| memory::print(*sessions));
         return;
     }
-    let ghz = Ghz::read();
-    println!("engine, 64-byte UDP NAT44, batches of 256, {ghz}");
-    println!(
-        "{:>10} {:>8}  {:>9} {:>9} {:>8}  batch p99.9",
-        "sessions", "packets", "ns", "clocks", "Mpps"
-    );
-    for &sessions in &arguments.sessions {
-        let mut bench = Bench::new(sessions);
-        for way in [Way::New, Way::Forward, Way::Reverse] {
-            let passes = match way {
-                Way::New => 1,
-                _ => arguments.passes.max(1_000_000 / sessions),
-            };
-            let figure = time(&mut bench, way, passes);
-            if arguments.only.is_none_or(|only| only == way) {
-                println!("{}", figure.line(sessions, way, &ghz));
-            }
+    let rate = Rate::measure();
+    if !arguments.json {
+        println!(
+            "engine, UDP, batches of 256, time-stamp counter of {rate}\n{}",
+            report::heading()
+        );
+    }
+    let rows = measure(&arguments, |row| {
+        // Progress for people goes where no document is.
+        match arguments.json {
+            false => println!("{}", row.line(rate)),
+            true => eprintln!("{}", row.line(rate)),
+        }
+    });
+    if arguments.json {
+        println!("{:#}", Value::Array(rows.iter().map(|row| row.json(rate)).collect()));
+    }
+}
+
+fn measure(arguments: &Arguments, told: impl Fn(&Row)) -> Vec<Row> {
+    let mut all = Vec::new();
+    let mut add = |rows: Vec<Row>| {
+        rows.iter().for_each(&told);
+        all.extend(rows);
+    };
+    let asked = |case: &str| arguments.case.iter().any(|asked| asked == case);
+    for family in [Family::V4, Family::V6] {
+        if !arguments.family.contains(&family.to_string()) {
+            continue;
+        }
+        for &sessions in arguments.sessions.iter().filter(|_| asked("hit")) {
+            add(cases::hits(family, sessions, arguments.runs));
+        }
+        for &sessions in arguments.new_sessions.iter().filter(|_| asked("new")) {
+            add(cases::news(family, sessions, arguments.runs));
         }
     }
-}
-
-/// The time of some passes over all sessions.
-struct Figure {
-    nanos_a_packet: f64,
-    batches: Histogram<u64>,
-}
-
-fn time(bench: &mut Bench, way: Way, passes: u32) -> Figure {
-    let mut batches = Histogram::new_with_bounds(1, 1_000_000_000, 3)
-        .expect("one nanosecond to one second, to three digits");
-    let (mut nanos, mut packets) = (0, 0);
-    for _ in 0..passes {
-        bench.pass(way, |engine_work| {
-            let watch = Stopwatch::start();
-            let done = engine_work();
-            let batch = watch.nanos();
-            nanos += batch;
-            packets += done;
-            batches.saturating_record(batch);
-        });
-    }
-    Figure { nanos_a_packet: nanos as f64 / packets as f64, batches }
-}
-
-impl Figure {
-    fn line(&self, sessions: u32, way: Way, ghz: &Ghz) -> String {
-        format!(
-            "{sessions:>10} {way:>8}  {:>9.1} {:>9.0} {:>8.2}  {} us",
-            self.nanos_a_packet,
-            ghz.clocks(self.nanos_a_packet),
-            1e3 / self.nanos_a_packet,
-            self.batches.value_at_quantile(0.999) / 1000
-        )
-    }
+    all
 }

@@ -11,10 +11,11 @@
 //! - [`link`]: what the kernel says of a device.
 //! - [`routing`]: what it says of addresses and routes.
 //! - [`rights`]: the capabilities that all of it needs, and no others.
+//! - [`tsc`]: the counter that benchmarks count in.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
 //! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`,
-//! `tap/device.rs`), and nowhere else.
+//! `tap/device.rs`), one instruction in `tsc.rs`, and nowhere else.
 //! This crate moves bytes and their offload metadata; only the seam looks into a packet.
 #![deny(unsafe_code)]
 
@@ -30,4 +31,5 @@ pub mod routing;
 mod rtnetlink;
 pub mod seam;
 pub mod tap;
+pub mod tsc;
 pub mod tun_tap;

@@ -1,0 +1,327 @@
+//! An engine, its sessions, and frames that walk through it, a window of 8,192 at a time.
+
+use std::sync::Arc;
+
+use mooring_engine::{Engine, Link, Occupancy, Outbox, Verdict, Verdicts};
+use mooring_io::tsc;
+use mooring_nat::{Nat, Share};
+use mooring_packet::{BATCH_CAPACITY, Batch, BufferPool, Offload, Packet};
+use mooring_policy::{Generation, InterfaceId, Policy, load};
+use mooring_session::{KeyedHash, Tick};
+use mooring_wire::Mac;
+
+use crate::config::{Mapping, addresses, config};
+use crate::flows::{Family, Outside, orders};
+use crate::oracle::{Datagram, Judge, LONGEST};
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the inside host.
+    Out,
+    /// To the inside host.
+    In,
+}
+
+/// How long packets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sizes {
+    /// 64 bytes on the wire.
+    Least,
+    /// Of twelve, seven of 64 bytes, four of 594, one of 1518.
+    Imix,
+}
+
+/// One engine and all that it is asked.
+pub(crate) struct Scene {
+    pub(crate) family: Family,
+    pub(crate) sizes: Sizes,
+    engine: Engine,
+    outbox: Outbox,
+    slots: Vec<Slot>,
+    lens: Vec<usize>,
+    /// Of each session that has begun, by its number.
+    outside: Vec<Outside>,
+    addresses: u32,
+    /// The engine's time.
+    micros: u64,
+    /// Frames so far.
+    sequence: u32,
+}
+
+/// A batch that has walked.
+pub(crate) struct Walked<'w, 'b> {
+    /// The time-stamp counter's, of ageing and the five hops.
+    pub(crate) clocks: u64,
+    /// The session of each packet.
+    pub(crate) flows: &'w [u32],
+    batch: &'w Batch<'b>,
+    verdicts: &'w Verdicts,
+    first_sequence: u32,
+}
+
+/// Where a frame lies: as far from the next as buffers of a device are, its first line on its own.
+#[repr(align(64))]
+#[derive(Clone)]
+struct Slot([u8; SLOT_LEN]);
+
+impl Way {
+    /// The Ethernet addresses of frames that come.
+    pub(crate) const fn comes_between(self) -> ([u8; 6], [u8; 6]) {
+        match self {
+            Self::Out => (NEIGHBOUR.0, OUR_INSIDE.0),
+            Self::In => (NEIGHBOUR.0, OUR_OUTSIDE.0),
+        }
+    }
+
+    /// The Ethernet addresses of frames that leave.
+    pub(crate) const fn leaves_between(self) -> ([u8; 6], [u8; 6]) {
+        match self {
+            Self::Out => (OUR_OUTSIDE.0, NEIGHBOUR.0),
+            Self::In => (OUR_INSIDE.0, NEIGHBOUR.0),
+        }
+    }
+
+    /// The interfaces that packets come and leave by.
+    const fn interfaces(self) -> (InterfaceId, InterfaceId) {
+        match self {
+            Self::Out => (InterfaceId(0), InterfaceId(1)),
+            Self::In => (InterfaceId(1), InterfaceId(0)),
+        }
+    }
+}
+
+impl Scene {
+    /// An engine with room for `sessions`, and none yet.
+    pub(crate) fn new(family: Family, mapping: Mapping, sessions: u32) -> Self {
+        let policy = policy(family, mapping, sessions);
+        let links = [Link { mac: OUR_INSIDE, mtu: 1500 }, Link { mac: OUR_OUTSIDE, mtu: 1500 }];
+        let mut engine = Engine::new(Arc::new(policy), Generation(1), &links, [7; 32]);
+        // Nobody is there who would answer for a neighbour.
+        engine.go_offline(&[Some(NEIGHBOUR), Some(NEIGHBOUR)]);
+        Self {
+            family,
+            sizes: Sizes::Least,
+            engine,
+            outbox: Outbox::new(BufferPool::new(512, 8)),
+            slots: vec![Slot([0; SLOT_LEN]); WINDOW],
+            lens: vec![0; WINDOW],
+            outside: vec![Outside::default(); sessions as usize],
+            addresses: addresses(sessions),
+            micros: 0,
+            sequence: 0,
+        }
+    }
+
+    /// Begins sessions `from` to `to`, within `millis` of the engine's time; nobody looks.
+    pub(crate) fn fill(&mut self, (from, to): (u32, u32), millis: u64) {
+        let flows: Vec<u32> = (from..to).collect();
+        let step = millis * 1_000 * BATCH_CAPACITY as u64 / u64::from(to - from).max(1);
+        let mut begun = Vec::with_capacity(flows.len());
+        let (family, addresses) = (self.family, self.addresses);
+        self.walk(Way::Out, &flows, step.max(1), |walked| {
+            walked.all_leave(Way::Out);
+            begun.extend(walked.left().map(|left| family.read_source(left, addresses)));
+        });
+        for (n, outside) in flows.into_iter().zip(begun) {
+            self.outside[n as usize] = outside.expect("every source is of the pool");
+        }
+    }
+
+    /// As [`Self::fill`] at a batch a millisecond, and every frame is compared: of each session the source is free,
+    /// and all else is as it was.
+    pub(crate) fn fill_judged(&mut self, flows: &[u32], judge: &mut Judge) {
+        let (family, addresses, sizes) = (self.family, self.addresses, self.sizes);
+        let mut begun = Vec::with_capacity(flows.len());
+        self.walk(Way::Out, flows, STEP, |walked| {
+            walked.all_leave(Way::Out);
+            for (at, left) in walked.left().enumerate() {
+                let n = walked.flows[at];
+                let outside = family.read_source(left, addresses).expect("it is of the pool");
+                judge.take(outside, family.remote(n), family.inside(n));
+                let sequence = walked.first_sequence + at as u32;
+                let sent = datagram(family, sizes, Way::Out, (n, outside), sequence);
+                judge.compare(left, translated(family, sent, Way::Out, (n, outside)), Way::Out);
+                begun.push((n, outside));
+            }
+        });
+        for (n, outside) in begun {
+            self.outside[n as usize] = outside;
+        }
+    }
+
+    /// Compares the frames of `flows`, which have sessions.
+    pub(crate) fn judge(&mut self, way: Way, flows: &[u32], judge: &mut Judge) {
+        let (family, sizes) = (self.family, self.sizes);
+        let outside = std::mem::take(&mut self.outside);
+        // The walk needs them to write what comes from outside.
+        self.outside.clone_from(&outside);
+        self.walk(way, flows, STEP, |walked| {
+            walked.all_leave(way);
+            for (at, left) in walked.left().enumerate() {
+                let n = walked.flows[at];
+                let session = (n, outside[n as usize]);
+                let sent = datagram(family, sizes, way, session, walked.first_sequence + at as u32);
+                judge.compare(left, translated(family, sent, way, session), way);
+            }
+        });
+    }
+
+    /// Lets a frame of each of `flows` walk, in batches that are `step` microseconds apart, and shows each batch.
+    /// Frames are written before the batches of a window are timed.
+    pub(crate) fn walk(
+        &mut self,
+        way: Way,
+        flows: &[u32],
+        step: u64,
+        mut see: impl FnMut(&Walked<'_, '_>),
+    ) {
+        let ingress = way.interfaces().0;
+        for window in flows.chunks(WINDOW) {
+            let mut first_sequence = self.sequence;
+            self.refill(way, window);
+            let slots = self.slots.chunks_mut(BATCH_CAPACITY);
+            let lens = self.lens.chunks(BATCH_CAPACITY);
+            for ((slots, lens), flows) in slots.zip(lens).zip(window.chunks(BATCH_CAPACITY)) {
+                let mut batch = Batch::new();
+                for ((slot, len), _) in slots.iter_mut().zip(lens).zip(flows) {
+                    let packet = Packet::new(&mut slot.0, START, *len, Offload::NONE);
+                    batch.push(packet).expect("it has as many slots as a batch takes");
+                }
+                let now = Tick::from_millis(self.micros / 1_000);
+                let (clocks, verdicts) =
+                    timed(&mut self.engine, now, ingress, &mut batch, &mut self.outbox);
+                self.micros += step;
+                see(&Walked { clocks, flows, batch: &batch, verdicts: &verdicts, first_sequence });
+                first_sequence = first_sequence.wrapping_add(flows.len() as u32);
+                self.outbox.clear();
+            }
+        }
+    }
+
+    /// Ends all sessions by letting their time go by: clocks of each turn of ageing, and how many it ended.
+    pub(crate) fn expire(&mut self, mut see: impl FnMut(u64, u64)) {
+        self.micros += 302_000_000;
+        while self.engine.occupancy().sessions > 0 {
+            let now = Tick::from_millis(self.micros / 1_000);
+            let before = self.engine.counters.sessions_expired;
+            let start = tsc::read();
+            self.engine.poll(now, &mut self.outbox);
+            let clocks = tsc::read() - start;
+            see(clocks, self.engine.counters.sessions_expired - before);
+            self.outbox.clear();
+        }
+    }
+
+    /// What the engine holds.
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        self.engine.occupancy()
+    }
+
+    fn refill(&mut self, way: Way, flows: &[u32]) {
+        for ((n, slot), len) in flows.iter().zip(&mut self.slots).zip(&mut self.lens) {
+            let session = (*n, self.outside[*n as usize]);
+            let sent = datagram(self.family, self.sizes, way, session, self.sequence);
+            *len = sent.write(way.comes_between(), &mut slot.0[START..]);
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+    }
+}
+
+impl Walked<'_, '_> {
+    /// The frames as they are now.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &[u8]> {
+        self.batch.packets().iter().map(Packet::bytes)
+    }
+
+    /// Every packet has left, by the other interface.
+    pub(crate) fn all_leave(&self, way: Way) {
+        let leaves = Verdict::Tx(way.interfaces().1);
+        let other = self.verdicts.iter().find(|verdict| **verdict != leaves);
+        assert_eq!(other, None, "every packet of the bench is forwarded");
+    }
+}
+
+/// What is timed: what a worker does between a batch and the next.
+///
+/// A function of its own and never inlined: instructions are counted in it.
+#[inline(never)]
+pub(crate) fn timed(
+    engine: &mut Engine,
+    now: Tick,
+    ingress: InterfaceId,
+    batch: &mut Batch<'_>,
+    outbox: &mut Outbox,
+) -> (u64, Verdicts) {
+    let start = tsc::read();
+    engine.poll(now, outbox);
+    let verdicts = engine.process(now, ingress, batch, outbox);
+    (tsc::read() - start, verdicts)
+}
+
+/// Bytes that a session takes: of every table of the family that `limits.sessions` sizes.
+pub(crate) fn bytes_per_session(family: Family, mapping: Mapping, sessions: u32) -> f64 {
+    let policy = policy(family, mapping, sessions);
+    let hash = KeyedHash::new([1, 2, 3, 4]);
+    let bytes = match family {
+        Family::V4 => Nat::<std::net::Ipv4Addr>::new(&policy, Share::ALL, hash).allocated(),
+        Family::V6 => Nat::<std::net::Ipv6Addr>::new(&policy, Share::ALL, hash).allocated(),
+    };
+    bytes as f64 / f64::from(sessions)
+}
+
+/// At least so many sessions, in random orders, `least` packets or more.
+pub(crate) fn packets(sessions: u32, least: usize, seed: u64) -> Vec<u32> {
+    orders(sessions, least, seed)
+}
+
+fn policy(family: Family, mapping: Mapping, sessions: u32) -> Policy {
+    load(&config(family, mapping, sessions)).expect("the bench's own configuration is valid").policy
+}
+
+/// Frame number `sequence`, of a session, as it comes.
+fn datagram(
+    family: Family,
+    sizes: Sizes,
+    way: Way,
+    (n, outside): (u32, Outside),
+    sequence: u32,
+) -> Datagram {
+    let (from, to) = match way {
+        Way::Out => (family.inside(n), family.remote(n)),
+        Way::In => (family.remote(n), family.outside(outside)),
+    };
+    let least = family.least_payload();
+    // IPv6 headers are 20 bytes longer.
+    let (middle, longest) = if family == Family::V4 { (548, LONGEST) } else { (528, LONGEST - 20) };
+    let payload = match (sizes, sequence % 12) {
+        (Sizes::Least, _) | (Sizes::Imix, 0..=6) => least,
+        (Sizes::Imix, 7..=10) => middle,
+        (Sizes::Imix, _) => longest,
+    };
+    Datagram { from, to, ttl: 64, session: n, sequence, payload }
+}
+
+/// The same as it must leave.
+fn translated(family: Family, sent: Datagram, way: Way, (n, outside): (u32, Outside)) -> Datagram {
+    let ttl = sent.ttl - 1;
+    match way {
+        Way::Out => Datagram { from: family.outside(outside), ttl, ..sent },
+        Way::In => Datagram { to: family.inside(n), ttl, ..sent },
+    }
+}
+
+/// Frames that are written before they walk.
+const WINDOW: usize = 8_192;
+
+/// Microseconds from a batch to the next: more time goes by for a packet than at full speed, and so more
+/// ageing.
+pub(crate) const STEP: u64 = 1_000;
+
+/// Bytes of a slot, and where a frame begins in it.
+const SLOT_LEN: usize = 2_048;
+const START: usize = 64;
+
+const OUR_INSIDE: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const OUR_OUTSIDE: Mac = Mac([2, 0, 0, 0, 0, 2]);
+const NEIGHBOUR: Mac = Mac([2, 0xff, 0, 0, 0, 1]);
