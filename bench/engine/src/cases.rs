@@ -1,10 +1,11 @@
 //! The cases that are timed, each in runs of its own.
 
 use crate::config::Mapping;
-use crate::flows::{Family, shuffle};
+use crate::flows::{Family, orders, shuffle};
+use crate::frames::Shape;
 use crate::oracle::Judge;
 use crate::report::Row;
-use crate::scene::{STEP, Scene, Sizes, Way, bytes_per_session, packets};
+use crate::scene::{STEP, Scene, Way, bytes_per_session};
 
 /// Packets of known sessions, out and in, short ones and of mixed lengths: one engine, all cases in turn.
 pub(crate) fn hits(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
@@ -13,27 +14,51 @@ pub(crate) fn hits(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
     let mut scene = Scene::new(family, mapping, sessions);
     // Spread over most of their timeout, as sessions that have been there for long are due: evenly.
     scene.fill((0, sessions), FILL_MILLIS);
-    let mut cases = HITS.map(|(name, way, sizes)| {
+    let mut cases = HITS.map(|(name, way, shape)| {
         let mut row = Row::new(name, family, sessions, bytes);
-        scene.sizes = sizes;
+        scene.shape = shape;
         let mut judge = Judge::new(false);
-        scene.judge(way, &packets(sessions, 0, 1), &mut judge);
+        scene.judge(way, &packets(shape, sessions, 0, 1), u32::MAX, &mut judge);
         row.verified = judge.compared;
-        (way, sizes, row)
+        (way, shape, row)
     });
     for run in 0..runs {
-        for (way, sizes, row) in &mut cases {
-            scene.sizes = *sizes;
-            let flows = packets(sessions, LEAST_PACKETS, run + 2);
-            scene.walk(*way, &flows, STEP, |walked| {
-                walked.all_leave(*way);
-                row.batch(walked.clocks, walked.flows.len() as u64);
-            });
-            row.end_run();
+        for (way, shape, row) in &mut cases {
+            scene.shape = *shape;
+            let flows = packets(*shape, sessions, LEAST_PACKETS, run + 2);
+            time(&mut scene, *way, &flows, row);
         }
     }
     assert_eq!(scene.occupancy().sessions, sessions as usize, "none has ended");
     cases.map(|(_, _, row)| row).into()
+}
+
+/// Of a hundred packets one is the first of a session.
+pub(crate) fn one_percent_new(family: Family, sessions: u32, runs: u64) -> Row {
+    let each = (LEAST_PACKETS / 100) as u32;
+    let room = sessions + (runs as u32 + 1) * each;
+    let mapping = Mapping::Independent;
+    let bytes = bytes_per_session(family, mapping, room);
+    let mut row = Row::new("one_percent_new", family, sessions, bytes);
+    let mut scene = Scene::new(family, mapping, room);
+    scene.fill((0, sessions), FILL_MILLIS);
+    for run in 0..=runs {
+        let mut flows = orders(sessions, LEAST_PACKETS, run);
+        flows.truncate(LEAST_PACKETS);
+        let new = sessions + run as u32 * each;
+        for (n, packet) in (new..new + each).zip(flows.iter_mut().step_by(100)) {
+            *packet = n;
+        }
+        if run == 0 {
+            let mut judge = Judge::new(false);
+            scene.judge(Way::Out, &flows, new, &mut judge);
+            row.verified = judge.compared;
+        } else {
+            time(&mut scene, Way::Out, &flows, &mut row);
+        }
+    }
+    assert_eq!(scene.occupancy().sessions, room as usize, "all have begun");
+    row
 }
 
 /// First packets: a table is filled from half to 95 of 100, a new one for each run; then all of its sessions end.
@@ -51,15 +76,11 @@ pub(crate) fn news(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
             shuffle(&mut flows, run);
             if run == 0 {
                 let mut judge = Judge::new(mapping == Mapping::Dependent);
-                scene.fill_judged(&flows, &mut judge);
+                scene.judge(Way::Out, &flows, ends.0, &mut judge);
                 row.verified = judge.compared;
                 continue;
             }
-            scene.walk(Way::Out, &flows, STEP, |walked| {
-                walked.all_leave(Way::Out);
-                row.batch(walked.clocks, walked.flows.len() as u64);
-            });
-            row.end_run();
+            time(&mut scene, Way::Out, &flows, &mut row);
             assert_eq!(scene.occupancy().sessions, ends.1 as usize, "all have begun");
             scene.expire(|clocks, ended| expiry.batch(clocks, ended));
             expiry.end_run();
@@ -76,12 +97,32 @@ pub(crate) fn news(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
     rows
 }
 
-/// Name, way, lengths.
-const HITS: [(&str, Way, Sizes); 4] = [
-    ("hit_out", Way::Out, Sizes::Least),
-    ("hit_in", Way::In, Sizes::Least),
-    ("imix_out", Way::Out, Sizes::Imix),
-    ("imix_in", Way::In, Sizes::Imix),
+/// A run of a case.
+fn time(scene: &mut Scene, way: Way, flows: &[u32], row: &mut Row) {
+    scene.walk(way, flows, STEP, |walked| {
+        walked.all_leave(way);
+        row.batch(walked.clocks, walked.flows.len() as u64);
+    });
+    row.end_run();
+}
+
+/// The sessions of at least so many packets, one or more of each; those of pieces come in pairs.
+fn packets(shape: Shape, sessions: u32, least: usize, seed: u64) -> Vec<u32> {
+    let flows = orders(sessions, least, seed);
+    match shape {
+        Shape::Pieces => flows.iter().flat_map(|n| [*n, *n]).collect(),
+        _ => flows,
+    }
+}
+
+const HITS: [(&str, Way, Shape); 7] = [
+    ("hit_out", Way::Out, Shape::Short),
+    ("hit_in", Way::In, Shape::Short),
+    ("imix_out", Way::Out, Shape::Imix),
+    ("imix_in", Way::In, Shape::Imix),
+    ("fragments_out", Way::Out, Shape::Pieces),
+    ("fragments_in", Way::In, Shape::Pieces),
+    ("icmp_errors", Way::In, Shape::Errors),
 ];
 
 const NEWS: [(&str, Mapping); 2] =

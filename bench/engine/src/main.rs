@@ -9,7 +9,9 @@
 mod cases;
 mod clock;
 mod config;
+mod counting;
 mod flows;
+mod frames;
 mod memory;
 mod oracle;
 mod report;
@@ -31,18 +33,27 @@ struct Arguments {
     /// Numbers of sessions of the tables that are filled for the cases of new sessions
     #[arg(long, value_delimiter = ',', default_values_t = [1_032_192])]
     new_sessions: Vec<u32>,
+    /// Numbers of sessions to which one new packet in a hundred adds
+    #[arg(long, value_delimiter = ',', default_values_t = [258_048, 1_032_192])]
+    mixed_sessions: Vec<u32>,
     /// Timed runs for each figure, of at least half a million packets
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
     /// One JSON document for machines
     #[arg(long)]
     json: bool,
-    /// Only these: `hit`, `new`
-    #[arg(long, value_delimiter = ',', default_values = ["hit", "new"], value_parser = ["hit", "new"])]
+    /// Only these: of known sessions, one new of a hundred, new ones and expiry
+    #[arg(long, value_delimiter = ',', default_values = CASES, value_parser = CASES)]
     case: Vec<String>,
     /// Only these families
     #[arg(long, value_delimiter = ',', default_values = ["ipv4", "ipv6"], value_parser = ["ipv4", "ipv6"])]
     family: Vec<String>,
+    /// Time nothing: send packets on this path, `ipv4,out` or another, and print how many
+    #[arg(long)]
+    count: Option<String>,
+    /// Packets of each session, for `--count`
+    #[arg(long, default_value_t = 1)]
+    passes: u32,
     /// Print what a session takes of memory, for the first number of sessions, and time nothing
     #[arg(long)]
     memory: bool,
@@ -52,6 +63,10 @@ fn main() {
     let arguments = Arguments::parse();
     if arguments.memory {
         arguments.sessions.iter().take(1).for_each(|sessions| memory::print(*sessions));
+        return;
+    }
+    if let Some(path) = &arguments.count {
+        println!("{}", counting::run(path, arguments.passes));
         return;
     }
     let rate = Rate::measure();
@@ -87,9 +102,14 @@ fn measure(arguments: &Arguments, told: impl Fn(&Row)) -> Vec<Row> {
         for &sessions in arguments.sessions.iter().filter(|_| asked("hit")) {
             add(cases::hits(family, sessions, arguments.runs));
         }
+        for &sessions in arguments.mixed_sessions.iter().filter(|_| asked("mixed")) {
+            add(vec![cases::one_percent_new(family, sessions, arguments.runs)]);
+        }
         for &sessions in arguments.new_sessions.iter().filter(|_| asked("new")) {
             add(cases::news(family, sessions, arguments.runs));
         }
     }
     all
 }
+
+const CASES: [&str; 3] = ["hit", "mixed", "new"];

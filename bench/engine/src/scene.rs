@@ -11,8 +11,9 @@ use mooring_session::{KeyedHash, Tick};
 use mooring_wire::Mac;
 
 use crate::config::{Mapping, addresses, config};
-use crate::flows::{Family, Outside, orders};
-use crate::oracle::{Datagram, Judge, LONGEST};
+use crate::flows::{Family, Outside};
+use crate::frames::{Between, Datagram, Shape};
+use crate::oracle::Judge;
 
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,19 +24,10 @@ pub(crate) enum Way {
     In,
 }
 
-/// How long packets are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sizes {
-    /// 64 bytes on the wire.
-    Least,
-    /// Of twelve, seven of 64 bytes, four of 594, one of 1518.
-    Imix,
-}
-
 /// One engine and all that it is asked.
 pub(crate) struct Scene {
     pub(crate) family: Family,
-    pub(crate) sizes: Sizes,
+    pub(crate) shape: Shape,
     engine: Engine,
     outbox: Outbox,
     slots: Vec<Slot>,
@@ -67,7 +59,7 @@ struct Slot([u8; SLOT_LEN]);
 
 impl Way {
     /// The Ethernet addresses of frames that come.
-    pub(crate) const fn comes_between(self) -> ([u8; 6], [u8; 6]) {
+    pub(crate) const fn comes_between(self) -> Between {
         match self {
             Self::Out => (NEIGHBOUR.0, OUR_INSIDE.0),
             Self::In => (NEIGHBOUR.0, OUR_OUTSIDE.0),
@@ -75,7 +67,7 @@ impl Way {
     }
 
     /// The Ethernet addresses of frames that leave.
-    pub(crate) const fn leaves_between(self) -> ([u8; 6], [u8; 6]) {
+    pub(crate) const fn leaves_between(self) -> Between {
         match self {
             Self::Out => (OUR_OUTSIDE.0, NEIGHBOUR.0),
             Self::In => (OUR_INSIDE.0, NEIGHBOUR.0),
@@ -101,7 +93,7 @@ impl Scene {
         engine.go_offline(&[Some(NEIGHBOUR), Some(NEIGHBOUR)]);
         Self {
             family,
-            sizes: Sizes::Least,
+            shape: Shape::Short,
             engine,
             outbox: Outbox::new(BufferPool::new(512, 8)),
             slots: vec![Slot([0; SLOT_LEN]); WINDOW],
@@ -128,43 +120,27 @@ impl Scene {
         }
     }
 
-    /// As [`Self::fill`] at a batch a millisecond, and every frame is compared: of each session the source is free,
-    /// and all else is as it was.
-    pub(crate) fn fill_judged(&mut self, flows: &[u32], judge: &mut Judge) {
-        let (family, addresses, sizes) = (self.family, self.addresses, self.sizes);
-        let mut begun = Vec::with_capacity(flows.len());
-        self.walk(Way::Out, flows, STEP, |walked| {
-            walked.all_leave(Way::Out);
-            for (at, left) in walked.left().enumerate() {
-                let n = walked.flows[at];
-                let outside = family.read_source(left, addresses).expect("it is of the pool");
-                judge.take(outside, family.remote(n), family.inside(n));
-                let sequence = walked.first_sequence + at as u32;
-                let sent = datagram(family, sizes, Way::Out, (n, outside), sequence);
-                judge.compare(left, translated(family, sent, Way::Out, (n, outside)), Way::Out);
-                begun.push((n, outside));
-            }
-        });
-        for (n, outside) in begun {
-            self.outside[n as usize] = outside;
-        }
-    }
-
-    /// Compares the frames of `flows`, which have sessions.
-    pub(crate) fn judge(&mut self, way: Way, flows: &[u32], judge: &mut Judge) {
-        let (family, sizes) = (self.family, self.sizes);
-        let outside = std::mem::take(&mut self.outside);
-        // The walk needs them to write what comes from outside.
-        self.outside.clone_from(&outside);
+    /// Compares every frame of `flows`, some of which may begin a session from the number `new` on: of those the
+    /// source is free, and all else is as it was.
+    pub(crate) fn judge(&mut self, way: Way, flows: &[u32], new: u32, judge: &mut Judge) {
+        let (family, addresses, shape) = (self.family, self.addresses, self.shape);
+        // Writing what comes from outside needs them at the same time.
+        let mut outside = self.outside.clone();
         self.walk(way, flows, STEP, |walked| {
             walked.all_leave(way);
-            for (at, left) in walked.left().enumerate() {
-                let n = walked.flows[at];
-                let session = (n, outside[n as usize]);
-                let sent = datagram(family, sizes, way, session, walked.first_sequence + at as u32);
-                judge.compare(left, translated(family, sent, way, session), way);
+            for ((n, left), sequence) in
+                walked.flows.iter().zip(walked.left()).zip(walked.first_sequence..)
+            {
+                let known = &mut outside[*n as usize];
+                if *n >= new {
+                    *known = family.read_source(left, addresses).expect("it is of the pool");
+                    judge.take(*known, family.remote(*n), family.inside(*n));
+                }
+                let expected = translated(shape, way, (*n, family, *known), sequence);
+                judge.compare(left, (expected, shape), way.leaves_between());
             }
         });
+        self.outside = outside;
     }
 
     /// Lets a frame of each of `flows` walk, in batches that are `step` microseconds apart, and shows each batch.
@@ -177,6 +153,8 @@ impl Scene {
         mut see: impl FnMut(&Walked<'_, '_>),
     ) {
         let ingress = way.interfaces().0;
+        // The first piece of a datagram is an even one.
+        self.sequence = self.sequence.next_multiple_of(2);
         for window in flows.chunks(WINDOW) {
             let mut first_sequence = self.sequence;
             self.refill(way, window);
@@ -220,9 +198,9 @@ impl Scene {
 
     fn refill(&mut self, way: Way, flows: &[u32]) {
         for ((n, slot), len) in flows.iter().zip(&mut self.slots).zip(&mut self.lens) {
-            let session = (*n, self.outside[*n as usize]);
-            let sent = datagram(self.family, self.sizes, way, session, self.sequence);
-            *len = sent.write(way.comes_between(), &mut slot.0[START..]);
+            let known = (*n, self.family, self.outside[*n as usize]);
+            let sent = sent(self.shape, way, known, self.sequence);
+            *len = sent.write(self.shape, way.comes_between(), &mut slot.0[START..]);
             self.sequence = self.sequence.wrapping_add(1);
         }
     }
@@ -270,46 +248,36 @@ pub(crate) fn bytes_per_session(family: Family, mapping: Mapping, sessions: u32)
     bytes as f64 / f64::from(sessions)
 }
 
-/// At least so many sessions, in random orders, `least` packets or more.
-pub(crate) fn packets(sessions: u32, least: usize, seed: u64) -> Vec<u32> {
-    orders(sessions, least, seed)
-}
-
 fn policy(family: Family, mapping: Mapping, sessions: u32) -> Policy {
     load(&config(family, mapping, sessions)).expect("the bench's own configuration is valid").policy
 }
 
-/// Frame number `sequence`, of a session, as it comes.
-fn datagram(
-    family: Family,
-    sizes: Sizes,
-    way: Way,
-    (n, outside): (u32, Outside),
-    sequence: u32,
-) -> Datagram {
-    let (from, to) = match way {
-        Way::Out => (family.inside(n), family.remote(n)),
-        Way::In => (family.remote(n), family.outside(outside)),
+/// Frame number `sequence` of a session as it comes, or what it quotes.
+fn sent(shape: Shape, way: Way, (session, family, outside): Known, sequence: u32) -> Datagram {
+    let (inside, remote) = (family.inside(session), family.remote(session));
+    let outside = family.outside(outside);
+    let (from, to) = match (way, shape) {
+        (Way::Out, _) => (inside, remote),
+        (Way::In, Shape::Errors) => (outside, remote),
+        (Way::In, _) => (remote, outside),
     };
-    let least = family.least_payload();
-    // IPv6 headers are 20 bytes longer.
-    let (middle, longest) = if family == Family::V4 { (548, LONGEST) } else { (528, LONGEST - 20) };
-    let payload = match (sizes, sequence % 12) {
-        (Sizes::Least, _) | (Sizes::Imix, 0..=6) => least,
-        (Sizes::Imix, 7..=10) => middle,
-        (Sizes::Imix, _) => longest,
-    };
-    Datagram { from, to, ttl: 64, session: n, sequence, payload }
+    Datagram { from, to, ttl: 64, session, sequence }
 }
 
 /// The same as it must leave.
-fn translated(family: Family, sent: Datagram, way: Way, (n, outside): (u32, Outside)) -> Datagram {
+fn translated(shape: Shape, way: Way, known: Known, sequence: u32) -> Datagram {
+    let (session, family, outside) = known;
+    let sent = sent(shape, way, known, sequence);
     let ttl = sent.ttl - 1;
-    match way {
-        Way::Out => Datagram { from: family.outside(outside), ttl, ..sent },
-        Way::In => Datagram { to: family.inside(n), ttl, ..sent },
+    match (way, shape) {
+        (Way::Out, _) => Datagram { from: family.outside(outside), ttl, ..sent },
+        (Way::In, Shape::Errors) => Datagram { from: family.inside(session), ttl, ..sent },
+        (Way::In, _) => Datagram { to: family.inside(session), ttl, ..sent },
     }
 }
+
+/// A session: its number and its outside end.
+type Known = (u32, Family, Outside);
 
 /// Frames that are written before they walk.
 const WINDOW: usize = 8_192;

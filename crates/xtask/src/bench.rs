@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::workspace::{cargo, run, target};
-use crate::{debian, test};
+use crate::{debian, gate, test};
 
 /// Options of the verb.
 #[derive(Debug, Args)]
@@ -23,6 +23,8 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Instructions of a packet of a known session, against the figures of the repository; `BLESS=1` writes those
+    Gate,
     /// Bytes that a session takes, of a million, table by table
     Memory,
     /// How long a persistent address takes to move from one Pod to another, by a real API server
@@ -54,6 +56,7 @@ impl Bench {
         match &self.what {
             What::Engine { arguments } => run(measure("mooring-bench-engine").args(arguments)),
             What::Pktgen { arguments } => run(measure("mooring-pktgen").args(arguments)),
+            What::Gate => gate::check(),
             What::Memory => run(measure("mooring-bench-engine").args(MEMORY)),
             What::Takeover { arguments } => {
                 test::install()?;

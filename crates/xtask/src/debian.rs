@@ -57,6 +57,9 @@ pub(crate) const KUBE_SERVER: &[Tool] = &[
     tool("dpkg-source", "dpkg-dev"),
 ];
 
+/// What counting instructions needs.
+pub(crate) const GATE: &[Tool] = &[tool("valgrind", "valgrind")];
+
 /// What the comparison with nftables needs.
 pub(crate) const BENCH: &[Tool] = &[
     tool("ip", "iproute2"),

@@ -9,6 +9,7 @@ mod debian;
 mod demo;
 mod dist;
 mod fuzz;
+mod gate;
 mod image;
 mod kube_server;
 mod kube_tools;

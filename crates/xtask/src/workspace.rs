@@ -119,7 +119,7 @@ pub(crate) fn has_cargo_command(name: &str) -> bool {
 }
 
 /// The program's name and its arguments.
-fn words(command: &Command) -> String {
+pub(crate) fn words(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let mut words = program.to_string_lossy().into_owned();
     for argument in command.get_args() {
