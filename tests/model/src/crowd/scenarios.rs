@@ -9,7 +9,8 @@ use crate::spec::{Action, Net, Pool, Rule, Spec};
 /// Last byte of the addresses of a pool, its ports, whether it is endpoint-dependent.
 type Of = (Range<u8>, (u16, u16), bool);
 
-/// The policies, one after the other.
+/// The policies, one after the other. Of each something stays with the next one, of which sessions go on
+/// beside those that have lost their ends to others.
 pub(super) fn all() -> Vec<(&'static str, Spec)> {
     let (low, high) = ((1024, 30_000), (30_001, 60_000));
     let first = |(from, to), ports| (from..to, ports, false);
@@ -19,10 +20,14 @@ pub(super) fn all() -> Vec<(&'static str, Spec)> {
         ("base", spec(&[first((64, 80), low), second((64, 80), high)])),
         ("both grow", spec(&[first(all, low), second((64, 80), (30_001, 65_535))])),
         ("both shrink", spec(&[first((64, 80), (1024, 20_000)), second((64, 72), high)])),
-        ("they swap ports", spec(&[first((64, 80), high), second((64, 80), low)])),
+        (
+            "ports change hands",
+            spec(&[first((64, 80), (15_000, 45_000)), second((64, 80), (45_001, 60_000))]),
+        ),
         ("they swap addresses", spec(&[first((80, 96), low), second((64, 80), high)])),
-        ("one moves away", spec(&[first((80, 96), low), second(all, (60_001, 65_000))])),
-        ("they change kinds", spec(&[(64..96, low, true), (64..96, high, false)])),
+        ("one moves on", spec(&[first((72, 88), (1024, 40_000)), second(all, (50_001, 65_000))])),
+        ("one changes its kind", spec(&[(64..96, low, true), (64..96, high, true)])),
+        ("so does the other", spec(&[(64..96, low, true), (64..96, high, false)])),
     ]
 }
 
