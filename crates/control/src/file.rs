@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
+use std::mem;
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use mooring_policy::{Facts, Generation, KernelFacts, MAX_WORKERS, Networks, Problems, load_with};
+use mooring_policy::{
+    Facts, Generation, KernelFacts, KernelHold, MAX_WORKERS, Networks, Problems, load_with,
+};
 use thiserror::Error;
 
 use crate::DesiredState;
@@ -29,6 +32,8 @@ pub struct FileSource {
     /// As they were said last.
     networks: Option<Networks>,
     given: Option<Arc<Snapshot>>,
+    /// What of it is left to the kernel.
+    kernel_holds: Vec<KernelHold>,
     /// With which generations the tenures of addresses began.
     since: Since,
     /// What `workers = 0` stands for as long as the process runs.
@@ -55,6 +60,7 @@ impl FileSource {
             proposed: Inputs::default(),
             networks: None,
             given: None,
+            kernel_holds: Vec::new(),
             since: Since::default(),
             cores: usable_cores(),
         }
@@ -129,6 +135,12 @@ impl FileSource {
         !same
     }
 
+    /// Of what a control plane gives, this is left to the kernel in states that are made from now on, and
+    /// nothing else. What it was before is handed back.
+    pub fn leave_to_kernel(&mut self, holds: Vec<KernelHold>) -> Vec<KernelHold> {
+        mem::replace(&mut self.kernel_holds, holds)
+    }
+
     /// What the state at work was made of.
     #[must_use]
     pub fn given(&self) -> Option<&Arc<Snapshot>> {
@@ -177,6 +189,7 @@ impl FileSource {
             cores: Some(self.cores),
             networks: inputs.networks.as_ref(),
             assignments: assignments.as_ref(),
+            kernel_holds: &self.kernel_holds,
         };
         let loaded = load_with(&inputs.text, &facts)
             .map_err(|problems| LoadError::Refused { file, problems })?;

@@ -39,7 +39,7 @@ pub use access::{Access, AccessEntry, Admittance};
 pub use holding::{
     Assignment, Assignments, Given, Networks, NotTaken, Standing, canonical_network,
 };
-pub use kernel::{DeviceFacts, KernelFacts};
+pub use kernel::{DeviceFacts, KernelFacts, KernelHold};
 pub use keys::MAX_WORKERS;
 pub use lines::Lines;
 pub use policy::{
@@ -90,6 +90,8 @@ pub struct Facts<'a> {
     pub networks: Option<&'a Networks>,
     /// Which addresses are held, where the text leaves that to somebody else. Without it none.
     pub assignments: Option<&'a Assignments>,
+    /// What of the assignments is left to the kernel, which holds it itself.
+    pub kernel_holds: &'a [KernelHold],
 }
 
 /// Reads, validates and compiles a configuration in TOML, without knowing what the kernel says: an

@@ -63,10 +63,13 @@ pub(crate) fn validate(
         useless::warn(&rules, &pools, model, report);
     }
     let given = (settings.source == Source::Kubernetes).then(|| facts.assignments.cloned());
-    let given = given.map(Option::unwrap_or_default);
-    let mut not_taken = given.as_ref().map_or_else(Vec::new, |given| {
+    let mut given = given.map(Option::unwrap_or_default);
+    let mut not_taken = given.as_mut().map_or_else(Vec::new, |given| {
+        let mut not_taken = assigned::leave_to_kernel(given, facts.kernel_holds);
         let around = (routes.listed.as_slice(), rules.as_slice());
-        assigned::distribute(model, given, &mut pools, &mut links, around, report)
+        not_taken
+            .extend(assigned::distribute(model, given, &mut pools, &mut links, around, report));
+        not_taken
     });
     let services = services.into_iter().map(|(_, service)| service).collect();
     let (interfaces, routes) = (links.interfaces, routes.compiled());

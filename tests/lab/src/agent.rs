@@ -15,13 +15,21 @@ use crate::topology::Lab;
 /// # Errors
 /// As [`Appliance::start`].
 pub fn start(lab: &Lab, config: &Config) -> Result<Appliance> {
+    start_limited(lab, config, &[])
+}
+
+/// The same behind a wrapper command.
+///
+/// # Errors
+/// As [`Appliance::start`].
+pub fn start_limited(lab: &Lab, config: &Config, wrapper: &[&str]) -> Result<Appliance> {
     let kubeconfig = format!("{SCRATCH}/kubeconfig");
     fs::write(&kubeconfig, KUBECONFIG)?;
     fs::create_dir_all(PODINFO)?;
     let kubeconfig = format!("KUBECONFIG={kubeconfig}");
     let podinfo = format!("MOORING_PODINFO={PODINFO}");
     let who = ["POD_NAME=nat-0", "POD_NAMESPACE=nat", "POD_UID=uid-of-nat-0"];
-    let environment = [&["env"], who.as_slice(), &[&kubeconfig, &podinfo]].concat();
+    let environment = [wrapper, &["env"], who.as_slice(), &[&kubeconfig, &podinfo]].concat();
     Appliance::start_limited(&lab.gateway, config, &environment)
 }
 

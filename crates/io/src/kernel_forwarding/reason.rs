@@ -64,12 +64,8 @@ pub fn would_forward(
             reasons.push(Reason::Forwards { setting: format!("net.{}", setting.join(".")) });
         }
     }
-    for prefix in &local.0 {
-        let overlaps = |ours: &IpNet| ours.contains(prefix) || prefix.contains(ours);
-        if owned.iter().any(overlaps) {
-            reasons.push(Reason::Holds { prefix: *prefix });
-        }
-    }
+    let held = local.overlapping(owned);
+    reasons.extend(held.into_iter().map(|prefix| Reason::Holds { prefix }));
     Ok(reasons)
 }
 
@@ -93,6 +89,21 @@ impl LocalPrefixes {
             prefixes.extend(routes.iter().filter_map(|route| local_prefix(route)));
         }
         Ok(Self(prefixes))
+    }
+
+    /// What of it is, whole or in part, in `owned`, or has something of that.
+    #[must_use]
+    pub fn overlapping(&self, owned: &[IpNet]) -> Vec<IpNet> {
+        let overlaps = |prefix: &&IpNet| {
+            owned.iter().any(|ours| ours.contains(*prefix) || prefix.contains(ours))
+        };
+        self.0.iter().filter(overlaps).copied().collect()
+    }
+
+    /// Whether this is a prefix of its own.
+    #[must_use]
+    pub fn has(&self, prefix: &IpNet) -> bool {
+        self.0.contains(prefix)
     }
 
     /// The addresses that the kernel answers for itself, in their order and without those in `owned`. A

@@ -77,7 +77,8 @@ impl Appliance {
 
     fn try_reload(&mut self) -> Result<(), String> {
         let devices = Devices::read().map_err(Failure::into_text)?;
-        let next = self.source.load_with(&devices.facts()).map_err(|error| error.to_string())?;
+        let facts = devices.facts();
+        let next = self.made(|source| source.load_with(&facts))?;
         for warning in &next.warnings {
             say(warning.render(&self.source.path().display().to_string()).trim_end());
         }
@@ -114,7 +115,8 @@ impl Appliance {
     /// Puts the running configuration to work with what the kernel says now, and says what became of
     /// that.
     fn follow_facts(&mut self, devices: &Devices) {
-        let next = self.source.refresh(&devices.facts()).map_err(|error| error.to_string());
+        let facts = devices.facts();
+        let next = self.made(|source| source.refresh(&facts));
         match next.and_then(|next| self.publish(next, devices.clone())) {
             Ok(()) => say(&format!(
                 "mooring: the kernel has other addresses, routes or MTUs: generation {}",
@@ -193,7 +195,12 @@ impl Appliance {
     /// When the kernel carries our packets and cannot be kept from it, or an address cannot be let go of.
     pub fn look(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
-        self.watch.look(now, &self.lines)?;
+        if let Err(failure) = self.watch.look(now, &self.lines)
+            && !self.leave_to_kernel()
+        {
+            return Err(failure);
+        }
+        self.take_what_is_free();
         self.trouble.look(&self.lines, &self.state.policy, now);
         self.heed_conflicts()?;
         self.desk.miss_events(self.events.look(&self.lines, self.clock));

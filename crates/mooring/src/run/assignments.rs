@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mooring_control::DesiredState;
 use mooring_control::kubernetes::pod::{PodNetworks, annotations_file, read_networks};
-use mooring_policy::{Networks, Policy};
+use mooring_control::{DesiredState, FileSource, LoadError};
+use mooring_policy::{KernelHold, Networks, Policy};
 
 use super::appliance::{Appliance, needs_a_restart};
+use super::devices::Devices;
 use crate::exit::Failure;
 use crate::failed;
 use crate::say::say;
@@ -106,8 +107,46 @@ impl Appliance {
         Ok(())
     }
 
+    /// A state that the kernel leaves room for: what a route gives and the kernel holds itself is not in
+    /// it, and keeps nothing else from being taken up.
+    pub(super) fn made(
+        &mut self,
+        make: impl Fn(&mut FileSource) -> Result<DesiredState, LoadError>,
+    ) -> Result<DesiredState, String> {
+        let before = self.source.leave_to_kernel(Vec::new());
+        let next = make(&mut self.source).map_err(|error| error.to_string())?;
+        let in_the_way = self.watch.in_the_way_of(&next);
+        self.watch.wait_for(in_the_way.clone());
+        if in_the_way.is_empty() {
+            return Ok(next);
+        }
+        let devices = Devices::read().map_err(Failure::into_text)?;
+        let hold = |prefix| KernelHold { prefix, device: devices.with_address(prefix) };
+        let holds: Vec<_> = in_the_way.into_iter().map(hold).collect();
+        for hold in holds.iter().filter(|hold| !before.contains(hold)) {
+            say(&format!("mooring: warning: a route gives what is not taken up: {hold}"));
+        }
+        self.source.leave_to_kernel(holds);
+        make(&mut self.source).map_err(|error| error.to_string())
+    }
+
+    /// The kernel has begun to hold what a route gives: that is left to it. Says whether it was that.
+    pub(super) fn leave_to_kernel(&mut self) -> bool {
+        !self.watch.in_the_way_of(&self.state).is_empty() && self.follow_others().is_ok()
+    }
+
+    /// Takes up what a route gives and the kernel held until now.
+    pub(super) fn take_what_is_free(&mut self) {
+        if self.watch.is_freed()
+            && let Err(reason) = self.follow_others()
+        {
+            say(&format!("mooring: cannot take up what the kernel has let go of: {reason}"));
+        }
+    }
+
     fn follow_others(&mut self) -> Result<(), String> {
-        let next = self.source.refresh(&self.devices.facts()).map_err(|error| error.to_string())?;
+        let facts = self.devices.facts();
+        let next = self.made(|source| source.refresh(&facts))?;
         if let Some(reason) = needs_a_restart(&self.state, &next) {
             return Err(format!("{reason}: that needs a restart"));
         }
@@ -115,7 +154,7 @@ impl Appliance {
     }
 
     fn let_go(&mut self) -> Result<(), Failure> {
-        let left = self.source.let_go().map_err(|error| error.to_string());
+        let left = self.made(FileSource::let_go);
         left.and_then(|left| self.put_to_work(left)).map_err(|reason| {
             let message =
                 format!("cannot let go of addresses that are not ours any more: {reason}");

@@ -1,5 +1,6 @@
 //! What the kernel says of the devices that interfaces are on.
 
+use ipnet::IpNet;
 use mooring_engine::Link;
 use mooring_io::link::{self, Operation};
 use mooring_io::routing::{self, DeviceRouting};
@@ -45,6 +46,15 @@ impl Devices {
     #[must_use]
     pub fn link(&self, name: &str) -> Option<&link::Link> {
         self.0.iter().map(|device| &device.link).find(|link| link.name == name)
+    }
+
+    /// The device that has the one address of a prefix, if any.
+    #[must_use]
+    pub fn with_address(&self, prefix: IpNet) -> Option<String> {
+        let has = |device: &&DeviceRouting| {
+            device.addresses.iter().any(|net| IpNet::from(net.addr()) == prefix)
+        };
+        self.0.iter().find(has).map(|device| device.link.name.clone())
     }
 
     /// These, and those of `later` that were not there: the ones that we have made.

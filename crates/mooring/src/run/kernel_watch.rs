@@ -31,6 +31,9 @@ pub struct KernelWatch {
     due: Tick,
     /// Looks that failed one after the other.
     in_vain: u32,
+    /// What the kernel holds and would be ours, and whether it has let go of some of that.
+    waits_for: Vec<IpNet>,
+    is_freed: bool,
 }
 
 /// A guard for a state that is not at work yet.
@@ -61,7 +64,40 @@ impl KernelWatch {
         let guard = terms.keep_out(&local).map_err(refused)?;
         let addresses = local.addresses_without(&terms.owned);
         let (due, in_vain) = (Tick::ZERO, 0);
-        Ok(Self { terms, guard, said: false, addresses, due, in_vain })
+        let (waits_for, is_freed) = (Vec::new(), false);
+        Ok(Self { terms, guard, said: false, addresses, due, in_vain, waits_for, is_freed })
+    }
+
+    /// What the kernel holds of the addresses that routes give to a state, and cannot be kept from: with it
+    /// the state cannot be put to work. Where the kernel does not say, who puts it to work finds out.
+    #[must_use]
+    pub fn in_the_way_of(&self, state: &DesiredState) -> Vec<IpNet> {
+        let given: Vec<IpNet> =
+            state.policy.given().map(|given| IpNet::from(given.address)).collect();
+        if given.is_empty() {
+            return Vec::new();
+        }
+        let Ok(local) = read_local() else { return Vec::new() };
+        let held = local.overlapping(&given);
+        if held.is_empty() {
+            return held;
+        }
+        match Terms::of(state).keep_out(&local) {
+            Err(GuardError::Refused { .. }) => held,
+            Ok(_) | Err(GuardError::Unreadable(_)) => Vec::new(),
+        }
+    }
+
+    /// The kernel holds this, and what runs does without it. [`Self::is_freed`] tells when that is over.
+    pub fn wait_for(&mut self, held: Vec<IpNet>) {
+        self.waits_for = held;
+        self.is_freed = false;
+    }
+
+    /// Whether the last look found that the kernel has let go of something that was waited for.
+    #[must_use]
+    pub const fn is_freed(&self) -> bool {
+        self.is_freed
     }
 
     /// Keeps the kernel from what another state will own. What the running one owns stays guarded.
@@ -123,6 +159,7 @@ impl KernelWatch {
 
     fn look_now(&mut self, workers: &[WorkerLine]) -> Result<(), GuardError> {
         let local = read_local()?;
+        self.is_freed = self.waits_for.iter().any(|prefix| !local.has(prefix));
         // A guard that was taken does not depend on what changes later.
         if matches!(self.guard, Guard::NotNeeded) {
             self.guard = self.terms.keep_out(&local)?;

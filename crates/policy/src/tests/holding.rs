@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::address;
 use crate::{
-    Assignment, Assignments, Facts, Generation, InterfaceId, Loaded, Networks, Standing, load,
-    load_with,
+    Assignment, Assignments, Facts, Generation, InterfaceId, KernelHold, Loaded, Networks,
+    Standing, load, load_with,
 };
 
 const TEXT: &str = r#"
@@ -162,6 +162,35 @@ fn what_the_policy_has_no_use_for_is_told_with_a_reason() {
     assert_eq!(told("2001:db8::9"), reason);
     let unknown = with(vec![given("edge-c", "lan", "203.0.113.20", HELD)]);
     assert!(unknown.not_taken[0].reason.starts_with("no interface is on network `lan`"));
+}
+
+/// What the kernel answers for itself is left to it, and all others have their addresses.
+#[test]
+fn what_the_kernel_holds_itself_is_left_to_it_with_a_reason() {
+    let networks = Networks { devices: vec![("wan".to_owned(), "eth1".to_owned())] };
+    let addresses = vec![
+        given("edge-a", "wan", "198.51.100.7", HELD),
+        given("edge-b", "wan", "198.51.100.8", HELD),
+        given("edge-c", "wan", "2001:db8::7", HELD),
+    ];
+    let hold = |prefix: &str, device: Option<&str>| KernelHold {
+        prefix: prefix.parse().expect("a prefix"),
+        device: device.map(str::to_owned),
+    };
+    let holds = [hold("198.51.100.7/32", Some("lo")), hold("2001:db8::/64", None)];
+    let facts = Facts {
+        networks: Some(&networks),
+        assignments: Some(&Assignments { addresses }),
+        kernel_holds: &holds,
+        ..Facts::default()
+    };
+    let loaded = load_with(TEXT, &facts).unwrap_or_else(|told| panic!("{}", told.render("t")));
+    assert_eq!(held(&loaded), [address("198.51.100.8")]);
+    assert_eq!(loaded.policy.ownership(address("198.51.100.7")), None, "not even claimed");
+    let told: Vec<_> = loaded.not_taken.iter().map(|told| told.reason.as_str()).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told[0].starts_with("the kernel holds 198.51.100.7/32 itself, on device `lo`: take"));
+    assert!(told[1].starts_with("the kernel holds 2001:db8::/64 itself: take"), "{told:?}");
 }
 
 #[test]

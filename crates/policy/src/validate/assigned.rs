@@ -11,6 +11,7 @@ use super::interfaces::Links;
 use super::overlap;
 use super::routes::Placement;
 use crate::holding::{Assignment, Assignments, Networks, NotTaken, canonical_network};
+use crate::kernel::KernelHold;
 use crate::model::{AddressesFrom, Element, Family, Model, RouteChoice, Source};
 use crate::pool::{Allocation, Pool, address_count};
 use crate::report::Report;
@@ -60,6 +61,21 @@ pub(super) fn check(model: &Model, pools: &[Pool], report: &mut Report<'_>) {
             report.error(device.span(), message, hint);
         }
     }
+}
+
+/// Takes out what the kernel holds itself, and says so: beside it nothing of a policy could be put to work.
+pub(super) fn leave_to_kernel(given: &mut Assignments, holds: &[KernelHold]) -> Vec<NotTaken> {
+    let mut not_taken = Vec::new();
+    given.addresses.retain(|assignment| {
+        let hold = holds.iter().find(|hold| hold.prefix.contains(&assignment.address));
+        not_taken.extend(hold.map(|hold| NotTaken {
+            address: assignment.address,
+            route: assignment.route.clone(),
+            reason: hold.to_string(),
+        }));
+        hold.is_none()
+    });
+    not_taken
 }
 
 /// Gives pools and interfaces the addresses that they ask for, in the order of the assignments, and
