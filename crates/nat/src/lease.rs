@@ -166,7 +166,7 @@ impl<A: Address> Nat<A> {
         }
         let range = ask.range(address)?;
         let share = if goes_round(ask.pool) { self.share } else { Share::ALL };
-        let choice = self.choice(ask, address, Choice::of(range, share));
+        let choice = self.choice(ask, address, &Choice::of(range, share));
         self.port_of(ask, address, &choice, random)
     }
 
@@ -227,7 +227,7 @@ impl<A: Address> Nat<A> {
     }
 
     /// A choice with what the pool says of the ports of a host.
-    pub(crate) fn choice(&self, ask: &Ask<'_, A>, address: A, of: Choice) -> Choice {
+    pub(crate) fn choice(&self, ask: &Ask<'_, A>, address: A, of: &Choice) -> Choice {
         let (key, pool) = (ask.key, ask.pool);
         let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
         let own = (pool.allocation == Allocation::Preserve).then_some(key.source_port);
@@ -246,7 +246,7 @@ impl<A: Address> Nat<A> {
             // RFC 4787 REQ-4 speaks of the ports of UDP; RFC 5382 does not ask it of TCP.
             parity: (pool.parity && has_ports).then(|| Parity::of(key.source_port)),
             prefers: [own, pair, other],
-            ..of
+            ..*of
         }
     }
 
