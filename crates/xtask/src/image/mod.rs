@@ -13,7 +13,7 @@ mod sbom;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use self::content::Content;
@@ -27,7 +27,7 @@ use crate::workspace;
 /// Options of the verb.
 #[derive(Debug, Args)]
 pub(crate) struct Image {
-    /// Only this architecture, and fail when it cannot be built (may be repeated)
+    /// Only this architecture (may be repeated); all of them by default
     #[arg(long, value_enum)]
     arch: Vec<Arch>,
     /// The profile of Cargo that the binary is built with
@@ -39,10 +39,10 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Builds what can be built, and writes it.
+    /// Builds the image and writes it.
     ///
     /// # Errors
-    /// When an architecture that was asked for cannot be built, or none at all.
+    /// When an architecture cannot be built.
     pub(crate) fn run(&self) -> Result<()> {
         let mut stages = Stages::new();
         let binaries = self.binaries(&mut stages)?;
@@ -60,25 +60,18 @@ impl Image {
         Ok(())
     }
 
-    /// The binary for each architecture. Without `--arch` one that cannot be built is told of and left out.
+    /// The binary for each architecture. One that cannot be built ends it before any is: an index without it
+    /// would be released as if it were whole.
     fn binaries(&self, stages: &mut Stages) -> Result<Vec<(Arch, PathBuf)>> {
-        let mut binaries = Vec::new();
         let all = if self.arch.is_empty() { &Arch::ALL[..] } else { &self.arch[..] };
         for arch in all {
-            let ready = arch.prepare();
-            match ready {
-                Ok(()) => {
-                    let build = || arch.build("target", &self.profile);
-                    binaries.push((*arch, stages.run(arch.stage(), build)?));
-                }
-                Err(error) if self.arch.is_empty() => {
-                    println!("\nwarning: the image is not for {}: {error:#}", arch.of_images());
-                }
-                Err(error) => return Err(error.context(format!("no image for {}", arch.name()))),
-            }
+            let others = "`--arch` makes an image of what can be built here";
+            arch.prepare().with_context(|| format!("no image for {}; {others}", arch.name()))?;
         }
-        if binaries.is_empty() {
-            bail!("no architecture can be built, see above");
+        let mut binaries = Vec::new();
+        for arch in all {
+            let build = || arch.build("target", &self.profile);
+            binaries.push((*arch, stages.run(arch.stage(), build)?));
         }
         Ok(binaries)
     }
