@@ -142,6 +142,8 @@ pub(crate) fn fixed() -> Setup {
                     "name = \"static-v6\"\nkind = \"static\"\ninside = \"fd00:10::/64\"\n\
                      outside = \"2001:db8:2::/64\"\nfrom = \"inside\"\nto = \"outside\"",
                 )
+                // Wider than the prefix: a rule that another leaves nothing to is refused.
+                .replace("source = [\"fd00:10::/64\"]", "source = [\"fd00:10::/48\"]")
                 .replace("203.0.113.10/32", "198.51.100.200/32")
                 .replace("2001:db8:2::10/128", "2001:db8:5::10/128")
         },
