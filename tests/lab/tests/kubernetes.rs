@@ -329,55 +329,6 @@ fn what_becomes_of_an_address_is_told_by_events_of_its_route() {
     });
 }
 
-/// One address of one route that the Pod's kernel answers for itself is not taken up, with a reason, and
-/// all others are; it is as soon as the kernel lets go of it, and left when the kernel takes it back.
-#[test]
-fn what_the_kernel_holds_itself_stands_in_the_way_of_nothing_else() {
-    isolated("what_the_kernel_holds_itself_stands_in_the_way_of_nothing_else", || {
-        let lab = Lab::new()?;
-        let routes = Routes::start(
-            &lab.gateway,
-            agent::API.parse()?,
-            &["203.0.113.10/32", "203.0.113.11/32"],
-        )?;
-        lab.gateway.ip("address add 203.0.113.11/32 dev lo")?;
-        // With NET_ADMIN the kernel would be kept from it.
-        let without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
-        let config = agent::config().replace(
-            "addresses = [\"203.0.113.10/32\"]",
-            "addresses_from = { routes = \"all\", network = \"wan\" }",
-        );
-        let mut appliance = agent::start_limited(&lab, &config, &without)?;
-        routes.name(&["nat-0"]);
-        appliance.wait_for_line("203.0.113.10 taken up")?;
-        let session = Session::open(&lab)?;
-        ensure!(session.passes()?);
-        let refused = || {
-            let row = row(&appliance, "203.0.113.11")?;
-            let reason = row["reason"].as_str().unwrap_or_default().to_owned();
-            anyhow::Ok(reason.starts_with(
-                "the kernel holds 203.0.113.11/32 itself, on device `lo`: take it off",
-            ))
-        };
-        ensure!(refused()?);
-        // Before any Lease is waited for: that skips Events.
-        loop {
-            let Report::Event(event) = routes.next_report()? else { continue };
-            if event["reason"] == "AddressRefused" {
-                ensure!(event["note"].to_string().contains("on device `lo`"), "{event}");
-                break;
-            }
-        }
-        lab.gateway.ip("address del 203.0.113.11/32 dev lo")?;
-        routes.wait_for_lease(&[("203.0.113.10", "held"), ("203.0.113.11", "held")])?;
-        lab.gateway.ip("address add 203.0.113.11/32 dev lo")?;
-        routes.wait_for_lease(&[("203.0.113.10", "held")])?;
-        ensure!(refused()?);
-        ensure!(session.passes()?, "nothing of that concerns the other");
-        end(&routes, appliance)
-    });
-}
-
 #[test]
 fn a_pod_that_is_not_told_who_it_is_does_not_start() {
     isolated("a_pod_that_is_not_told_who_it_is_does_not_start", || {
