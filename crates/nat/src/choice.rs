@@ -44,11 +44,13 @@ impl Choice {
             && self.parity.is_none_or(|parity| parity == Parity::of(port))
     }
 
-    /// Those of the range on the same side of 1024 as a port; all, where none is.
-    pub(crate) fn within_range_of(&self, port: u16) -> RangeInclusive<u16> {
+    /// Those on the same side of 1024 as a port; all, where none of them may be leased.
+    pub(crate) fn on_the_side_of(self, port: u16) -> Self {
         let (first, last) = (*self.range.start(), *self.range.end());
-        let side = if port < 1024 { first..=last.min(1023) } else { first.max(1024)..=last };
-        if side.is_empty() { self.range.clone() } else { side }
+        let range = if port < 1024 { first..=last.min(1023) } else { first.max(1024)..=last };
+        let narrow = Self { range, ..self.clone() };
+        let has_any = narrow.range.clone().any(|port| narrow.has(port));
+        if has_any { narrow } else { self }
     }
 
     /// Those that are preferred and may be leased.
@@ -129,6 +131,23 @@ mod tests {
             let masked = |port: &u16| choice.mask(usize::from(*port) / 64) >> (port % 64) & 1 == 1;
             prop_assert_eq!(round, range.filter(masked).collect::<Vec<u16>>());
         }
+    }
+
+    /// RFC 4787 REQ-3a, as far as there is a port to be had on that side.
+    #[test]
+    fn who_has_no_port_on_his_side_of_1024_gets_one_of_the_other() {
+        let share = |worker| Share::new(worker, 4).expect("one of four");
+        // 1022 and 1023 are a pair, and one worker's.
+        for worker in 0..4 {
+            let low = Choice::of(1022..=65535, share(worker)).on_the_side_of(80);
+            let has_low = low.has(1022);
+            assert_eq!(low.range, if has_low { 1022..=1023 } else { 1022..=65535 });
+            assert_eq!(has_low, share(worker).has(1022));
+            let high = Choice::of(1..=1025, share(worker)).on_the_side_of(5000);
+            assert_eq!(high.range, if high.share.has(1024) { 1024..=1025 } else { 1..=1025 });
+        }
+        let even = Choice { parity: Some(Parity::Even), ..Choice::of(1023..=65535, Share::ALL) };
+        assert_eq!(even.clone().on_the_side_of(80), even);
     }
 
     /// A fifth of the ports, and both halves of a pair alike: what a worker of five draws.
