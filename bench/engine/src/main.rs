@@ -49,7 +49,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values = ["ipv4", "ipv6"], value_parser = ["ipv4", "ipv6"])]
     family: Vec<String>,
     /// Time nothing: send packets on this path, `ipv4,out` or another, and print how many
-    #[arg(long)]
+    #[arg(long, value_parser = ["ipv4,out", "ipv4,in", "ipv6,out", "ipv6,in"])]
     count: Option<String>,
     /// Packets of each session, for `--count`
     #[arg(long, default_value_t = 1)]

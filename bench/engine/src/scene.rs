@@ -37,6 +37,8 @@ pub(crate) struct Scene {
     addresses: u32,
     /// The engine's time.
     micros: u64,
+    /// Sessions that were begun by filling: those below this number.
+    begun: u32,
     /// Frames so far.
     sequence: u32,
 }
@@ -99,13 +101,14 @@ impl Scene {
             slots: vec![Slot([0; SLOT_LEN]); WINDOW],
             lens: vec![0; WINDOW],
             outside: vec![Outside::default(); sessions as usize],
+            begun: 0,
             addresses: addresses(sessions),
             micros: 0,
             sequence: 0,
         }
     }
 
-    /// Begins sessions `from` to `to`, within `millis` of the engine's time; nobody looks.
+    /// Begins sessions `from` to `to`, those before being there, within `millis` of the engine's time; nobody looks.
     pub(crate) fn fill(&mut self, (from, to): (u32, u32), millis: u64) {
         let flows: Vec<u32> = (from..to).collect();
         let step = millis * 1_000 * BATCH_CAPACITY as u64 / u64::from(to - from).max(1);
@@ -118,12 +121,16 @@ impl Scene {
         for (n, outside) in flows.into_iter().zip(begun) {
             self.outside[n as usize] = outside.expect("every source is of the pool");
         }
+        self.begun = to;
     }
 
     /// Compares every frame of `flows`, some of which may begin a session from the number `new` on: of those the
     /// source is free, and all else is as it was.
     pub(crate) fn judge(&mut self, way: Way, flows: &[u32], new: u32, judge: &mut Judge) {
         let (family, addresses, shape) = (self.family, self.addresses, self.shape);
+        for n in 0..self.begun {
+            judge.take(self.outside[n as usize], family.remote(n), family.inside(n));
+        }
         // Writing what comes from outside needs them at the same time.
         let mut outside = self.outside.clone();
         self.walk(way, flows, STEP, |walked| {

@@ -90,7 +90,7 @@ pub(crate) struct Traffic {
     #[arg(long, value_name = "NAME")]
     pub(crate) send_netns: Option<String>,
     /// The Ethernet address of the next hop
-    #[arg(long, value_name = "MAC", value_parser = mac)]
+    #[arg(long, value_name = "MAC")]
     pub(crate) next_hop: Mac,
     /// The device that receives; without it nothing is measured behind the sender
     #[arg(long, value_name = "DEVICE")]
@@ -213,14 +213,6 @@ impl FromStr for Sizes {
     }
 }
 
-fn mac(text: &str) -> Result<Mac, String> {
-    let bytes: Vec<u8> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16).map_err(|error| error.to_string()))
-        .collect::<Result<_, _>>()?;
-    bytes.try_into().map(Mac).map_err(|_| "six bytes such as 02:00:00:00:00:01".to_owned())
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "seconds, such as 2 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds)
@@ -250,7 +242,7 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Mode, Sizes, mac, part};
+    use super::{Cli, Mode, Sizes, part};
 
     fn addressing(more: &[&str]) -> Result<String, String> {
         let common = ["pktgen", "run", "--send", "eth0", "--next-hop", "02:00:00:00:00:01"];
@@ -297,7 +289,5 @@ mod tests {
         }
         assert_eq!((part("0.01"), part("1")), (Ok(10_000), Ok(1_000_000)));
         assert!(part("1.1").is_err() && part("-0.1").is_err() && part("NaN").is_err());
-        assert_eq!(mac("02:00:00:00:0a:FF").unwrap().0, [2, 0, 0, 0, 10, 255]);
-        assert!(mac("02:00:00:00:0a").is_err());
     }
 }

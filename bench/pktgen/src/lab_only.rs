@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use thiserror::Error;
 
 /// The destinations are somebody's.
@@ -30,44 +31,39 @@ pub(crate) fn check(first: IpAddr, last: IpAddr) -> Result<(), Outside> {
 }
 
 fn is_within_one_range(first: IpAddr, last: IpAddr) -> bool {
-    match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => IPV4.iter().any(|(network, bits)| {
-            let mask = u32::MAX << (32 - bits);
-            [first, last].iter().all(|end| end.to_bits() & mask == network.to_bits())
-        }),
-        (IpAddr::V6(first), IpAddr::V6(last)) => IPV6.iter().any(|(network, bits)| {
-            let mask = u128::MAX << (128 - bits);
-            [first, last].iter().all(|end| end.to_bits() & mask == network.to_bits())
-        }),
-        _ => false,
-    }
+    LAB.iter().any(|network| network.contains(&first) && network.contains(&last))
 }
 
-const IPV4: &[(Ipv4Addr, u32)] = &[
+const LAB: [IpNet; 12] = [
     // RFC 5737 §3: documentation.
-    (Ipv4Addr::new(192, 0, 2, 0), 24),
-    (Ipv4Addr::new(198, 51, 100, 0), 24),
-    (Ipv4Addr::new(203, 0, 113, 0), 24),
+    v4([192, 0, 2, 0], 24),
+    v4([198, 51, 100, 0], 24),
+    v4([203, 0, 113, 0], 24),
     // RFC 1918 §3: private.
-    (Ipv4Addr::new(10, 0, 0, 0), 8),
-    (Ipv4Addr::new(172, 16, 0, 0), 12),
-    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    v4([10, 0, 0, 0], 8),
+    v4([172, 16, 0, 0], 12),
+    v4([192, 168, 0, 0], 16),
     // RFC 2544, Appendix C.2.2: benchmarks.
-    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    v4([198, 18, 0, 0], 15),
     // RFC 3927 §2.1: link-local.
-    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    v4([169, 254, 0, 0], 16),
+    // RFC 3849 §2: documentation.
+    v6([0x2001, 0xdb8, 0], 32),
+    // RFC 5180 §8: benchmarks.
+    v6([0x2001, 2, 0], 48),
+    // RFC 4193 §3.1: unique local.
+    v6([0xfc00, 0, 0], 7),
+    // RFC 4291 §2.5.6: link-local.
+    v6([0xfe80, 0, 0], 10),
 ];
 
-const IPV6: &[(Ipv6Addr, u32)] = &[
-    // RFC 3849 §2: documentation.
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
-    // RFC 5180 §8: benchmarks.
-    (Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48),
-    // RFC 4193 §3.1: unique local.
-    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
-    // RFC 4291 §2.5.6: link-local.
-    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
-];
+const fn v4([a, b, c, d]: [u8; 4], bits: u8) -> IpNet {
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), bits)
+}
+
+const fn v6([a, b, c]: [u16; 3], bits: u8) -> IpNet {
+    IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)), bits)
+}
 
 #[cfg(test)]
 mod tests {

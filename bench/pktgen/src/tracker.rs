@@ -1,6 +1,6 @@
-//! What became of the packets: each slot of flows remembers its latest number and which of the 64 before
+//! What became of the packets: each slot of flows remembers its latest number and which of the 63 before
 //! it have come. A number is therefore late (RFC 4737 §3.3: smaller than one that came before), there for
-//! the second time, or new. What is late by more than 64 counts as late; whether it came twice nobody knows.
+//! the second time, or new. What is late by 64 or more counts as late; whether it came twice nobody knows.
 
 use hdrhistogram::Histogram;
 

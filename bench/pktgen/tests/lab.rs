@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use mooring_lab::{Appliance, Config, Family, Lab, Namespace, Site, Variant, isolated};
+use mooring_wire::Mac;
 use serde_json::Value;
 
 #[test]
@@ -133,8 +134,8 @@ fn json(command: &mut Command) -> Result<Value> {
 }
 
 fn mac(namespace: &Namespace, device: &str) -> Result<String> {
-    let bytes = namespace.mac(device)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+    let bytes = namespace.mac(device)?.try_into().ok().context("six bytes")?;
+    Ok(Mac(bytes).to_string())
 }
 
 const GENERATOR: &str = env!("CARGO_BIN_EXE_mooring-pktgen");
