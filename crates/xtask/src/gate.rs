@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::debian;
-use crate::workspace::{cargo, root, run, target, words};
+use crate::workspace::{cargo, output, revision, root, run, target, words};
 
 /// Counts and compares; `BLESS=1` writes the figures anew.
 ///
@@ -33,6 +33,7 @@ pub(crate) fn check() -> Result<()> {
     let known: Value = serde_json::from_str(&text).with_context(|| format!("{FIGURES} is JSON"))?;
     let judged = judge(&counted, &known["instructions_a_packet"]);
     print!("{}", judged.text);
+    println!("by {}; the figures are by {}", compiler()?, known["compiler"]);
     ensure!(
         judged.worse == 0,
         "the path of known sessions takes more instructions than {FIGURES} says\n\
@@ -131,11 +132,17 @@ fn bless(counted: &[(String, f64)]) -> Result<()> {
     let figures_of_now = json!({
         "what": "instructions of a packet of a known session, with ageing, by callgrind",
         "command": "BLESS=1 cargo xtask bench gate",
+        "commit": revision()?,
+        "compiler": compiler()?,
         "instructions_a_packet": counts,
     });
     std::fs::write(figures(), format!("{figures_of_now:#}\n"))?;
     println!("{FIGURES} is written: {}", figures_of_now["instructions_a_packet"]);
     Ok(())
+}
+
+fn compiler() -> Result<String> {
+    Ok(output(Command::new("rustc").arg("--version"))?.trim().to_owned())
 }
 
 fn figures() -> PathBuf {
