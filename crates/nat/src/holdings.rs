@@ -233,7 +233,7 @@ impl<A: Address> Nat<A> {
         if self.blocks.users(block) < ports.len() {
             self.sweeps.assure(ports.len());
         }
-        let choice = self.choice(ask, address, &Choice::of(ports, Share::ALL));
+        let choice = self.choice(ask, address, Choice::of(ports, Share::ALL));
         self.port_of(ask, address, &choice, random)
     }
 

@@ -5,6 +5,8 @@
 //! REQ-12). An error neither begins a session nor keeps one alive (RFC 5508 REQ-6), and never ends
 //! one.
 
+use std::ops::Range;
+
 use mooring_session::fragments::Datagram;
 use mooring_session::{Direction, FlowKey, Session};
 use mooring_wire::Protocol;
@@ -55,6 +57,12 @@ pub enum QuoteRefusal {
     AboutError,
     /// No packet of a session is like this: ICMP that is no query, or that of the other family.
     Unknown,
+}
+
+/// The quote of a message that says it has so many bytes, or that says nothing: then all that follows.
+fn quote_of(message: &[u8], bytes: Option<usize>) -> Range<usize> {
+    let end = bytes.map_or(usize::MAX, |bytes| ICMP_HEADER_LEN + bytes).min(message.len());
+    ICMP_HEADER_LEN.min(end)..end
 }
 
 /// Edits what is there of the quoted L4 header of a packet that travelled against `direction`, and

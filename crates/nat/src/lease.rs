@@ -166,7 +166,7 @@ impl<A: Address> Nat<A> {
         }
         let range = ask.range(address)?;
         let share = if goes_round(ask.pool) { self.share } else { Share::ALL };
-        let choice = self.choice(ask, address, &Choice::of(range, share));
+        let choice = self.choice(ask, address, Choice::of(range, share));
         self.port_of(ask, address, &choice, random)
     }
 
@@ -227,7 +227,7 @@ impl<A: Address> Nat<A> {
     }
 
     /// A choice with what the pool says of the ports of a host.
-    pub(crate) fn choice(&self, ask: &Ask<'_, A>, address: A, of: &Choice) -> Choice {
+    pub(crate) fn choice(&self, ask: &Ask<'_, A>, address: A, of: Choice) -> Choice {
         let (key, pool) = (ask.key, ask.pool);
         let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
         let own = (pool.allocation == Allocation::Preserve).then_some(key.source_port);
@@ -235,18 +235,17 @@ impl<A: Address> Nat<A> {
             true => self.neighbours(ask, address),
             false => [None, None],
         };
-        // RFC 4787 REQ-3a: "If the host's source port was in the range 0-1023, it is RECOMMENDED the NAT's
-        // source port be in the same range", and the other range alike.
-        let range = match own.filter(|_| has_ports) {
-            Some(port) => of.within_range_of(port),
-            None => of.range.clone(),
-        };
-        Choice {
-            range,
+        let choice = Choice {
             // RFC 4787 REQ-4 speaks of the ports of UDP; RFC 5382 does not ask it of TCP.
             parity: (pool.parity && has_ports).then(|| Parity::of(key.source_port)),
             prefers: [own, pair, other],
-            ..*of
+            ..of
+        };
+        // RFC 4787 REQ-3a: "If the host's source port was in the range 0-1023, it is RECOMMENDED the NAT's
+        // source port be in the same range", and the other range alike.
+        match own.filter(|_| has_ports) {
+            Some(port) => choice.on_the_side_of(port),
+            None => choice,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{Admission, Arrival, Event, EventKind, Nat, NextHops, Refusal};
 pub(crate) struct Claim<A> {
     pub(crate) by: Claimant<A>,
     /// Whose limits it meets beside those of its source.
-    pub(crate) holder: Option<Holder>,
+    pub(crate) holder: Option<(Numbered, Holder)>,
     /// It begins with a SYN.
     half_open: bool,
     /// Somebody outside begins it.
@@ -66,35 +66,28 @@ impl<A: Address> Nat<A> {
         }
     }
 
-    fn number_of(&self, holder: Holder) -> Option<Numbered> {
-        match holder {
-            Holder::Pool(id) => Some(Numbered::Pool(self.pools.number(id))),
-            Holder::Rule(id) => self.rules.number(id).map(Numbered::Rule),
-        }
+    fn numbered(&self, number: Numbered) -> Option<(Numbered, Holder)> {
+        Some((number, self.holder(number)?))
     }
 
-    /// This worker's part of what a pool or rule may have: all of it, where all of it is one host's.
-    pub(crate) fn parts(&self, holder: Holder, policy: &Policy) -> PoolLimits {
+    /// This worker's part of one of the limits of a pool or rule: all of it, where all of it is one host's.
+    pub(crate) fn part(
+        &self,
+        holder: Holder,
+        policy: &Policy,
+        limit: impl FnOnce(&PoolLimits) -> Option<u32>,
+    ) -> Option<u32> {
         let (limits, is_whole) = match holder {
             Holder::Pool(id) => (&policy.pool(id).limits, false),
             Holder::Rule(id) => (&policy.rule(id).limits, policy.rule(id).has_one_host()),
         };
-        if is_whole {
-            return *limits;
-        }
-        let part = |limit: Option<u32>| limit.map(|limit| self.share.part(limit) as u32);
-        PoolLimits {
-            sessions: part(limits.sessions),
-            mappings: part(limits.mappings),
-            half_open: part(limits.half_open),
-            transitory: part(limits.transitory),
-            session_rate: part(limits.session_rate),
-        }
+        let part = |limit| if is_whole { limit } else { self.share.part(limit) as u32 };
+        limit(limits).map(part)
     }
 
     /// Whose session a planned one would be.
     pub(crate) fn claim(&self, plan: &Plan<A>, arrival: &Arrival<A>) -> Claim<A> {
-        let holder = self.holder_number(plan).and_then(|number| self.holder(number));
+        let holder = self.holder_number(plan).and_then(|number| self.numbered(number));
         let source = self.source_of(plan.forward.source);
         let half_open = arrival.key.protocol == Protocol::TCP;
         let by_others = plan.began == Direction::Reverse && arrival.ingress != HAIRPIN_INTERFACE;
@@ -155,11 +148,10 @@ impl<A: Address> Nat<A> {
             .sources
             .find(source)
             .map_or(0, |index| tally.source(index).half_open[way as usize]);
-        let number = tally.holder_of(found.index);
-        let holder = number.and_then(|number| self.holder(number));
-        let holder_is_full = number.zip(holder).is_some_and(|(number, holder)| {
+        let holder = tally.holder_of(found.index).and_then(|number| self.numbered(number));
+        let holder_is_full = holder.is_some_and(|(number, holder)| {
             let half_open = tally.of(number).half_open[way as usize];
-            reached(half_open, self.parts(holder, policy).half_open)
+            reached(half_open, self.part(holder, policy, |limits| limits.half_open))
         });
         if !holder_is_full && !reached(of_source, policy.limits.half_open_per_source) {
             return Ok(());
@@ -178,17 +170,17 @@ impl<A: Address> Nat<A> {
         claim: &Claim<A>,
         admission: &Admission<'_, R, H>,
     ) -> Result<(), Refusal> {
-        let Some(holder) = claim.holder else { return Ok(()) };
-        let Some(number) = self.number_of(holder) else { return Ok(()) };
-        let (limits, has) = (self.parts(holder, admission.policy), tally.of(number));
+        let Some((number, holder)) = claim.holder else { return Ok(()) };
+        let (policy, has) = (admission.policy, tally.of(number));
         let way = claim.by.began as usize;
-        if reached(has.sessions[way], limits.sessions) {
+        if reached(has.sessions[way], self.part(holder, policy, |limits| limits.sessions)) {
             return Err(Refusal::PoolLimit);
         }
-        if claim.half_open && reached(has.half_open[way], limits.half_open) {
+        let half_open = self.part(holder, policy, |limits| limits.half_open);
+        if claim.half_open && reached(has.half_open[way], half_open) {
             return Err(Refusal::HalfOpenLimit);
         }
-        match limits.session_rate {
+        match self.part(holder, policy, |limits| limits.session_rate) {
             Some(rate) if !has.begun[way].has(rate, admission.now) => {
                 Err(Refusal::SessionRateLimit)
             }
@@ -210,11 +202,11 @@ impl<A: Address> Nat<A> {
         }
         let source = self.sources.find(self.source_of(key.source));
         let of_source = source.map_or(0, |source| tally.source(source).mappings);
-        let of_pool = tally.pool(self.pools.number(id)).mappings;
-        let part = |limit: u32| self.share.part(limit) as u32;
+        let of_pool = tally.of(Numbered::Pool(self.pools.number(id))).mappings;
+        let limit = self.part(Holder::Pool(id), policy, |limits| limits.mappings);
         let refusal = if reached(of_source, policy.limits.mappings_per_source) {
             Refusal::SourceLimit
-        } else if reached(of_pool, pool.limits.mappings.map(part)) {
+        } else if reached(of_pool, limit) {
             Refusal::PoolLimit
         } else {
             return Ok(());
@@ -253,9 +245,14 @@ impl<A: Address> Nat<A> {
         policy: &Policy,
         now: Tick,
     ) {
-        let number = claim.holder.and_then(|holder| self.number_of(holder));
+        if self.tally.is_none() {
+            return;
+        }
+        let number = claim.holder.map(|(number, _)| number);
         self.recount(index, number);
-        let its_rate = claim.holder.and_then(|holder| self.parts(holder, policy).session_rate);
+        let its_rate = claim
+            .holder
+            .and_then(|(_, holder)| self.part(holder, policy, |limits| limits.session_rate));
         let Some(tally) = &mut self.tally else { return };
         let Some(source) = self.sources.find(claim.by.source) else { return };
         let rate = policy.limits.session_rate_per_source;
@@ -351,7 +348,7 @@ impl<A: Address> Nat<A> {
             _ => return,
         };
         let inside = Some(claim.by.source.into());
-        let pool = claim.holder.and_then(Holder::pool);
+        let pool = claim.holder.and_then(|(_, holder)| holder.pool());
         self.events.write(Event { inside, pool, ..Event::new(kind, admission.now) });
     }
 
@@ -363,9 +360,11 @@ impl<A: Address> Nat<A> {
         arrival: &Arrival<A>,
         admission: &Admission<'_, R, H>,
     ) {
+        if refusal != Refusal::AddressNotHeld {
+            return;
+        }
         let (policy, to) = (admission.policy, arrival.key.destination.into());
-        let is_source = policy.ownership(to).is_none() || policy.is_held(to);
-        if refusal == Refusal::AddressNotHeld && is_source {
+        if policy.ownership(to).is_none() || policy.is_held(to) {
             self.events.write(Event {
                 inside: Some(arrival.key.source.into()),
                 protocol: Some(arrival.key.protocol),

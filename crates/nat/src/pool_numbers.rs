@@ -4,28 +4,34 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mooring_policy::{Policy, PoolId, PoolLimits, RuleId};
+use mooring_policy::{Policy, PoolId, PoolLimits, Rule, RuleId};
 
-/// The number of each pool of this policy, and of those before that something is still counted for.
+/// The number of each thing of this policy that has one, and of those before that something is still
+/// counted for.
 #[derive(Debug, Default)]
-pub(crate) struct PoolNumbers {
+struct Numbers {
     known: HashMap<String, u16>,
-    /// By the pool's place in the policy.
-    of: Vec<u16>,
-    /// By number: the pool's place in the policy, or [`GONE`].
+    /// By its place in the policy.
+    of: Vec<Option<u16>>,
+    /// By number: its place in the policy, or [`GONE`].
     places: Vec<u16>,
 }
 
-impl PoolNumbers {
-    /// Follows a policy: a pool keeps the number that its name had, a new one gets the lowest that is
-    /// nobody's. A pool that is gone keeps its number as long as it is `in_use`, and for one policy
-    /// more, so that nobody takes over what goes with it. Returns the numbers that were given out.
+impl Numbers {
+    /// Follows a policy, of which these are the names in their order: each keeps the number that its name
+    /// had, a new one gets the lowest that is nobody's. Who is gone keeps its number as long as it is
+    /// `in_use`, and for one policy more, so that nobody takes over what goes with it. Returns the numbers
+    /// that were given out.
     ///
-    /// Should all numbers be in use, which takes as many pools in one policy or in the memory of
-    /// sessions that drain, those of pools that are gone are given out all the same: what is
-    /// counted for both is then counted together until their sessions have ended or are checked.
-    pub(crate) fn follow(&mut self, policy: &Policy, in_use: impl Fn(u16) -> bool) -> Vec<u16> {
-        let wanted: HashSet<&str> = policy.pools.iter().map(|pool| pool.name.as_str()).collect();
+    /// Should all numbers be in use, which takes as many names in one policy or in the memory of
+    /// sessions that drain, those of the gone are given out all the same: what is counted for both is then
+    /// counted together until their sessions have ended or are checked.
+    fn follow<'a>(
+        &mut self,
+        names: impl Iterator<Item = Option<&'a str>> + Clone,
+        in_use: impl Fn(u16) -> bool,
+    ) -> Vec<u16> {
+        let wanted: HashSet<&str> = names.clone().flatten().collect();
         let of_before = |number: u16| self.places.get(usize::from(number)) != Some(&GONE);
         self.known.retain(|name, number| {
             wanted.contains(name.as_str()) || of_before(*number) || in_use(*number)
@@ -34,105 +40,104 @@ impl PoolNumbers {
         let mut free = (0..=LAST).filter(|number| !taken.contains(number));
         let mut begun = Vec::new();
         self.of.clear();
-        for pool in &policy.pools {
-            let number = match self.known.get(&pool.name) {
+        for name in names {
+            let number = name.map(|name| match self.known.get(name) {
                 Some(number) => *number,
                 None => {
                     let number = free.next().or_else(|| take_over(&mut self.known, &wanted));
                     let number = number.unwrap_or(LAST);
-                    self.known.insert(pool.name.clone(), number);
+                    self.known.insert(name.to_owned(), number);
                     begun.push(number);
                     number
                 }
-            };
+            });
             self.of.push(number);
         }
         let count = self.known.values().max().map_or(0, |last| usize::from(*last) + 1);
         self.places.clear();
         self.places.resize(count, GONE);
         for (place, number) in (0..).zip(&self.of) {
-            self.places[usize::from(*number)] = place;
+            if let Some(number) = number {
+                self.places[usize::from(*number)] = place;
+            }
         }
         begun
     }
 
+    fn number(&self, place: u16) -> Option<u16> {
+        self.of.get(usize::from(place)).copied().flatten()
+    }
+
+    fn place(&self, number: u16) -> Option<u16> {
+        self.places.get(usize::from(number)).copied().filter(|place| *place != GONE)
+    }
+}
+
+/// Those of pools.
+#[derive(Debug, Default)]
+pub(crate) struct PoolNumbers(Numbers);
+
+impl PoolNumbers {
+    /// See [`Numbers::follow`].
+    pub(crate) fn follow(&mut self, policy: &Policy, in_use: impl Fn(u16) -> bool) -> Vec<u16> {
+        self.0.follow(policy.pools.iter().map(|pool| Some(pool.name.as_str())), in_use)
+    }
+
     /// All numbers lie below this one.
     pub(crate) fn count(&self) -> usize {
-        self.places.len()
+        self.0.places.len()
     }
 
     /// The number of a pool of the policy that was followed last.
     pub(crate) fn number(&self, pool: PoolId) -> u16 {
-        self.of[usize::from(pool.0)]
+        self.0.of[usize::from(pool.0)].expect("every pool has one")
     }
 
     /// The pool that has a number; `None` when it is gone.
     pub(crate) fn pool(&self, number: u16) -> Option<PoolId> {
-        let place = *self.places.get(usize::from(number))?;
-        (place != GONE).then_some(PoolId(place))
+        self.0.place(number).map(PoolId)
     }
 }
 
-/// The number of a pool that is not `wanted`, which loses it.
+/// Those of rules that have limits.
+#[derive(Debug, Default)]
+pub(crate) struct RuleNumbers(Numbers);
+
+impl RuleNumbers {
+    /// See [`Numbers::follow`].
+    pub(crate) fn follow(&mut self, policy: &Policy, in_use: impl Fn(u16) -> bool) -> Vec<u16> {
+        let has_limits = |rule: &&Rule| rule.limits != PoolLimits::default();
+        let name = |rule| Some(rule).filter(has_limits).map(|rule: &Rule| rule.name.as_str());
+        self.0.follow(policy.rules.iter().map(name), in_use)
+    }
+
+    /// All numbers lie below this one.
+    pub(crate) fn count(&self) -> usize {
+        self.0.places.len()
+    }
+
+    /// The number of a rule of the policy that was followed last, if it has limits.
+    pub(crate) fn number(&self, rule: RuleId) -> Option<u16> {
+        self.0.number(rule.0)
+    }
+
+    /// The rule that has a number; `None` when it is gone, or has no limits any more.
+    pub(crate) fn rule(&self, number: u16) -> Option<RuleId> {
+        self.0.place(number).map(RuleId)
+    }
+}
+
+/// The number of somebody who is not `wanted`, who loses it.
 fn take_over(known: &mut HashMap<String, u16>, wanted: &HashSet<&str>) -> Option<u16> {
     let name = known.keys().find(|name| !wanted.contains(name.as_str()))?.clone();
     known.remove(&name)
 }
 
-/// No place of a pool.
+/// No place.
 const GONE: u16 = u16::MAX;
 
 /// The highest number: one more means something to who counts.
 const LAST: u16 = u16::MAX - 1;
-
-/// The number of each rule with limits that a policy had since the start, and of those of this one.
-#[derive(Debug, Default)]
-pub(crate) struct RuleNumbers {
-    known: HashMap<String, u16>,
-    /// By the rule's place in the policy; empty where no rule has limits.
-    of: Vec<Option<u16>>,
-    /// By number, the rule's place.
-    places: Vec<Option<u16>>,
-}
-
-impl RuleNumbers {
-    /// As [`PoolNumbers::follow`]. When the count begins again, what is counted is right again once the
-    /// sweep after the reload has been round.
-    pub(crate) fn follow(&mut self, policy: &Policy) {
-        let limited = || {
-            let all = (0_u16..).zip(&policy.rules);
-            all.filter(|(_, rule)| rule.limits != PoolLimits::default())
-        };
-        if self.known.len() + limited().count() > usize::from(u16::MAX) {
-            self.known.clear();
-        }
-        (self.of, self.places) = (Vec::new(), Vec::new());
-        for (place, rule) in limited() {
-            let next = self.known.len() as u16;
-            let number = *self.known.entry(rule.name.clone()).or_insert(next);
-            self.of.resize(policy.rules.len(), None);
-            self.of[usize::from(place)] = Some(number);
-            let room = self.places.len().max(usize::from(number) + 1);
-            self.places.resize(room, None);
-            self.places[usize::from(number)] = Some(place);
-        }
-    }
-
-    /// All numbers lie below this one.
-    pub(crate) fn count(&self) -> usize {
-        self.known.len()
-    }
-
-    /// The number of a rule of the policy that was followed last, if it has limits.
-    pub(crate) fn number(&self, rule: RuleId) -> Option<u16> {
-        self.of.get(usize::from(rule.0)).copied().flatten()
-    }
-
-    /// The rule that has a number; `None` when it is gone, or has no limits any more.
-    pub(crate) fn rule(&self, number: u16) -> Option<RuleId> {
-        self.places.get(usize::from(number)).copied().flatten().map(RuleId)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -188,7 +193,7 @@ mod tests {
         let mut numbers = PoolNumbers::default();
         numbers.follow(&pools("a", "b"), |_| true);
         let gone = (2..=super::LAST).map(|number| (format!("gone{number}"), number));
-        numbers.known.extend(gone);
+        numbers.0.known.extend(gone);
         let mut policy = pools("a", "b");
         for n in 0..5 {
             policy.pools[1].name = format!("b{n}");
@@ -240,7 +245,7 @@ mod tests {
         let (some, none) = ("limits = { half_open = 1 }", "");
         let mut numbers = RuleNumbers::default();
         let mut follow = |names, limits| {
-            numbers.follow(&forwards(names, limits));
+            numbers.follow(&forwards(names, limits), |_| false);
             let found = [0, 1].map(|at| numbers.number(RuleId(at)));
             for (at, number) in (0..).zip(found) {
                 let rule = number.and_then(|number| numbers.rule(number));

@@ -39,7 +39,7 @@ impl<A: Address> PortLedger<A> {
 
     /// Takes memory for addresses that are to come.
     pub(crate) fn supply(&mut self, ports: Vec<AddressPorts>) {
-        self.spare = ports;
+        self.spare.extend(ports);
     }
 
     /// Gives back what no address has.

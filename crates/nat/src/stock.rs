@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 
-use mooring_policy::{Filtering, Mapping as Kind, Policy, Pool, PoolLimits};
+use mooring_policy::{Action, Filtering, Mapping as Kind, Policy, Pool, PoolLimits, Rule};
 use mooring_session::{Address, Contact, CountTable, KeyedHash, MappingTable, Windows};
 
 use crate::Share;
 use crate::ports::AddressPorts;
 use crate::tally::Tally;
+use crate::transitory::Closing;
 
 /// Parts that a worker may take for its tables of one family, and parts that it has no use for. What is
 /// missing it makes itself.
@@ -19,6 +20,8 @@ pub struct Stock<A> {
     pub(crate) mappings: Option<MappingTable<A>>,
     pub(crate) contacts: Option<CountTable<Contact<A>>>,
     pub(crate) tally: Option<Tally>,
+    /// The part of a tally for sessions that are no longer open.
+    pub(crate) closing: Option<Closing>,
     pub(crate) windows: Option<Windows>,
 }
 
@@ -30,6 +33,8 @@ pub(crate) struct Needs {
     pub(crate) tally: bool,
     /// The tally has a part for sessions that are no longer open.
     pub(crate) closing: bool,
+    /// No table: how many connections wait for an answer is limited.
+    pub(crate) half_open: bool,
     pub(crate) windows: bool,
 }
 
@@ -37,7 +42,14 @@ impl<A: Address> Stock<A> {
     /// Nothing.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { ports: Vec::new(), mappings: None, contacts: None, tally: None, windows: None }
+        Self {
+            ports: Vec::new(),
+            mappings: None,
+            contacts: None,
+            tally: None,
+            closing: None,
+            windows: None,
+        }
     }
 
     /// What a worker with this share lacks that works by one policy and is to work by another: 24 KB for
@@ -52,19 +64,13 @@ impl<A: Address> Stock<A> {
         // The worker has a key of its own.
         let hash = || KeyedHash::new([0; 4]);
         let new = |has: bool, needs: bool| needs && !has;
-        let tally = || {
-            let mut tally = Tally::new(sessions, sources);
-            if needs.closing {
-                tally.count_closing();
-            }
-            tally
-        };
         Self {
             ports: ports.map(|_| AddressPorts::make()).collect(),
             mappings: new(has.mappings, needs.mappings)
                 .then(|| MappingTable::new(sessions, hash())),
             contacts: new(has.contacts, needs.contacts).then(|| CountTable::new(sessions, hash())),
-            tally: new(has.tally, needs.tally).then(tally),
+            tally: new(has.tally, needs.tally).then(|| Tally::new(sessions, sources)),
+            closing: new(has.closing, needs.closing).then(|| Closing::new(sessions, sources)),
             windows: new(has.windows, needs.windows).then(|| Windows::new(sessions)),
         }
     }
@@ -82,20 +88,32 @@ impl Needs {
     pub(crate) fn of<A: Address>(policy: &Policy) -> Self {
         let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
         let any = |wanted: fn(&Pool) -> bool| policy.pools.iter().filter(ours).any(wanted);
-        let of_rule =
-            |wanted: fn(&PoolLimits) -> bool| policy.rules.iter().any(|rule| wanted(&rule.limits));
+        let its_rules = || policy.rules.iter().filter(|rule| is_of::<A>(rule));
+        let limited = |wanted: fn(&PoolLimits) -> bool| {
+            policy.pools.iter().filter(ours).any(|pool| wanted(&pool.limits))
+                || its_rules().any(|rule| wanted(&rule.limits))
+        };
         Self {
             mappings: any(|pool| pool.mapping == Kind::EndpointIndependent),
             contacts: any(|pool| pool.filtering == Filtering::AddressDependent),
-            tally: policy.limits.count_more()
-                || any(|pool| pool.limits != PoolLimits::default())
-                || of_rule(|limits| *limits != PoolLimits::default()),
+            tally: policy.limits.count_more() || limited(|limits| *limits != PoolLimits::default()),
             closing: policy.limits.transitory_per_source.is_some()
-                || any(|pool| pool.limits.transitory.is_some())
-                || of_rule(|limits| limits.transitory.is_some()),
+                || limited(|limits| limits.transitory.is_some()),
+            half_open: policy.limits.half_open_per_source.is_some()
+                || limited(|limits| limits.half_open.is_some()),
             windows: policy.tcp.window_tracking,
         }
     }
+}
+
+/// Whether a rule has an outside end of its own in this family.
+fn is_of<A: Address>(rule: &Rule) -> bool {
+    let outside = match &rule.action {
+        Action::Static(map) => map.outside.addr(),
+        Action::PortForward(forward) => forward.address,
+        Action::SourceNat(_) | Action::Bypass | Action::Drop => return false,
+    };
+    A::from_ip(outside).is_some()
 }
 
 /// All addresses of the pools of a family.
@@ -113,7 +131,7 @@ mod tests {
     use mooring_policy::Generation;
     use mooring_wire::Protocol;
 
-    use super::Stock;
+    use super::{Needs, Stock};
     use crate::fixture::{World, addresses_made, flow, policy};
     use crate::{Nat, Share};
 
@@ -134,7 +152,7 @@ mod tests {
 
     /// Addresses, and which of the four tables.
     fn held(stock: &Stock<Ipv4Addr>) -> (usize, [bool; 4]) {
-        let Stock { ports, mappings, contacts, tally, windows } = stock;
+        let Stock { ports, mappings, contacts, tally, closing: _, windows } = stock;
         let tables = [mappings.is_some(), contacts.is_some(), tally.is_some(), windows.is_some()];
         (ports.len(), tables)
     }
@@ -172,6 +190,38 @@ mod tests {
         assert!(tables(&world.nat).iter().all(|bytes| *bytes > 100));
         assert_eq!(world.nat.ports.addresses(), 256);
         world.session(flow(Protocol::UDP, "10.0.0.2:5000", "192.0.2.7:53"));
+    }
+
+    #[test]
+    fn what_counts_connections_that_close_is_made_beside_a_worker_that_counts_already() {
+        let closing = LARGE.replace("mappings_per_source = 50", "transitory_per_source = 50");
+        let (counts, closing) = (policy(LARGE), policy(&closing));
+        let stock = Stock::<Ipv4Addr>::between(&counts, &closing, Share::ALL);
+        assert!(stock.tally.is_none() && stock.closing.is_some());
+        let mut world = World::new(LARGE);
+        world.nat.supply(stock);
+        world.nat.adopt(&closing, Generation(world.generation.0 + 1));
+        assert!(world.nat.give_back()[0].closing.is_none(), "it is in use");
+    }
+
+    /// A rule with limits is counted where it has its outside end.
+    #[test]
+    fn limits_of_a_rule_make_tables_of_its_family() {
+        let forwards = r#"
+            limits = { sessions = 100 }
+
+            [[rule]]
+            name = "web"
+            kind = "port-forward"
+            address = "203.0.113.10"
+            port = 80
+            target = "10.0.0.2:80"
+            limits = { half_open = 10, transitory = 10 }
+        "#;
+        let policy = policy(forwards);
+        let (v4, v6) = (Needs::of::<Ipv4Addr>(&policy), Needs::of::<Ipv6Addr>(&policy));
+        assert!(v4.tally && v4.closing && v4.half_open);
+        assert_eq!(v6, Needs::default());
     }
 
     /// What a packet thread does at a reload makes no memory for leases, be they of a /20.

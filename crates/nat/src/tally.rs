@@ -129,10 +129,14 @@ impl Tally {
         }
     }
 
-    /// Sessions that are no longer open are counted from now on, once they are marked anew.
-    pub(crate) fn count_closing(&mut self) {
+    /// Sessions that are no longer open are counted from now on, once they are marked anew; `made` may be
+    /// taken for it.
+    pub(crate) fn count_closing(&mut self, made: &mut Option<Closing>) {
         let (sessions, sources) = (self.marks.len(), self.sources.len());
-        self.closing.get_or_insert_with(|| Closing::new(sessions, sources));
+        self.closing.get_or_insert_with(|| {
+            let made = made.take().filter(|made| made.is_for(sessions, sources));
+            made.unwrap_or_else(|| Closing::new(sessions, sources))
+        });
     }
 
     /// Whether it counts them.
@@ -151,16 +155,16 @@ impl Tally {
         self.closing.iter().flat_map(move |closing| closing.oldest(source, began))
     }
 
-    /// Another pool has this number now: at what rate sessions began is not told of it.
-    pub(crate) fn begin_pool(&mut self, number: u16) {
-        if let Some(pool) = self.pools.get_mut(usize::from(number)) {
-            pool.begun = Default::default();
+    /// Another pool or rule has this number now: at what rate sessions began is not told of it.
+    pub(crate) fn begin(&mut self, holder: Numbered) {
+        if let Some(counts) = self.of_mut(holder) {
+            counts.begun = Default::default();
         }
     }
 
-    /// Whether anything that lives is counted for the pool with this number.
-    pub(crate) fn counts(&self, number: u16) -> bool {
-        let OfPool { sessions, mappings, half_open, transitory, begun: _ } = self.pool(number);
+    /// Whether anything that lives is counted for the pool or rule with this number.
+    pub(crate) fn counts(&self, holder: Numbered) -> bool {
+        let OfPool { sessions, mappings, half_open, transitory, begun: _ } = self.of(holder);
         mappings > 0 || [sessions, half_open, transitory] != [[0; 2]; 3]
     }
 
@@ -168,19 +172,13 @@ impl Tally {
         &self.sources[index.number() as usize]
     }
 
-    /// Of the pool with this number.
-    pub(crate) fn pool(&self, number: u16) -> OfPool {
-        self.pools.get(usize::from(number)).copied().unwrap_or_default()
-    }
-
     /// Of the pool or rule with this number.
     pub(crate) fn of(&self, holder: Numbered) -> OfPool {
-        match holder {
-            Numbered::Pool(number) => self.pool(number),
-            Numbered::Rule(number) => {
-                self.rules.get(usize::from(number)).copied().unwrap_or_default()
-            }
-        }
+        let (all, number) = match holder {
+            Numbered::Pool(number) => (&self.pools, number),
+            Numbered::Rule(number) => (&self.rules, number),
+        };
+        all.get(usize::from(number)).copied().unwrap_or_default()
     }
 
     /// The number of the pool or rule that a session counts for.
@@ -227,9 +225,9 @@ impl Tally {
         began: Direction,
         mark: Mark,
     ) -> bool {
-        let transitory = mark.phase == Phase::Over && self.closing.is_some();
-        let is_uncounted = mark.phase == Phase::Over && !transitory;
-        let mark = Mark { phase: if is_uncounted { Phase::Open } else { mark.phase }, ..mark };
+        let is_counted = mark.phase != Phase::Over || self.closing.is_some();
+        let mark = Mark { phase: if is_counted { mark.phase } else { Phase::Open }, ..mark };
+        let transitory = mark.phase == Phase::Over;
         let before = std::mem::replace(&mut self.marks[session.number() as usize], mark);
         self.count(before, source, began, |count| *count = count.saturating_sub(1));
         self.count(mark, source, began, |count| *count += 1);

@@ -30,6 +30,11 @@ impl Closing {
         }
     }
 
+    /// Whether it is for tables of these sizes.
+    pub(crate) fn is_for(&self, sessions: usize, sources: usize) -> bool {
+        (self.links.len(), self.queues.len()) == (sessions, sources)
+    }
+
     /// A session of this claimant is transitory from now on, or no longer.
     pub(crate) fn set(
         &mut self,
@@ -98,7 +103,8 @@ impl<A: mooring_session::Address> Nat<A> {
         let number = tally.holder_of(index);
         let holder_is_over = number.is_some_and(|number| {
             let holder = self.holder(number);
-            let part = holder.and_then(|holder| self.parts(holder, policy).transitory);
+            let part =
+                holder.and_then(|holder| self.part(holder, policy, |limits| limits.transitory));
             over(tally.of(number).transitory[way], part)
         });
         if !source_is_over && !holder_is_over {

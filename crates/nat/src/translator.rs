@@ -1,6 +1,6 @@
 //! The state of translation of one address family in one worker.
 
-use mooring_policy::{Limits, Policy, Pool, PoolId};
+use mooring_policy::{Policy, Pool, PoolId};
 use mooring_session::{
     Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
     SessionIndex, SessionTable, SourceTable, Tick, Timeouts,
@@ -15,7 +15,7 @@ use crate::pool_numbers::{PoolNumbers, RuleNumbers};
 use crate::port_owners::PortOwners;
 use crate::stock::{Needs, Stock, addresses};
 use crate::sweeps::Sweeps;
-use crate::tally::{Mark, Tally};
+use crate::tally::{Mark, Numbered, Tally};
 use crate::{EventLog, NextHops, PortLedger, Share};
 
 /// Sessions, mappings, leases, and how many sessions each source has begun.
@@ -48,7 +48,7 @@ pub struct Nat<A> {
     /// What options among the limits count; made when a policy first has one.
     pub(crate) tally: Option<Tally>,
     /// The limits of the start: the lengths of prefix that make a source do not change after it.
-    first_limits: Limits,
+    source_prefix: u8,
     /// Which remote addresses each mapping talks to, where filtering asks for it.
     pub(crate) contacts: CountTable<Contact<A>>,
     /// The first generation whose sessions are among the contacts: those admitted before a policy asked
@@ -95,7 +95,10 @@ impl<A: Address> Nat<A> {
             pairing: hash.derived(),
             sources: SourceTable::new(share.part(policy.limits.sources), hash.clone()),
             tally: None,
-            first_limits: policy.limits,
+            source_prefix: match A::BYTES {
+                4 => policy.limits.source_prefix_v4,
+                _ => policy.limits.source_prefix_v6,
+            },
             contacts: CountTable::new(0, hash.clone()),
             contacts_since: 0,
             events: EventLog::new(),
@@ -202,7 +205,7 @@ impl<A: Address> Nat<A> {
 
     /// The source that an inside host belongs to.
     pub(crate) fn source_of(&self, inside: A) -> A {
-        A::from_ip(self.first_limits.source_of(inside.into())).unwrap_or(inside)
+        inside.network(self.source_prefix)
     }
 
     /// A mapping loses a user; without users its lease ends.
@@ -234,11 +237,14 @@ impl<A: Address> Nat<A> {
     /// what mappings talk to. Done at the start and at a reload, never for a packet.
     pub(crate) fn make_room(&mut self, policy: &Policy, generation: u32) {
         let (leases, resting, tally) = (&self.leases, &self.resting, &self.tally);
-        let begun = self.pools.follow(policy, |number| {
-            let counted = tally.as_ref().is_some_and(|tally| tally.counts(number));
-            counted || leases.of(number) > 0 || resting.len(number) > 0
+        let counted = |holder| tally.as_ref().is_some_and(|tally| tally.counts(holder));
+        let pools = self.pools.follow(policy, |number| {
+            counted(Numbered::Pool(number)) || leases.of(number) > 0 || resting.len(number) > 0
         });
-        self.rules.follow(policy);
+        let rules = self.rules.follow(policy, |number| counted(Numbered::Rule(number)));
+        let begun =
+            pools.into_iter().map(Numbered::Pool).chain(rules.into_iter().map(Numbered::Rule));
+        let begun: Vec<_> = begun.collect();
         self.numbers = PortOwners::new(policy);
         self.sessions.ask_before_the_end(policy.tcp.probe);
         self.ports.follow(addresses(policy));
@@ -247,16 +253,9 @@ impl<A: Address> Nat<A> {
         self.fit_tables(needs);
         if let Some(tally) = &mut self.tally {
             tally.follow(self.pools.count(), self.rules.count());
-            begun.into_iter().for_each(|number| tally.begin_pool(number));
+            begun.into_iter().for_each(|holder| tally.begin(holder));
         }
-        if let Some(tally) = self.tally.as_mut().filter(|_| needs.closing) {
-            tally.count_closing();
-        }
-        let ours = |pool: &&Pool| pool.nth_address(0).and_then(A::from_ip).is_some();
-        let half_open = policy.limits.half_open_per_source.is_some()
-            || policy.pools.iter().filter(ours).any(|pool| pool.limits.half_open.is_some())
-            || policy.rules.iter().any(|rule| rule.limits.half_open.is_some());
-        self.watching = half_open || policy.tcp.window_tracking;
+        self.watching = needs.half_open || needs.windows;
     }
 
     /// Takes the tables that a policy needs out of the stock, or makes them; lays those aside that it does
@@ -283,6 +282,9 @@ impl<A: Address> Nat<A> {
             self.tally = Some(made.unwrap_or_else(|| Tally::new(capacity, sources)));
         } else if !needs.tally && self.tally.is_some() {
             self.outgrown.tally = self.tally.take();
+        }
+        if let Some(tally) = self.tally.as_mut().filter(|_| needs.closing) {
+            tally.count_closing(&mut stock.closing);
         }
         let Stock { windows: old, .. } = &mut self.outgrown;
         self.sessions.follow_windows(needs.windows, &mut stock.windows, old);

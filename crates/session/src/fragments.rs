@@ -263,7 +263,7 @@ impl<A: Address, H> FragmentTable<A, H> {
         if self.len().0 == self.room.datagrams {
             return None;
         }
-        let source = self.room.source_of(datagram.source);
+        let source = datagram.source.network(self.room.source_prefix);
         let sender = self.senders.enter(source, self.room.datagrams_per_source)?;
         let record = Record::new((*datagram, sender), now, self.youngest);
         let at = match self.free.pop() {

@@ -70,6 +70,9 @@ impl<A: Copy> FlowKey<A> {
 
 /// An address family that tables can be made of.
 pub trait Address: Copy + Debug + Eq + Hash + Into<IpAddr> + 'static {
+    /// How long an address is.
+    const BYTES: usize;
+
     /// The address as 64-bit words for hashing; an IPv4 address leaves the second one 0.
     fn words(self) -> [u64; 2];
 
@@ -78,9 +81,15 @@ pub trait Address: Copy + Debug + Eq + Hash + Into<IpAddr> + 'static {
 
     /// The address of this family in `address`.
     fn from_ip(address: IpAddr) -> Option<Self>;
+
+    /// The first address of its prefix of so many bits.
+    #[must_use]
+    fn network(self, bits: u8) -> Self;
 }
 
 impl Address for Ipv4Addr {
+    const BYTES: usize = 4;
+
     #[inline]
     fn words(self) -> [u64; 2] {
         [u64::from(self.to_bits()), 0]
@@ -96,9 +105,17 @@ impl Address for Ipv4Addr {
             IpAddr::V6(_) => None,
         }
     }
+
+    #[inline]
+    fn network(self, bits: u8) -> Self {
+        let host_bits = Self::BITS.saturating_sub(bits.into());
+        Self::from_bits(self.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0))
+    }
 }
 
 impl Address for Ipv6Addr {
+    const BYTES: usize = 16;
+
     #[inline]
     fn words(self) -> [u64; 2] {
         let bits = self.to_bits();
@@ -114,5 +131,11 @@ impl Address for Ipv6Addr {
             IpAddr::V4(_) => None,
             IpAddr::V6(v6) => Some(v6),
         }
+    }
+
+    #[inline]
+    fn network(self, bits: u8) -> Self {
+        let host_bits = Self::BITS.saturating_sub(bits.into());
+        Self::from_bits(self.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0))
     }
 }

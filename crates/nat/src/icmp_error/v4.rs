@@ -9,7 +9,9 @@ use mooring_wire::checksum::{Delta, apply, apply_icmpv4, sum};
 use mooring_wire::quote::QuotedIpv4;
 use mooring_wire::{Protocol, icmpv4};
 
-use super::{ICMP_HEADER_LEN, QuoteRefusal, Quoted, QuotedIcmp, ends_of_quote, rewrite_quoted_l4};
+use super::{
+    ICMP_HEADER_LEN, QuoteRefusal, Quoted, QuotedIcmp, ends_of_quote, quote_of, rewrite_quoted_l4,
+};
 use crate::rewrite::{Place, header_v4};
 
 /// The key of the packet that an ICMPv4 error quotes.
@@ -124,9 +126,7 @@ pub fn quote_in(message: &[u8]) -> Range<usize> {
         Some(&(icmpv4::DEST_UNREACHABLE | icmpv4::TIME_EXCEEDED | icmpv4::PARAMETER_PROBLEM))
     );
     let words = message.get(EXTENSION_LENGTH_AT).copied().filter(|words| tells && *words != 0);
-    let end = words.map_or(usize::MAX, |words| ICMP_HEADER_LEN + usize::from(words) * 4);
-    let end = end.min(message.len());
-    ICMP_HEADER_LEN.min(end)..end
+    quote_of(message, words.map(|words| usize::from(words) * 4))
 }
 
 /// Translates an ICMPv4 error about a packet of `session`; the error travels in `direction`. Takes

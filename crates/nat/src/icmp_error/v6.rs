@@ -9,7 +9,9 @@ use mooring_wire::checksum::{Delta, apply};
 use mooring_wire::quote::QuotedIpv6;
 use mooring_wire::{Protocol, icmpv6};
 
-use super::{ICMP_HEADER_LEN, QuoteRefusal, Quoted, QuotedIcmp, ends_of_quote, rewrite_quoted_l4};
+use super::{
+    ICMP_HEADER_LEN, QuoteRefusal, Quoted, QuotedIcmp, ends_of_quote, quote_of, rewrite_quoted_l4,
+};
 use crate::rewrite::{Place, header_v6};
 
 /// The key of the packet that an ICMPv6 error quotes.
@@ -97,9 +99,7 @@ pub fn has_extensions_v6(message: &[u8]) -> bool {
 #[must_use]
 pub fn quote_in_v6(message: &[u8]) -> Range<usize> {
     let words = message.get(EXTENSION_LENGTH_AT).filter(|_| has_extensions_v6(message));
-    let end = words.map_or(usize::MAX, |words| ICMP_HEADER_LEN + usize::from(*words) * 8);
-    let end = end.min(message.len());
-    ICMP_HEADER_LEN.min(end)..end
+    quote_of(message, words.map(|words| usize::from(*words) * 8))
 }
 
 /// Translates an ICMPv6 error about a packet of `session`; the error travels in `direction`. Takes

@@ -1,7 +1,5 @@
 //! Fragments, their datagrams, and what becomes of them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use mooring_wire::Protocol;
 
 use super::DatagramIndex;
@@ -22,24 +20,6 @@ pub struct Room {
     pub source_prefix: u8,
     /// Datagrams that were cut here or have passed, whose identifications are remembered, the last ones.
     pub left: usize,
-}
-
-impl Room {
-    /// The source that an address belongs to.
-    pub(super) fn source_of<A: Address>(&self, address: A) -> A {
-        let without = |bits: u32| bits.saturating_sub(self.source_prefix.into());
-        let source = match address.into() {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(without(32)).unwrap_or(0);
-                IpAddr::from(Ipv4Addr::from_bits(v4.to_bits() & mask))
-            }
-            IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(without(128)).unwrap_or(0);
-                IpAddr::from(Ipv6Addr::from_bits(v6.to_bits() & mask))
-            }
-        };
-        A::from_ip(source).unwrap_or(address)
-    }
 }
 
 /// What fragments of one datagram have in common (RFC 791 §3.2, RFC 8200 §4.5), and where they come

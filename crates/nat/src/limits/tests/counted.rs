@@ -12,6 +12,7 @@ use proptest::prop_oneof;
 use proptest::sample::select;
 
 use crate::fixture::{OUTSIDE, World, flow};
+use crate::tally::Numbered;
 
 /// Without options; with them; and with the pool under another name, and one more.
 fn configs() -> [String; 4] {
@@ -160,9 +161,9 @@ fn check_pools(world: &World) {
         counts[held.began as usize] += 1;
         closing += u32::from(nat.sessions.session(index).state.is_over());
     }
-    let counted = |number| tally.pool(number).sessions;
+    let counted = |number| tally.of(Numbered::Pool(number)).sessions;
     if tally.counts_closing() {
-        let told = (0..9).flat_map(|pool| tally.pool(pool).transitory).sum::<u32>();
+        let told = (0..9).flat_map(|pool| tally.of(Numbered::Pool(pool)).transitory).sum::<u32>();
         assert_eq!(told, closing);
     }
     let all: [u32; 2] = [0, 1].map(|way| by_pool.values().map(|counts| counts[way]).sum());
@@ -171,9 +172,9 @@ fn check_pools(world: &World) {
     let mut mappings = 0;
     for (mapping, _) in nat.mappings.page(0, u32::MAX).0 {
         mappings += 1;
-        assert!(tally.pool(mapping.pool).mappings > 0);
+        assert!(tally.of(Numbered::Pool(mapping.pool)).mappings > 0);
     }
-    assert_eq!((0..9).map(|pool| tally.pool(pool).mappings).sum::<u32>(), mappings);
+    assert_eq!((0..9).map(|pool| tally.of(Numbered::Pool(pool)).mappings).sum::<u32>(), mappings);
 }
 
 proptest! {
@@ -192,7 +193,7 @@ proptest! {
         assert_eq!((world.nat.sessions.len(), world.nat.sources.len()), (0, 0));
         if let Some(tally) = &world.nat.tally {
             for number in 0..9 {
-                let pool = tally.pool(number);
+                let pool = tally.of(Numbered::Pool(number));
                 let counts = [pool.sessions, pool.half_open, pool.transitory];
                 assert_eq!((counts, pool.mappings), ([[0; 2]; 3], 0));
             }

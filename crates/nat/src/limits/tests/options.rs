@@ -1,9 +1,10 @@
 //! The limits that are options, of a source and of a pool, one by one.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use mooring_policy::Limits;
 use mooring_session::Direction::{Forward, Reverse};
-use mooring_session::{FlowKey, KeyedHash, SessionRef};
+use mooring_session::{Address, FlowKey, KeyedHash, SessionRef};
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 
@@ -370,6 +371,20 @@ fn the_limit_of_a_rule_of_one_host_is_not_divided() {
     let share = Share::new(1, 2).expect("one of two");
     let nat: Nat<Ipv4Addr> = Nat::new(&policy, share, KeyedHash::new([1, 2, 3, 4]));
     let rule = crate::limits::Holder::Rule(mooring_policy::RuleId(0));
-    assert_eq!(nat.parts(rule, &policy).half_open, Some(4));
-    assert_eq!(nat.parts(rule, &prefix).half_open, Some(2), "of many hosts it is");
+    assert_eq!(nat.part(rule, &policy, |limits| limits.half_open), Some(4));
+    assert_eq!(nat.part(rule, &prefix, |limits| limits.half_open), Some(2), "of many hosts it is");
+}
+
+/// Who the policy says is one source is one here, where the same is reckoned without its detours.
+#[test]
+fn a_source_is_the_prefix_that_the_policy_says() {
+    for bits in [16, 24, 31, 32] {
+        let limits =
+            Limits { source_prefix_v4: bits, source_prefix_v6: bits * 4, ..Limits::default() };
+        let (v4, v6) = (Ipv4Addr::new(10, 1, 2, 255), Ipv6Addr::from_bits(u128::MAX / 3));
+        assert_eq!(IpAddr::from(v4.network(bits)), limits.source_of(v4.into()));
+        assert_eq!(IpAddr::from(v6.network(bits * 4)), limits.source_of(v6.into()));
+    }
+    let v4 = Ipv4Addr::new(10, 1, 2, 255);
+    assert_eq!([v4.network(0), v4.network(200)], [Ipv4Addr::UNSPECIFIED, v4]);
 }
