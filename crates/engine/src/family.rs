@@ -14,7 +14,7 @@ use mooring_wire::checksum::{pseudo_v4, pseudo_v6};
 use mooring_wire::ethernet::EtherType;
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::icmpv6::{self, Icmpv6};
-use mooring_wire::quote::QuotedIpv4;
+use mooring_wire::quote::{QuotedIpv4, QuotedIpv6};
 use mooring_wire::tcp::Tcp;
 use mooring_wire::{Mac, Protocol, ipv4, ipv6};
 
@@ -300,8 +300,8 @@ impl Family for Ipv6Addr {
     }
 
     fn ip_len(front: &[u8]) -> Option<usize> {
-        let payload = front.get(4..6)?;
-        Some(ipv6::HEADER_LEN + usize::from(u16::from_be_bytes([payload[0], payload[1]])))
+        let payload = QuotedIpv6::parse(front).ok()?.payload_len();
+        Some(ipv6::HEADER_LEN + usize::from(payload))
     }
 
     fn forges_mtu(message: &[u8]) -> bool {

@@ -84,13 +84,7 @@ impl Engine {
             }
             return Ok(Some(Ours::Service(service)));
         }
-        let pings = match owner {
-            Ownership::Interface(_) | Ownership::Gateway(_) => true,
-            // Where every protocol is translated, the host behind it answers.
-            Ownership::Rule(id) => matches!(self.policy.rule(id).action, Action::PortForward(_)),
-            Ownership::Pool(pool) => self.policy.pool(pool).ping,
-        };
-        if is_echo && pings && answers() {
+        if is_echo && self.pings(owner) && answers() {
             // A source that is not where the address is outside is forged (RFC 2827). Who has a session
             // of it says so; every worker has to.
             let elsewhere = |way: Hop| !self.policy.outside_of(destination).contains(way.interface);
@@ -107,6 +101,16 @@ impl Engine {
         match self.policy.outside_of(destination).is_empty() {
             true => Err(DropReason::NoService),
             false => Ok(None),
+        }
+    }
+
+    /// Whether it is us who answers a ping of an address of this owner.
+    pub(crate) fn pings(&self, owner: Ownership) -> bool {
+        match owner {
+            Ownership::Interface(_) | Ownership::Gateway(_) => true,
+            // Where every protocol is translated, the host behind it answers.
+            Ownership::Rule(id) => matches!(self.policy.rule(id).action, Action::PortForward(_)),
+            Ownership::Pool(pool) => self.policy.pool(pool).ping,
         }
     }
 

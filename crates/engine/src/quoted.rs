@@ -26,7 +26,9 @@ impl Engine {
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
         let source = flow.key.source;
-        // Behind the first half of a hairpin it has been asked, or it is our own.
+        // Behind the first half of a hairpin the source is that half's: its worker has asked whether it is
+        // one that nobody has. Whether it comes from where the other host is, which that worker does not
+        // know, is not asked.
         let is_half = scene.ingress == HAIRPIN_INTERFACE;
         if !is_half && (source.is_martian() || source.stays_on_link()) {
             return Err(DropReason::Martian);

@@ -76,7 +76,7 @@ impl fmt::Debug for Supplies {
 
 impl Engine {
     /// Takes memory for the policy that comes next: [`Engine::set_policy`] then makes nothing that is
-    /// large, but blocks of ports.
+    /// large, but blocks of ports and the tables of `hold_down` and `address_choice`.
     pub fn supply(&mut self, supplies: Supplies) {
         self.nats.v4.supply(supplies.v4);
         self.nats.v6.supply(supplies.v6);

@@ -4,9 +4,7 @@
 use std::net::IpAddr;
 
 use mooring_nat::{HAIRPIN_INTERFACE, Listed};
-use mooring_policy::{
-    Access, Action, Filtering, InterfaceId, Lines, Ownership, PoolId, UnsolicitedSyn,
-};
+use mooring_policy::{Action, Filtering, InterfaceId, Lines, Ownership, PoolId, UnsolicitedSyn};
 use mooring_session::FlowKey;
 use mooring_wire::Protocol;
 
@@ -24,20 +22,20 @@ impl Engine {
     ) {
         let destination = key.destination.into();
         let Some(owner) = self.policy.ownership(destination) else { return };
-        let (answers, why) = match owner {
+        let answers = self.pings(owner);
+        let why = match owner {
             Ownership::Interface(_) | Ownership::Gateway(_) => {
-                (true, "addresses of links are answered".to_owned())
+                "addresses of links are answered".to_owned()
             }
             Ownership::Pool(id) => {
                 let pool = self.policy.pool(id);
                 let set = setting(&pool.lines, "ping", &pool.ping.to_string());
-                (pool.ping, format!("{set} of pool `{}`", pool.name))
+                format!("{set} of pool `{}`", pool.name)
             }
             Ownership::Rule(id) => {
                 let rule = self.policy.rule(id);
-                let forwards = matches!(rule.action, Action::PortForward(_));
-                let what = if forwards { "forwards ports only" } else { "has all protocols" };
-                (forwards, format!("line {}: `{}` {what}", rule.lines.head(), rule.name))
+                let what = if answers { "forwards ports only" } else { "has all protocols" };
+                format!("line {}: `{}` {what}", rule.lines.head(), rule.name)
             }
         };
         let on_its_side = self.policy.answers_for(ingress, destination);
@@ -48,22 +46,37 @@ impl Engine {
             (true, true) => "it answers",
         };
         trail.step("ping", format!("{why}: {told}"));
-        if !answers || !on_its_side {
-            return;
+        if answers && on_its_side {
+            self.explain_list(owner, key.source.into(), trail);
         }
-        match owner {
+    }
+
+    /// What the list of an owner says of a source, and which line of it; links have none.
+    fn explain_list(&self, owner: Ownership, source: IpAddr, trail: &mut Trail) {
+        let (whose, list, lines) = match owner {
             Ownership::Pool(id) => {
                 let pool = self.policy.pool(id);
-                let whose = format!("pool `{}`", pool.name);
-                trail.list(&whose, (&pool.access, &pool.lines), key.source.into());
+                (format!("pool `{}`", pool.name), &pool.access, &pool.lines)
             }
             Ownership::Rule(id) => {
                 let rule = self.policy.rule(id);
-                let whose = format!("rule `{}`", rule.name);
-                trail.list(&whose, (&rule.access, &rule.lines), key.source.into());
+                (format!("rule `{}`", rule.name), &rule.access, &rule.lines)
             }
-            Ownership::Interface(_) | Ownership::Gateway(_) => {}
-        }
+            Ownership::Interface(_) | Ownership::Gateway(_) => return,
+        };
+        let said = list.of(source);
+        let no = |key: &str| match lines.of(key) {
+            Some(line) => format!("line {line}: no `{key}` has {source}"),
+            None => format!("it has no `{key}`"),
+        };
+        let found = match (said.by, said.allowed) {
+            (Some(by), true) => format!("line {}: `allow` {} has {source}", by.line, by.prefix),
+            (Some(by), false) => format!("line {}: `deny` {} has {source}", by.line, by.prefix),
+            (None, _) if list.is_empty() => "neither `allow` nor `deny`: everybody may".to_owned(),
+            (None, true) => no("deny"),
+            (None, false) => no("allow"),
+        };
+        trail.step("access", format!("of {whose}: {found}"));
     }
 
     /// What a packet to an address of ours meets behind the rules, come from outside of it or from the
@@ -84,19 +97,15 @@ impl Engine {
         let Some(from) = from else { return };
         match A::nat(&self.nats).listed(key, from, &self.policy) {
             Some(Listed::Rule(id)) => {
-                let rule = self.policy.rule(id);
-                if rule.action != Action::Drop {
-                    let whose = format!("rule `{}`", rule.name);
-                    trail.list(&whose, (&rule.access, &rule.lines), key.source.into());
+                if self.policy.rule(id).action != Action::Drop {
+                    self.explain_list(Ownership::Rule(id), key.source.into(), trail);
                 }
                 return;
             }
             Some(Listed::Pool { pool, inside, passes }) => {
                 self.explain_filtering(key, (pool, inside, passes), trail);
                 if passes {
-                    let pool = self.policy.pool(pool);
-                    let whose = format!("pool `{}`", pool.name);
-                    trail.list(&whose, (&pool.access, &pool.lines), key.source.into());
+                    self.explain_list(Ownership::Pool(pool), key.source.into(), trail);
                 }
                 if passes && self.foresee(ingress, *key) == Err(DropReason::Filtered) {
                     let inside = end(inside.0, Some(inside.1), key.protocol);
@@ -157,25 +166,6 @@ impl Engine {
         };
         let set = setting(&self.policy.tcp_lines, "unsolicited_syn", value);
         trail.step("unsolicited", format!("{set}: {told}"));
-    }
-}
-
-impl Trail {
-    /// What the list of `whose` says of a source, and which line of it.
-    fn list(&mut self, whose: &str, (list, lines): (&Access, &Lines), source: IpAddr) {
-        let said = list.of(source);
-        let no = |key: &str| match lines.of(key) {
-            Some(line) => format!("line {line}: no `{key}` has {source}"),
-            None => format!("it has no `{key}`"),
-        };
-        let found = match (said.by, said.allowed) {
-            (Some(by), true) => format!("line {}: `allow` {} has {source}", by.line, by.prefix),
-            (Some(by), false) => format!("line {}: `deny` {} has {source}", by.line, by.prefix),
-            (None, _) if list.is_empty() => "neither `allow` nor `deny`: everybody may".to_owned(),
-            (None, true) => no("deny"),
-            (None, false) => no("allow"),
-        };
-        self.step("access", format!("of {whose}: {found}"));
     }
 }
 

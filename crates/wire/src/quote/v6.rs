@@ -54,6 +54,12 @@ impl<B: SplitByteSlice> QuotedIpv6<B> {
         Ok(Self { header, extensions, l4, protocol, piece })
     }
 
+    /// The payload length field: bytes that the quoted packet had behind its first header, not that are quoted.
+    #[inline]
+    pub fn payload_len(&self) -> u16 {
+        self.header.payload_len.get()
+    }
+
     /// Bytes of the fixed header and the extension headers.
     #[inline]
     pub fn header_len(&self) -> usize {
