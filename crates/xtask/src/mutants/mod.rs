@@ -2,7 +2,7 @@
 //! tests that are named for it notice. A change that they do not notice is a rule without a test.
 
 pub(crate) mod mutation;
-mod results;
+pub(crate) mod results;
 mod scratch;
 
 use std::fs;

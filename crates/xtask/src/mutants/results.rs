@@ -55,16 +55,15 @@ pub(super) fn heading() -> Result<String> {
 /// The page after some mutations were `tried` at `heading`: the rows of others stay as they were in the
 /// `old` page, if they are still among `all`.
 pub(super) fn page(old: &str, all: &[&str], heading: &str, tried: &[Tried]) -> String {
-    let named = |line| {
-        let (name, _) = str::strip_prefix(line, "| [")?.split_once(']')?;
+    let kept = |line| {
+        let name = name_of_row(line)?;
         all.contains(&name).then(|| (name.to_owned(), format!("{line}\n")))
     };
-    let mut rows: BTreeMap<String, String> = old.lines().filter_map(named).collect();
+    let mut rows: BTreeMap<String, String> = old.lines().filter_map(kept).collect();
     for Tried { mutation, outcome, seconds } in tried {
-        let tests: Vec<_> = mutation.tests.iter().map(|test| format!("`{test}`")).collect();
         let outcome = outcome.to_string();
         let result = outcome.lines().next().unwrap_or_default();
-        let (name, breaks, tests) = (&mutation.name, &mutation.breaks, tests.join(", "));
+        let (name, breaks, tests) = (&mutation.name, &mutation.breaks, named(&mutation.tests));
         let row = format!(
             "| [{name}]({name}.patch) | {breaks} | {tests} | {seconds:.0} | {result} | {heading} |\n"
         );
@@ -80,9 +79,24 @@ pub(super) fn page(old: &str, all: &[&str], heading: &str, tried: &[Tried]) -> S
     head + &rows.into_values().collect::<String>()
 }
 
+/// Whether a row of the page says that these tests have killed the mutation of this name.
+pub(crate) fn says_killed(page: &str, name: &str, tests: &[String]) -> bool {
+    let Some(row) = page.lines().find(|line| name_of_row(line) == Some(name)) else { return false };
+    let cells: Vec<_> = row.trim_end_matches(" |").rsplitn(5, " | ").collect();
+    matches!(cells[..], [_, "killed", _, by, _] if by == named(tests))
+}
+
+fn name_of_row(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("| [")?.split_once(']')?.0)
+}
+
+fn named(tests: &[String]) -> String {
+    tests.iter().map(|test| format!("`{test}`")).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Mutation, Outcome, Tried, page};
+    use super::{Mutation, Outcome, Tried, page, says_killed};
 
     #[test]
     fn the_page_says_what_became_of_each() {
@@ -105,6 +119,14 @@ mod tests {
         let row =
             "| [zero](zero.patch) | RFC 768: zero | `udp_zero_rule` | 2 | killed | 2, today |";
         assert!(second.contains(row), "{second}");
+        let of = |page: &str, name, tests: &[&str]| {
+            let tests: Vec<_> = tests.iter().map(|&test| test.to_owned()).collect();
+            says_killed(page, name, &tests)
+        };
+        assert!(of(&second, "zero", &["udp_zero_rule"]));
+        assert!(!of(&first, "zero", &["udp_zero_rule"]), "it survived");
+        assert!(!of(&second, "zer", &["udp_zero_rule"]), "there is no row of it");
+        assert!(!of(&second, "zero", &["udp_zero_rule", "another"]), "which was not tried");
         assert_eq!(page(&second, &["zero"], "3, today", &[]), second, "what was not tried stays");
         assert!(page(&second, &[], "3, today", &[]).contains("0 of 0 killed."), "it is gone");
     }

@@ -27,6 +27,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(sources::check(&files));
     findings.extend(demands::check(&files));
     findings.extend(compliance::check(&files));
+    findings.extend(mutations::untried(&files));
     findings.extend(peers::check(&files));
     for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
         if !root().join(licence).is_file() {
