@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::mem;
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,8 +31,6 @@ pub struct FileSource {
     /// As they were said last.
     networks: Option<Networks>,
     given: Option<Arc<Snapshot>>,
-    /// What of it is left to the kernel.
-    kernel_holds: Vec<KernelHold>,
     /// With which generations the tenures of addresses began.
     since: Since,
     /// What `workers = 0` stands for as long as the process runs.
@@ -47,6 +44,8 @@ struct Inputs {
     kernel: Option<KernelFacts>,
     networks: Option<Networks>,
     given: Option<Arc<Snapshot>>,
+    /// What of it is left to the kernel.
+    kernel_holds: Vec<KernelHold>,
 }
 
 impl FileSource {
@@ -60,7 +59,6 @@ impl FileSource {
             proposed: Inputs::default(),
             networks: None,
             given: None,
-            kernel_holds: Vec::new(),
             since: Since::default(),
             cores: usable_cores(),
         }
@@ -73,16 +71,21 @@ impl FileSource {
     /// [`LoadError`].
     pub fn load(&mut self) -> Result<DesiredState, LoadError> {
         let text = self.read()?;
-        self.compile_now(text, None)
+        self.compile_now(text, None, &[])
     }
 
-    /// The same with the addresses and routes of the kernel's devices, where the file asks for them.
+    /// The same with the addresses and routes of the kernel's devices, where the file asks for them, and
+    /// without what of a control plane's addresses is left to the kernel.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn load_with(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
+    pub fn load_with(
+        &mut self,
+        kernel: &KernelFacts,
+        holds: &[KernelHold],
+    ) -> Result<DesiredState, LoadError> {
         let text = self.read()?;
-        self.compile_now(text, Some(kernel.clone()))
+        self.compile_now(text, Some(kernel.clone()), holds)
     }
 
     /// The accepted state as it would be with what the kernel and all others say now. The file is not
@@ -90,8 +93,12 @@ impl FileSource {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn refresh(&mut self, kernel: &KernelFacts) -> Result<DesiredState, LoadError> {
-        self.compile_now(self.accepted.text.clone(), Some(kernel.clone()))
+    pub fn refresh(
+        &mut self,
+        kernel: &KernelFacts,
+        holds: &[KernelHold],
+    ) -> Result<DesiredState, LoadError> {
+        self.compile_now(self.accepted.text.clone(), Some(kernel.clone()), holds)
     }
 
     /// The accepted state without the addresses that are not ours any more. Nothing else that was said
@@ -99,8 +106,9 @@ impl FileSource {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn let_go(&mut self) -> Result<DesiredState, LoadError> {
+    pub fn let_go(&mut self, holds: &[KernelHold]) -> Result<DesiredState, LoadError> {
         let mut inputs = self.accepted.clone();
+        inputs.kernel_holds = holds.to_vec();
         if let (Some(now), Some(before)) = (&self.given, &inputs.given) {
             inputs.given = Some(Arc::new(now.left_of(before)));
         }
@@ -135,10 +143,10 @@ impl FileSource {
         !same
     }
 
-    /// Of what a control plane gives, this is left to the kernel in states that are made from now on, and
-    /// nothing else. What it was before is handed back.
-    pub fn leave_to_kernel(&mut self, holds: Vec<KernelHold>) -> Vec<KernelHold> {
-        mem::replace(&mut self.kernel_holds, holds)
+    /// What of it the state at work leaves to the kernel.
+    #[must_use]
+    pub fn left_to_kernel(&self) -> &[KernelHold] {
+        &self.accepted.kernel_holds
     }
 
     /// What the state at work was made of.
@@ -175,9 +183,11 @@ impl FileSource {
         &mut self,
         text: String,
         kernel: Option<KernelFacts>,
+        holds: &[KernelHold],
     ) -> Result<DesiredState, LoadError> {
         let (networks, given) = (self.networks.clone(), self.given.clone());
-        self.compile(Inputs { text, kernel, networks, given })
+        let kernel_holds = holds.to_vec();
+        self.compile(Inputs { text, kernel, networks, given, kernel_holds })
     }
 
     fn compile(&mut self, inputs: Inputs) -> Result<DesiredState, LoadError> {
@@ -189,7 +199,7 @@ impl FileSource {
             cores: Some(self.cores),
             networks: inputs.networks.as_ref(),
             assignments: assignments.as_ref(),
-            kernel_holds: &self.kernel_holds,
+            kernel_holds: &inputs.kernel_holds,
         };
         let loaded = load_with(&inputs.text, &facts)
             .map_err(|problems| LoadError::Refused { file, problems })?;
@@ -239,7 +249,7 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
-    use mooring_policy::{DeviceFacts, Generation, KernelFacts};
+    use mooring_policy::{DeviceFacts, Generation, KernelFacts, KernelHold};
 
     use super::{DesiredState, FileSource, LoadError, Snapshot, usable_cores};
     use crate::kubernetes::Given;
@@ -299,11 +309,12 @@ mod tests {
         };
         let facts = |address| KernelFacts { devices: vec![device(address)] };
         let mut source = FileSource::new(&path);
-        let first = source.load_with(&facts("192.0.2.9/32")).expect("valid");
+        let first = source.load_with(&facts("192.0.2.9/32"), &[]).expect("valid");
         assert!(first.follows_kernel);
         source.accepted();
         fs::write(&path, "nonsense").expect("the folder is writable");
-        let next = source.refresh(&facts("192.0.2.10/32")).expect("the accepted text is valid");
+        let next =
+            source.refresh(&facts("192.0.2.10/32"), &[]).expect("the accepted text is valid");
         assert_eq!(next.generation, Generation(2));
         assert_eq!(
             next.policy.interfaces[0].addresses,
@@ -369,15 +380,44 @@ pool = "p"
             |state: &DesiredState| state.policy.given().any(|given| given.standing.is_held());
         let address = "203.0.113.10";
         assert!(source.give(given(address, Some(Hold::Held(TenureId(1))))));
-        let state = source.load_with(&kernel("192.0.2.9/24")).expect("valid");
+        let state = source.load_with(&kernel("192.0.2.9/24"), &[]).expect("valid");
         assert!(held(&state), "{:?}", state.not_taken);
         source.accepted();
         // Ours no more; and the kernel says what makes no state.
         assert!(source.give(given(address, None)));
-        assert!(source.refresh(&KernelFacts::default()).is_err());
-        let left = source.let_go().expect("of what has worked before");
+        assert!(source.refresh(&KernelFacts::default(), &[]).is_err());
+        let left = source.let_go(&[]).expect("of what has worked before");
         assert!(!held(&left));
         assert_eq!(left.generation, Generation(2));
+    }
+
+    /// What waits for the kernel to let go of it waits while that state is at work, whatever else is tried.
+    #[test]
+    fn what_is_left_to_the_kernel_is_of_the_state_at_work() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("mooring.toml");
+        fs::write(&path, BY_ROUTES).expect("writable");
+        let mut source = FileSource::new(&path);
+        source.give(given("203.0.113.10", Some(Hold::Held(TenureId(1)))));
+        let prefix = "203.0.113.10/32".parse().expect("a prefix");
+        let holds = [KernelHold { prefix, device: Some("lo".to_owned()) }];
+        let state = source.load_with(&kernel("192.0.2.9/24"), &holds).expect("valid");
+        assert_eq!((state.not_taken.len(), source.left_to_kernel()), (1, &[][..]), "a proposal");
+        source.accepted();
+        assert_eq!(source.left_to_kernel(), holds);
+        // What becomes of these three is not known, or nothing does.
+        source.load_with(&kernel("192.0.2.9/24"), &[]).expect("valid");
+        source.refresh(&kernel("192.0.2.9/24"), &[]).expect("valid");
+        fs::write(&path, "nonsense").expect("writable");
+        assert!(source.load_with(&kernel("192.0.2.9/24"), &[]).is_err());
+        assert_eq!(source.left_to_kernel(), holds);
+        let state = source.let_go(&holds).expect("of what has worked before");
+        assert_eq!(state.not_taken.len(), 1);
+        source.accepted();
+        assert_eq!(source.left_to_kernel(), holds);
+        source.refresh(&kernel("192.0.2.9/24"), &[]).expect("the accepted text is valid");
+        source.accepted();
+        assert_eq!(source.left_to_kernel(), [], "it has let go");
     }
 
     #[test]
@@ -388,7 +428,7 @@ pool = "p"
         let mut source = FileSource::new(&path);
         let (one, other) = (Some(Hold::Held(TenureId(1))), Some(Hold::Held(TenureId(2))));
         assert!(source.give(given("203.0.113.10", one)));
-        source.load_with(&kernel("192.0.2.9/24")).expect("valid");
+        source.load_with(&kernel("192.0.2.9/24"), &[]).expect("valid");
         source.accepted();
         let again = given("203.0.113.10", one);
         assert!(!source.give(Arc::clone(&again)));

@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::desk::{Desk, Shown, Since, WorkerLine};
 use super::devices::Devices;
 use super::event_log::EventLog;
-use super::kernel_watch::KernelWatch;
+use super::kernel_watch::{KernelWatch, Prepared, refused};
 use super::plane::Plane;
 use super::ports::Attachments;
 use super::trouble_log::TroubleLog;
@@ -56,6 +56,8 @@ pub struct Appliance {
     pub networks: Networks,
     /// What probes are told.
     pub health: Arc<Health>,
+    /// Why what the kernel let go of is not taken up, as it was said last.
+    pub not_free: Option<String>,
     /// Until when it still forwards, once the end has begun.
     pub ends: Option<Tick>,
     /// The time.
@@ -78,14 +80,11 @@ impl Appliance {
     fn try_reload(&mut self) -> Result<(), String> {
         let devices = Devices::read().map_err(Failure::into_text)?;
         let facts = devices.facts();
-        let next = self.made(|source| source.load_with(&facts))?;
-        for warning in &next.warnings {
+        let made = self.made(|source, holds| source.load_with(&facts, holds))?;
+        for warning in &made.0.warnings {
             say(warning.render(&self.source.path().display().to_string()).trim_end());
         }
-        if let Some(reason) = needs_a_restart(&self.state, &next) {
-            return Err(format!("{reason}: that needs a restart"));
-        }
-        self.publish(next, devices)
+        self.publish(made, devices)
     }
 
     /// Follows what the kernel says of devices, addresses and routes now.
@@ -116,8 +115,8 @@ impl Appliance {
     /// that.
     fn follow_facts(&mut self, devices: &Devices) {
         let facts = devices.facts();
-        let next = self.made(|source| source.refresh(&facts));
-        match next.and_then(|next| self.publish(next, devices.clone())) {
+        let made = self.made(|source, holds| source.refresh(&facts, holds));
+        match made.and_then(|made| self.publish(made, devices.clone())) {
             Ok(()) => say(&format!(
                 "mooring: the kernel has other addresses, routes or MTUs: generation {}",
                 self.state.generation.0
@@ -131,9 +130,12 @@ impl Appliance {
     }
 
     /// Puts a state to work. Afterwards all that runs is of it, or, after an error, nothing is.
-    pub(super) fn publish(&mut self, next: DesiredState, devices: Devices) -> Result<(), String> {
+    pub(super) fn publish(
+        &mut self,
+        (next, guard): (DesiredState, Prepared),
+        devices: Devices,
+    ) -> Result<(), String> {
         let links = devices.links(&next.policy, &self.links);
-        let guard = self.watch.prepare(&next).map_err(Failure::into_text)?;
         if let Err(failure) = self.attached.deliver(&next.policy) {
             // What was given meanwhile is taken back; if not even that can be done, it was told why.
             let _ = self.attached.deliver(&self.state.policy);
@@ -149,7 +151,7 @@ impl Appliance {
         if let Some(Err(failure)) = groups.map(|groups| self.attached.listen(&groups)) {
             say(&format!("mooring: warning: not all groups are joined: {}", failure.message));
         }
-        self.source.accepted();
+        self.accept();
         self.links = links;
         self.devices = devices;
         // Every worker has answered; what sessions drain of they keep themselves.
@@ -195,12 +197,12 @@ impl Appliance {
     /// When the kernel carries our packets and cannot be kept from it, or an address cannot be let go of.
     pub fn look(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
-        if let Err(failure) = self.watch.look(now, &self.lines)
-            && !self.leave_to_kernel()
-        {
-            return Err(failure);
+        match self.watch.look(now, &self.lines) {
+            Ok(true) => self.take_what_is_free(),
+            Ok(false) => {}
+            Err(error) if self.leave_to_kernel(&error) => {}
+            Err(error) => return Err(refused(error)),
         }
-        self.take_what_is_free();
         self.trouble.look(&self.lines, &self.state.policy, now);
         self.heed_conflicts()?;
         self.desk.miss_events(self.events.look(&self.lines, self.clock));
@@ -362,7 +364,7 @@ mod tests {
             reason: None,
         });
         assert!(source.give(Arc::new(Snapshot { given: given.to_vec(), ..Snapshot::default() })));
-        let after = source.refresh(&KernelFacts::default()).expect("valid");
+        let after = source.refresh(&KernelFacts::default(), &[]).expect("valid");
         let made = supplies(&before.policy, &after.policy, 2);
         assert_eq!(made.iter().map(Supplies::addresses).collect::<Vec<_>>(), [2; 2]);
     }

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use mooring_control::kubernetes::pod::{PodNetworks, annotations_file, read_networks};
 use mooring_control::{DesiredState, FileSource, LoadError};
+use mooring_io::kernel_forwarding::GuardError;
 use mooring_policy::{KernelHold, Networks, Policy};
 
 use super::appliance::{Appliance, needs_a_restart};
 use super::devices::Devices;
+use super::kernel_watch::{Prepared, given_and_held, refused};
 use crate::exit::Failure;
 use crate::failed;
 use crate::say::say;
@@ -107,50 +109,76 @@ impl Appliance {
         Ok(())
     }
 
-    /// A state that the kernel leaves room for: what a route gives and the kernel holds itself is not in
-    /// it, and keeps nothing else from being taken up.
+    /// A state that can be put to work, and what keeps the kernel from it. What a route gives and the
+    /// kernel holds itself is not in it, and keeps nothing else from being taken up.
     pub(super) fn made(
         &mut self,
-        make: impl Fn(&mut FileSource) -> Result<DesiredState, LoadError>,
-    ) -> Result<DesiredState, String> {
-        let before = self.source.leave_to_kernel(Vec::new());
-        let next = make(&mut self.source).map_err(|error| error.to_string())?;
-        let in_the_way = self.watch.in_the_way_of(&next);
-        self.watch.wait_for(in_the_way.clone());
-        if in_the_way.is_empty() {
-            return Ok(next);
+        make: impl Fn(&mut FileSource, &[KernelHold]) -> Result<DesiredState, LoadError>,
+    ) -> Result<(DesiredState, Prepared), String> {
+        let next = self.proposed(&make, &[])?;
+        let error = match self.watch.prepare(&next) {
+            Ok(guard) => return Ok((next, guard)),
+            Err(error) => error,
+        };
+        let held = given_and_held(&next, &error);
+        if held.is_empty() {
+            return Err(refused(error).into_text());
         }
-        let devices = Devices::read().map_err(Failure::into_text)?;
-        let hold = |prefix| KernelHold { prefix, device: devices.with_address(prefix) };
-        let holds: Vec<_> = in_the_way.into_iter().map(hold).collect();
-        for hold in holds.iter().filter(|hold| !before.contains(hold)) {
+        // Which device it is people are told, if it is known.
+        let devices = Devices::read().ok();
+        let device = |prefix| devices.as_ref().and_then(|devices| devices.with_address(prefix));
+        let holds = held.into_iter().map(|prefix| KernelHold { prefix, device: device(prefix) });
+        let next = self.proposed(&make, &holds.collect::<Vec<_>>())?;
+        let guard = self.watch.prepare(&next).map_err(|error| refused(error).into_text())?;
+        Ok((next, guard))
+    }
+
+    fn proposed(
+        &mut self,
+        make: impl Fn(&mut FileSource, &[KernelHold]) -> Result<DesiredState, LoadError>,
+        holds: &[KernelHold],
+    ) -> Result<DesiredState, String> {
+        let next = make(&mut self.source, holds).map_err(|error| error.to_string())?;
+        match needs_a_restart(&self.state, &next) {
+            Some(reason) => Err(format!("{reason}: that needs a restart")),
+            None => Ok(next),
+        }
+    }
+
+    /// The state that was made last is at work. What it leaves to the kernel is said once.
+    pub(super) fn accept(&mut self) {
+        let before = self.source.left_to_kernel().to_vec();
+        self.source.accepted();
+        for hold in self.source.left_to_kernel().iter().filter(|hold| !before.contains(hold)) {
             say(&format!("mooring: warning: a route gives what is not taken up: {hold}"));
         }
-        self.source.leave_to_kernel(holds);
-        make(&mut self.source).map_err(|error| error.to_string())
     }
 
     /// The kernel has begun to hold what a route gives: that is left to it. Says whether it was that.
-    pub(super) fn leave_to_kernel(&mut self) -> bool {
-        !self.watch.in_the_way_of(&self.state).is_empty() && self.follow_others().is_ok()
+    pub(super) fn leave_to_kernel(&mut self, error: &GuardError) -> bool {
+        !given_and_held(&self.state, error).is_empty() && self.follow_others().is_ok()
     }
 
-    /// Takes up what a route gives and the kernel held until now.
+    /// Takes up what a route gives and the kernel held until now. Where that fails it is tried again with
+    /// the next look, but said once.
     pub(super) fn take_what_is_free(&mut self) {
-        if self.watch.is_freed()
-            && let Err(reason) = self.follow_others()
+        if !self.watch.has_let_go(self.source.left_to_kernel()) {
+            self.not_free = None;
+            return;
+        }
+        let reason = self.follow_others().err();
+        if let Some(reason) =
+            reason.as_ref().filter(|reason| self.not_free.as_ref() != Some(reason))
         {
             say(&format!("mooring: cannot take up what the kernel has let go of: {reason}"));
         }
+        self.not_free = reason;
     }
 
     fn follow_others(&mut self) -> Result<(), String> {
         let facts = self.devices.facts();
-        let next = self.made(|source| source.refresh(&facts))?;
-        if let Some(reason) = needs_a_restart(&self.state, &next) {
-            return Err(format!("{reason}: that needs a restart"));
-        }
-        self.put_to_work(next)
+        let made = self.made(|source, holds| source.refresh(&facts, holds))?;
+        self.put_to_work(made)
     }
 
     fn let_go(&mut self) -> Result<(), Failure> {
@@ -162,9 +190,9 @@ impl Appliance {
         })
     }
 
-    fn put_to_work(&mut self, next: DesiredState) -> Result<(), String> {
+    fn put_to_work(&mut self, made: (DesiredState, Prepared)) -> Result<(), String> {
         let before = Arc::clone(&self.state.policy);
-        self.publish(next, self.devices.clone())?;
+        self.publish(made, self.devices.clone())?;
         tell_changes(&before, &self.state.policy);
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mooring_control::DesiredState;
-use mooring_io::kernel_forwarding::{Guard, GuardError, LocalPrefixes};
-use mooring_policy::{Action, Backend, Interface};
+use mooring_io::kernel_forwarding::{Guard, GuardError, LocalPrefixes, Reason};
+use mooring_policy::{Action, Backend, Interface, KernelHold};
 use mooring_session::Tick;
 
 use super::desk::WorkerLine;
@@ -31,9 +31,8 @@ pub struct KernelWatch {
     due: Tick,
     /// Looks that failed one after the other.
     in_vain: u32,
-    /// What the kernel holds and would be ours, and whether it has let go of some of that.
-    waits_for: Vec<IpNet>,
-    is_freed: bool,
+    /// What it held at the last look.
+    local: LocalPrefixes,
 }
 
 /// A guard for a state that is not at work yet.
@@ -59,55 +58,26 @@ impl KernelWatch {
     /// When the kernel would carry the same packets and cannot be kept from it.
     pub fn start(state: &DesiredState) -> Result<Self, Failure> {
         let terms = Terms::of(state);
-        let refused = |error: GuardError| failed(&error, error.hint());
         let local = read_local().map_err(refused)?;
         let guard = terms.keep_out(&local).map_err(refused)?;
         let addresses = local.addresses_without(&terms.owned);
         let (due, in_vain) = (Tick::ZERO, 0);
-        let (waits_for, is_freed) = (Vec::new(), false);
-        Ok(Self { terms, guard, said: false, addresses, due, in_vain, waits_for, is_freed })
+        Ok(Self { terms, guard, said: false, addresses, due, in_vain, local })
     }
 
-    /// What the kernel holds of the addresses that routes give to a state, and cannot be kept from: with it
-    /// the state cannot be put to work. Where the kernel does not say, who puts it to work finds out.
+    /// Whether the kernel held any of this no more when it was looked at last.
     #[must_use]
-    pub fn in_the_way_of(&self, state: &DesiredState) -> Vec<IpNet> {
-        let given: Vec<IpNet> =
-            state.policy.given().map(|given| IpNet::from(given.address)).collect();
-        if given.is_empty() {
-            return Vec::new();
-        }
-        let Ok(local) = read_local() else { return Vec::new() };
-        let held = local.overlapping(&given);
-        if held.is_empty() {
-            return held;
-        }
-        match Terms::of(state).keep_out(&local) {
-            Err(GuardError::Refused { .. }) => held,
-            Ok(_) | Err(GuardError::Unreadable(_)) => Vec::new(),
-        }
-    }
-
-    /// The kernel holds this, and what runs does without it. [`Self::is_freed`] tells when that is over.
-    pub fn wait_for(&mut self, held: Vec<IpNet>) {
-        self.waits_for = held;
-        self.is_freed = false;
-    }
-
-    /// Whether the last look found that the kernel has let go of something that was waited for.
-    #[must_use]
-    pub const fn is_freed(&self) -> bool {
-        self.is_freed
+    pub fn has_let_go(&self, holds: &[KernelHold]) -> bool {
+        holds.iter().any(|hold| !self.local.has(&hold.prefix))
     }
 
     /// Keeps the kernel from what another state will own. What the running one owns stays guarded.
     ///
     /// # Errors
     /// When the kernel would carry the same packets and cannot be kept from it.
-    pub fn prepare(&self, next: &DesiredState) -> Result<Prepared, Failure> {
+    pub fn prepare(&self, next: &DesiredState) -> Result<Prepared, GuardError> {
         let terms = Terms::of(next);
-        let guard = read_local().and_then(|local| terms.keep_out(&local));
-        let guard = guard.map_err(|error| failed(&error, error.hint()))?;
+        let guard = read_local().and_then(|local| terms.keep_out(&local))?;
         Ok(Prepared { terms, guard })
     }
 
@@ -138,34 +108,38 @@ impl KernelWatch {
         Duration::from_millis(self.due.since(now))
     }
 
-    /// Looks again, when it is time to, and tells the workers of other addresses.
+    /// Looks again, when it is time to, and tells the workers of other addresses. Says whether anything was
+    /// seen.
     ///
     /// # Errors
     /// When the kernel has begun to carry the same packets and cannot be kept from it, or cannot be
     /// looked at any more.
-    pub fn look(&mut self, now: Tick, workers: &[WorkerLine]) -> Result<(), Failure> {
+    pub fn look(&mut self, now: Tick, workers: &[WorkerLine]) -> Result<bool, GuardError> {
         if now < self.due {
-            return Ok(());
+            return Ok(false);
         }
         self.due = now + LOOK_EVERY;
         match self.look_now(workers) {
             // One look in vain is no reason to stop: a dump of routes that change meanwhile may fail.
-            Err(GuardError::Unreadable(_)) if self.in_vain < LOOKS_IN_VAIN => self.in_vain += 1,
-            Err(error) => return Err(failed(&error, error.hint())),
-            Ok(()) => self.in_vain = 0,
+            Err(GuardError::Unreadable(_)) if self.in_vain < LOOKS_IN_VAIN => {
+                self.in_vain += 1;
+                Ok(false)
+            }
+            looked => looked.map(|()| {
+                self.in_vain = 0;
+                true
+            }),
         }
-        Ok(())
     }
 
     fn look_now(&mut self, workers: &[WorkerLine]) -> Result<(), GuardError> {
-        let local = read_local()?;
-        self.is_freed = self.waits_for.iter().any(|prefix| !local.has(prefix));
+        self.local = read_local()?;
         // A guard that was taken does not depend on what changes later.
         if matches!(self.guard, Guard::NotNeeded) {
-            self.guard = self.terms.keep_out(&local)?;
+            self.guard = self.terms.keep_out(&self.local)?;
             self.say_guard();
         }
-        let addresses = local.addresses_without(&self.terms.owned);
+        let addresses = self.local.addresses_without(&self.terms.owned);
         if addresses != self.addresses && tell(workers, &addresses) {
             self.addresses = addresses;
         }
@@ -206,6 +180,25 @@ impl Terms {
         let devices: Vec<&str> = self.devices.iter().map(String::as_str).collect();
         Guard::check(&devices, &self.owned, local, self.allow)
     }
+}
+
+/// What a guard that cannot be had comes to where nothing goes on without it.
+pub fn refused(error: GuardError) -> Failure {
+    failed(&error, error.hint())
+}
+
+/// What the kernel holds of the addresses that routes give to a state, if that is why there is no guard
+/// for it: without them there may be one.
+#[must_use]
+pub fn given_and_held(state: &DesiredState, error: &GuardError) -> Vec<IpNet> {
+    let GuardError::Refused { reasons, .. } = error else { return Vec::new() };
+    let held = reasons.iter().filter_map(|reason| match reason {
+        Reason::Holds { prefix } => Some(*prefix),
+        Reason::Forwards { .. } => None,
+    });
+    let is_given =
+        |prefix: &IpNet| state.policy.given().any(|given| prefix.contains(&given.address));
+    held.filter(is_given).collect()
 }
 
 fn read_local() -> Result<LocalPrefixes, GuardError> {

@@ -64,7 +64,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let networks = assignments::networks();
     source.set_networks(networks.clone());
     let devices = Devices::read()?;
-    let state = take(arguments, source.load_with(&devices.facts()))?;
+    let state = take(arguments, source.load_with(&devices.facts(), &[]))?;
     source.accepted();
     let mut hub = Hub::new(ControlSocket::bind(&state.settings.control_socket)?)?;
     let clock = Clock::start();
@@ -75,7 +75,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
     attached.deliver(&state.policy)?;
     // The kernel has delivered addresses now, and is kept from them where others send to them.
-    watch.look(clock.now(), &[])?;
+    watch.look(clock.now(), &[]).map_err(kernel_watch::refused)?;
     let devices = devices.with(Devices::read()?);
     observers.health().interfaces_are_open();
     let engines = engines(&state, &links, workers, watch.addresses())?;
@@ -107,6 +107,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
         plane,
         networks,
         health: Arc::clone(observers.health()),
+        not_free: None,
         ends: None,
         clock,
     };

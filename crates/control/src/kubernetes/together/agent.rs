@@ -148,7 +148,7 @@ impl Agent {
         if !self.source.give(self.doubts.apply(published)) {
             return;
         }
-        let next = self.source.refresh(&KernelFacts::default()).expect("routes are no error");
+        let next = self.source.refresh(&KernelFacts::default(), &[]).expect("routes are no error");
         let now = Tick::from_millis(now);
         self.engine.set_policy(next.policy, next.generation, &self.links, now, &mut self.outbox);
         self.source.accepted();
