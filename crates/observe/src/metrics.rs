@@ -34,6 +34,8 @@ pub struct Scrape {
     pub workers: Vec<(Counters, Occupancy)>,
     /// Events that the log of the process came too late for.
     pub events_unwritten: u64,
+    /// Events of Kubernetes that the API server was not told of, or did not take.
+    pub kubernetes_events_untold: u64,
     /// Neighbours by interface and state.
     pub neighbours: Vec<((usize, &'static str), u64)>,
 }
@@ -172,7 +174,9 @@ impl Scrape {
         let batches = self.of_workers(|counters, _| counters.batches);
         out.counter("batches", "Batches walked", batches)?;
         out.counter("events", "Events, those that nobody was told of included", self.events())?;
-        out.single_total("events_lost", "Events that the log does not have", self.events_lost())
+        out.single_total("events_lost", "Events that the log does not have", self.events_lost())?;
+        let untold = self.kubernetes_events_untold;
+        out.single_total("kubernetes_events_untold", "Events that no route has", untold)
     }
 
     fn write_packets(&self, out: &mut Writer<'_>) -> fmt::Result {

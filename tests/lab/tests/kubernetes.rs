@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mooring_lab::address::{CLIENT, SERVER};
 use mooring_lab::clock::{LIMIT, Stopwatch, wait_for};
-use mooring_lab::peers::{Report, Routes, UdpEcho, receive};
+use mooring_lab::peers::{Routes, UdpEcho, receive};
 use mooring_lab::{Appliance, Capture, Lab, agent, isolated};
 
 /// Named, it is taken up; not named, nothing of it is seen outside, and what it is told says why.
@@ -309,22 +309,56 @@ fn what_becomes_of_an_address_is_told_by_events_of_its_route() {
         let (_lab, routes, mut appliance) = begin(&["203.0.113.10/32", "198.51.100.77/32"])?;
         routes.name(&["nat-0"]);
         appliance.wait_for_line("taken up")?;
-        let mut notes = Vec::new();
-        while notes.len() < 2 {
-            let Report::Event(event) = routes.next_report()? else { continue };
+        // One after the other, in the order in which they are told.
+        let taken = routes.wait_for_event("AddressTakenUp", "203.0.113.10")?;
+        let refused = routes.wait_for_event("AddressRefused", "198.51.100.77")?;
+        for event in [taken, refused] {
             ensure!(event["regarding"]["kind"] == "GKEIPRoute", "{event}");
             ensure!(event["regarding"]["uid"] == "uid-of-edge", "{event}");
-            notes.push(format!("{} {}", event["reason"], event["note"]));
         }
-        notes.sort();
-        ensure!(
-            notes[0].contains("AddressRefused") && notes[0].contains("198.51.100.77"),
-            "{notes:?}"
+        end(&routes, appliance)
+    });
+}
+
+/// One address of one route that the Pod's kernel answers for itself is not taken up, with a reason, and
+/// all others are; it is as soon as the kernel lets go of it, whatever was refused meanwhile, and left when
+/// the kernel takes it back.
+#[test]
+fn what_the_kernel_holds_itself_stands_in_the_way_of_nothing_else() {
+    isolated("what_the_kernel_holds_itself_stands_in_the_way_of_nothing_else", || {
+        let lab = Lab::new()?;
+        let addresses = ["203.0.113.10/32", "203.0.113.11/32"];
+        let routes = Routes::start(&lab.gateway, agent::API.parse()?, &addresses)?;
+        lab.gateway.ip("address add 203.0.113.11/32 dev lo")?;
+        // With NET_ADMIN the kernel would be kept from it.
+        let without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
+        let config = agent::config().replace(
+            "addresses = [\"203.0.113.10/32\"]",
+            "addresses_from = { routes = \"all\", network = \"wan\" }",
         );
-        ensure!(
-            notes[1].contains("AddressTakenUp") && notes[1].contains("203.0.113.10"),
-            "{notes:?}"
-        );
+        let mut appliance = agent::start_limited(&lab, &config, &without)?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("203.0.113.10 taken up")?;
+        let session = Session::open(&lab)?;
+        ensure!(session.passes()?);
+        let held = "the kernel holds 203.0.113.11/32 itself, on device `lo`: take it off";
+        let refused = |appliance: &Appliance| {
+            let row = row(appliance, "203.0.113.11")?;
+            let reason = row["reason"].as_str().unwrap_or_default();
+            ensure!(reason.starts_with(held), "{row}");
+            anyhow::Ok(())
+        };
+        refused(&appliance)?;
+        routes.wait_for_event("AddressRefused", "on device `lo`")?;
+        appliance.reload("nonsense")?;
+        appliance.wait_for_line("reload refused")?;
+        refused(&appliance)?;
+        lab.gateway.ip("address del 203.0.113.11/32 dev lo")?;
+        routes.wait_for_lease(&[("203.0.113.10", "held"), ("203.0.113.11", "held")])?;
+        lab.gateway.ip("address add 203.0.113.11/32 dev lo")?;
+        routes.wait_for_lease(&[("203.0.113.10", "held")])?;
+        refused(&appliance)?;
+        ensure!(session.passes()?, "nothing of that concerns the other");
         end(&routes, appliance)
     });
 }

@@ -84,6 +84,18 @@ impl Doubts {
     }
 }
 
+/// Each address once, with the time since when the last of those speaks for it that do.
+pub fn latest_signs<T: Copy + Ord>(
+    all: impl IntoIterator<Item = (IpAddr, T)>,
+) -> BTreeMap<IpAddr, T> {
+    let mut signs = BTreeMap::new();
+    for (address, since) in all {
+        let last = signs.entry(address).or_insert(since);
+        *last = since.max(*last);
+    }
+    signs
+}
+
 /// So many doubts about an address are heeded at once: more than moves make of which an agent hears late.
 pub const DOUBTS: u32 = 8;
 

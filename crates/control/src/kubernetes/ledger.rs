@@ -22,15 +22,20 @@ pub(super) struct Ledger {
     listed: bool,
     rulings: Rulings,
     tenures: Tenures,
-    /// Left to another host until the routes have been read anew.
-    yielded: BTreeSet<IpAddr>,
-    /// Another host uses them as well. If the server has not said by then whose they are, they are the
-    /// other's.
-    doubted: BTreeSet<IpAddr>,
-    doubted_until: Option<Duration>,
+    /// Left to another host until the routes have been read anew, since the doubt of this number.
+    yielded: BTreeMap<IpAddr, u64>,
+    /// Another host uses them as well.
+    doubted: BTreeMap<IpAddr, Doubt>,
     /// The number of the last doubt, and of the last one that is settled.
     doubts: u64,
     settled: u64,
+}
+
+/// If the server has not said by then whose the address is, it is the other's.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    number: u64,
+    until: Duration,
 }
 
 impl Ledger {
@@ -42,9 +47,8 @@ impl Ledger {
             listed: false,
             rulings: Rulings::default(),
             tenures: Tenures::new(retention),
-            yielded: BTreeSet::new(),
-            doubted: BTreeSet::new(),
-            doubted_until: None,
+            yielded: BTreeMap::new(),
+            doubted: BTreeMap::new(),
             doubts: 0,
             settled: 0,
         }
@@ -62,16 +66,17 @@ impl Ledger {
         self.follow(Sight::Whole, now);
     }
 
-    /// These are all routes. What happened to them since they were last seen is not known.
-    pub(super) fn list(&mut self, routes: Vec<Listed>, now: Duration) {
+    /// These are all routes. What happened to them since they were last seen is not known. They were asked
+    /// for when [`Self::doubts`] was `asked_at`: what was doubted later they may be too old for. Says
+    /// whether another list is due for that.
+    pub(super) fn list(&mut self, routes: Vec<Listed>, asked_at: u64, now: Duration) -> bool {
         self.routes = routes.into_iter().map(|route| (name(&route), route)).collect();
         self.listed = true;
-        // Whatever it says of them is fresh.
-        self.yielded.clear();
-        self.doubted.clear();
-        self.doubted_until = None;
-        self.settled = self.doubts;
+        self.yielded.retain(|_, number| *number > asked_at);
+        self.doubted.retain(|_, doubt| doubt.number > asked_at);
+        self.settle();
         self.follow(Sight::Gap, now);
+        !(self.yielded.is_empty() && self.doubted.is_empty())
     }
 
     /// A route is new, or has changed.
@@ -86,50 +91,66 @@ impl Ledger {
         self.follow(Sight::Whole, now);
     }
 
-    /// Another host uses the address, which is the doubt of this number. It is settled by a whole list,
-    /// or is in the other's favour when none comes in time. Says whether a list is due: the address is
-    /// ours up to now.
+    /// Another host uses the address, which is the doubt of this number. It is settled by a whole list that
+    /// is asked for from now on, or is in the other's favour when none comes in time, or the server says
+    /// nothing as it is. Says whether a list is due: the address is ours up to now.
     pub(super) fn doubt(
         &mut self,
         address: IpAddr,
         number: u64,
-        patience: Duration,
+        in_contact: bool,
         now: Duration,
     ) -> bool {
         self.doubts = number;
         let ours = matches!(self.tenures.of(address), Some(Hold::Held(_)));
         if ours {
-            self.doubted.insert(address);
-            let until = now + patience;
-            self.doubted_until = Some(self.doubted_until.map_or(until, |first| first.min(until)));
-        } else if self.doubted.is_empty() {
-            self.settled = number;
+            // Each has its own time: what others say of other addresses takes nothing of it.
+            let until = if in_contact { now + VERIFY_WITHIN } else { now };
+            self.doubted.insert(address, Doubt { number, until });
         }
+        self.settle();
+        self.pass(now);
         ours
+    }
+
+    /// The number of the last doubt.
+    pub(super) const fn doubts(&self) -> u64 {
+        self.doubts
     }
 
     /// The server says nothing: nobody says then that what others use is ours.
     pub(super) fn lose_contact(&mut self, now: Duration) {
-        self.doubted_until = self.doubted_until.map(|until| until.min(now));
+        for doubt in self.doubted.values_mut() {
+            doubt.until = doubt.until.min(now);
+        }
         self.pass(now);
     }
 
     /// Time has passed.
     pub(super) fn pass(&mut self, now: Duration) {
         self.tenures.expire(now);
-        if self.doubted_until.take_if(|until| *until <= now).is_some() {
-            for address in std::mem::take(&mut self.doubted) {
-                self.tenures.end(address);
-                self.yielded.insert(address);
-            }
-            self.settled = self.doubts;
-            self.follow(Sight::Whole, now);
+        let over: Vec<_> = self.doubted.extract_if(.., |_, doubt| doubt.until <= now).collect();
+        if over.is_empty() {
+            return;
         }
+        for (address, doubt) in over {
+            self.tenures.end(address);
+            self.yielded.insert(address, doubt.number);
+        }
+        self.settle();
+        self.follow(Sight::Whole, now);
     }
 
     /// When time alone changes something.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.tenures.deadline().into_iter().chain(self.doubted_until).min()
+        let doubts = self.doubted.values().map(|doubt| doubt.until);
+        self.tenures.deadline().into_iter().chain(doubts).min()
+    }
+
+    /// All doubts are settled that came before the first that is not.
+    fn settle(&mut self) {
+        let first = self.doubted.values().map(|doubt| doubt.number).min();
+        self.settled = first.map_or(self.doubts, |first| first - 1);
     }
 
     /// All of it, as soon as the routes were listed once.
@@ -164,7 +185,7 @@ impl Ledger {
     fn follow(&mut self, sight: Sight, now: Duration) {
         let mut rulings = rule(self.routes.values(), &self.context, &self.rulings);
         for ruling in &mut rulings.all {
-            let yielded = ruling.address.is_some_and(|address| self.yielded.contains(&address));
+            let yielded = ruling.address.is_some_and(|address| self.yielded.contains_key(&address));
             if yielded && ruling.verdict == Verdict::Held {
                 ruling.verdict = Verdict::Refused(Reason::Yielded);
             }
@@ -187,6 +208,9 @@ fn refused(ruling: &Ruling, reason: &Reason) -> Refused {
 fn name(route: &Listed) -> String {
     route.meta().name.clone().unwrap_or_default()
 }
+
+/// How long the server may take to say that an address is ours that another host uses.
+const VERIFY_WITHIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

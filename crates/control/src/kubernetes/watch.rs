@@ -54,6 +54,9 @@ pub(super) struct Watch<W> {
     backoff: Backoff,
     /// Until then nothing is asked of the server.
     resume: Option<Instant>,
+    /// A list is asked for, and how many doubts there were before that.
+    lists: bool,
+    asked_at: u64,
 }
 
 /// Where the watch tells what it sees.
@@ -92,12 +95,15 @@ impl<W: Fn()> Watch<W> {
             start: Instant::now(),
             backoff: Backoff::new(pace.longest_pause),
             resume: None,
+            lists: false,
+            asked_at: 0,
         }
     }
 
     /// Follows until nobody gives orders any more.
     pub(super) async fn run(mut self) {
         loop {
+            (self.lists, self.asked_at) = (true, self.ledger.doubts());
             let stream = pin!(feed(self.from.clone(), self.pace));
             if self.follow(stream).await.is_none() {
                 return;
@@ -108,23 +114,23 @@ impl<W: Fn()> Watch<W> {
     /// Follows a stream until another, which begins with a list, is better; `None` is the end.
     async fn follow(&mut self, mut stream: Feed<'_>) -> Option<()> {
         loop {
+            let mut list_is_due = false;
             match self.wait(&mut stream).await {
                 Met::Order(None) => return None,
                 Met::Order(Some(Order::Configure(networks, retention))) => {
                     self.ledger.configure(networks, retention, self.now());
                 }
                 Met::Order(Some(Order::Conflict(address, number))) => {
-                    if self.doubt(address, number) {
-                        self.ledger.pass(self.now());
-                        self.publish();
-                        return Some(());
-                    }
+                    list_is_due = self.doubt(address, number);
                 }
                 Met::Time => self.ledger.pass(self.now()),
-                Met::Told(Ok(told)) => self.see(told),
+                Met::Told(Ok(told)) => list_is_due = self.see(told),
                 Met::Told(Err(trouble)) => self.note(&trouble),
             }
             self.publish();
+            if list_is_due {
+                return Some(());
+            }
         }
     }
 
@@ -160,20 +166,26 @@ impl<W: Fn()> Watch<W> {
         self.ledger.deadline().map(|after| self.start + after)
     }
 
-    fn see(&mut self, told: Told) {
+    /// Says whether a list is due.
+    fn see(&mut self, told: Told) -> bool {
         let now = self.now();
         // One whose watches go on and end is to be left alone as well.
         if !matches!(told, Told::Going) {
             self.backoff.reset();
         }
+        let mut list_is_due = false;
         match told {
-            Told::All(routes) => self.ledger.list(routes, now),
+            Told::All(routes) => {
+                self.lists = false;
+                list_is_due = self.ledger.list(routes, self.asked_at, now);
+            }
             Told::Changed(route) => self.ledger.change(*route, now),
             Told::Gone(route) => self.ledger.remove(&route, now),
             Told::Going | Told::Nothing => {}
         }
         self.resume = None;
         self.tell(None);
+        list_is_due
     }
 
     fn note(&mut self, trouble: &Trouble) {
@@ -184,13 +196,18 @@ impl<W: Fn()> Watch<W> {
         self.resume = Some(Instant::now() + pause);
         self.tell(Some(trouble.to_string()));
         self.ledger.lose_contact(self.now());
+        // Whatever is asked for next is asked for later.
+        self.asked_at = self.ledger.doubts();
     }
 
-    /// Another host uses the address. Says whether the server is to be asked now whether it is ours.
+    /// Another host uses the address. Says whether the server is to be asked now whether it is ours: a list
+    /// that is under way is not broken off for that. Signs may come faster than a list takes, and none
+    /// would settle anything.
     fn doubt(&mut self, address: IpAddr, number: u64) -> bool {
-        let out_of_contact = self.contact.borrow().trouble.is_some();
-        let patience = if out_of_contact { Duration::ZERO } else { VERIFY_WITHIN };
-        self.ledger.doubt(address, number, patience, self.now())
+        let in_contact = self.contact.borrow().trouble.is_none();
+        let is_ours = self.ledger.doubt(address, number, in_contact, self.now());
+        let pauses = self.resume.is_some_and(|at| at > Instant::now());
+        is_ours && (!self.lists || pauses)
     }
 
     fn publish(&self) {
@@ -225,6 +242,3 @@ impl<W: Fn()> Watch<W> {
         self.start.elapsed()
     }
 }
-
-/// How long the server may take to say that an address is ours that another host uses.
-const VERIFY_WITHIN: Duration = Duration::from_secs(1);

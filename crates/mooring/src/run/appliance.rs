@@ -206,6 +206,9 @@ impl Appliance {
         self.trouble.look(&self.lines, &self.state.policy, now);
         self.heed_conflicts()?;
         self.desk.miss_events(self.events.look(&self.lines, self.clock));
+        if let Some(plane) = &self.plane {
+            self.desk.leave_untold(plane.untold_events());
+        }
         Ok(())
     }
 

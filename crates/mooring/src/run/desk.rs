@@ -51,6 +51,8 @@ struct Inner {
     clients: AtomicUsize,
     /// Events that the log came too late for.
     missed_events: AtomicU64,
+    /// Events of Kubernetes that no route has.
+    untold_events: AtomicU64,
 }
 
 impl Desk {
@@ -58,8 +60,9 @@ impl Desk {
     #[must_use]
     pub fn new(shown: Shown, clock: Clock, workers: Vec<WorkerLine>) -> Self {
         let (shown, clients) = (ArcSwap::from_pointee(shown), AtomicUsize::new(0));
-        let missed_events = AtomicU64::new(0);
-        Self { inner: Arc::new(Inner { shown, clock, workers, clients, missed_events }) }
+        let [missed_events, untold_events] = [0, 0].map(AtomicU64::new);
+        let inner = Inner { shown, clock, workers, clients, missed_events, untold_events };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What is shown now.
@@ -76,6 +79,11 @@ impl Desk {
     /// Counts events that the log came too late for.
     pub fn miss_events(&self, missed: u64) {
         self.inner.missed_events.fetch_add(missed, Ordering::Relaxed);
+    }
+
+    /// So many Events of Kubernetes were not told since the start.
+    pub fn leave_untold(&self, events: u64) {
+        self.inner.untold_events.store(events, Ordering::Relaxed);
     }
 
     /// Takes every client that waits at `listener`; more than 16 at a time are told that they are too
@@ -194,6 +202,7 @@ impl Inner {
             session_limit: policy.limits.sessions,
             workers: self.counters_within(SCRAPE_PATIENCE)?,
             events_unwritten: self.missed_events.load(Ordering::Relaxed),
+            kubernetes_events_untold: self.untold_events.load(Ordering::Relaxed),
             usage: Vec::new(),
             neighbours: Vec::new(),
         };

@@ -67,6 +67,12 @@ impl Plane {
         self.source.latest()
     }
 
+    /// How many Events were not told since the start.
+    #[must_use]
+    pub fn untold_events(&self) -> u64 {
+        self.source.untold_events()
+    }
+
     /// Says it when the API server does not answer as it should, each reason once, and when it does
     /// again.
     pub fn say_contact(&mut self) {

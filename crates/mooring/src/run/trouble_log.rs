@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, TryRecvError, bounded};
+use mooring_control::kubernetes::doubts::latest_signs;
 use mooring_engine::SilentHop;
 use mooring_engine::neighbours::Conflict;
 use mooring_observe::query::{Answer, Query, Trouble};
@@ -82,11 +83,7 @@ impl TroubleLog {
     fn tell(&mut self, trouble: &Trouble, policy: &Policy, now: Tick) {
         // Only the worker that speaks for all knows of conflicts.
         if trouble.speaks {
-            self.signs.clear();
-            for sign in &trouble.signs {
-                let last = self.signs.entry(sign.address).or_insert(sign.since);
-                *last = sign.since.max(*last);
-            }
+            self.signs = latest_signs(trouble.signs.iter().map(|sign| (sign.address, sign.since)));
             let lines = self.new_conflicts(&trouble.conflicts, policy, now);
             tell_some(&lines, "conflict: ", "`mooring show addresses` lists all");
         }

@@ -32,6 +32,7 @@ fn scrape() -> Scrape {
         session_limit: 1_000_000,
         workers: vec![(counters.clone(), occupancy), (counters, occupancy)],
         events_unwritten: 3,
+        kubernetes_events_untold: 8,
         neighbours: vec![((1, "reachable"), 6)],
     }
 }
@@ -59,6 +60,7 @@ fn every_number_stands_where_its_labels_say() {
         "mooring_events_total{kind=\"ports_exhausted\"} 8",
         "mooring_events_total{kind=\"block_allocated\"} 0",
         "mooring_events_lost_total 5",
+        "mooring_kubernetes_events_untold_total 8",
         "# UNIT mooring_interface_rx_bytes bytes",
         "# TYPE mooring_sessions gauge",
         "# EOF",

@@ -15,5 +15,5 @@ pub use icmp::{ECHO_REQUEST, IcmpListener, IcmpSeen, Ping, Pong, TIME_EXCEEDED};
 pub use inject::inject;
 pub use noise::{Digest, Noise};
 pub use programs::{DNS_A, DNS_AAAA, dnsmasq, iperf3, nginx, stun_server, web_root};
-pub use routes::{Report, Routes};
+pub use routes::Routes;
 pub use udp::{UdpEcho, receive};

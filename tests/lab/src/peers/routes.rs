@@ -7,10 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::clock::LIMIT;
+use crate::clock::{LIMIT, Stopwatch};
 use crate::namespace::Namespace;
 
 /// A running server; it answers to the end of the lab.
@@ -21,11 +21,9 @@ pub struct Routes {
 }
 
 /// What an agent has reported.
-#[derive(Clone, Debug)]
-pub enum Report {
-    /// Its Lease.
+#[derive(Debug)]
+enum Report {
     Lease(Value),
-    /// An Event.
     Event(Value),
 }
 
@@ -49,6 +47,8 @@ struct Server {
     version: u64,
     watchers: Vec<TcpStream>,
     is_down: bool,
+    /// As they were created: what is told again is only counted by a patch.
+    events: Vec<Value>,
     reports: Sender<Report>,
 }
 
@@ -79,6 +79,7 @@ impl Routes {
             version: 1,
             watchers: Vec::new(),
             is_down: false,
+            events: Vec::new(),
             reports: sender,
         };
         thread::spawn(move || inbox.iter().for_each(|message| server.take(message)));
@@ -100,35 +101,50 @@ impl Routes {
         self.tell(Message::Rise);
     }
 
-    /// The next thing that is reported.
-    ///
-    /// # Errors
-    /// When nothing is within the limit.
-    pub fn next_report(&self) -> Result<Report> {
-        self.reports.recv_timeout(LIMIT).context("nothing is reported")
-    }
-
     /// Waits for a Lease whose addresses are these, each with its state.
     ///
     /// # Errors
     /// When none comes within the limit.
     pub fn wait_for_lease(&self, addresses: &[(&str, &str)]) -> Result<Value> {
-        let mut seen = Value::Null;
-        loop {
-            let report = self.next_report().with_context(|| format!("last Lease: {seen}"))?;
-            let Report::Lease(lease) = report else { continue };
-            let written = lease["metadata"]["annotations"]["mooring.dev/addresses"].clone();
-            let rows: Value = serde_json::from_str(written.as_str().unwrap_or_default())?;
-            let have = rows.as_array().into_iter().flatten().map(|row| {
-                (
-                    row["address"].as_str().unwrap_or_default(),
-                    row["state"].as_str().unwrap_or_default(),
-                )
+        self.wait(&format!("a Lease of {addresses:?}"), |report| {
+            let Report::Lease(lease) = report else { return None };
+            let written = lease["metadata"]["annotations"]["mooring.dev/addresses"].as_str()?;
+            let rows: Value = serde_json::from_str(written).ok()?;
+            let have = rows.as_array()?.iter().map(|row| {
+                (row["address"].as_str().unwrap_or(""), row["state"].as_str().unwrap_or(""))
             });
-            if have.eq(addresses.iter().copied()) {
-                return Ok(lease);
+            have.eq(addresses.iter().copied()).then(|| lease.clone())
+        })
+    }
+
+    /// Waits for an Event with this reason and these words in its note.
+    ///
+    /// # Errors
+    /// When none comes within the limit.
+    pub fn wait_for_event(&self, reason: &str, words: &str) -> Result<Value> {
+        self.wait(&format!("an Event {reason}: {words}"), |report| {
+            let Report::Event(event) = report else { return None };
+            let told = event["note"].as_str()?.contains(words) && event["reason"] == reason;
+            told.then(|| event.clone())
+        })
+    }
+
+    /// Waits until `take` has what it wants of the reports. What comes before that is gone.
+    ///
+    /// # Errors
+    /// When it has not within the limit, however much is reported: the message has all of that.
+    fn wait<T>(&self, what: &str, take: impl Fn(&Report) -> Option<T>) -> Result<T> {
+        let waiting = Stopwatch::start();
+        let mut seen = Vec::new();
+        loop {
+            let left = LIMIT.saturating_sub(waiting.elapsed());
+            let Ok(report) = self.reports.recv_timeout(left) else {
+                bail!("waited {} s in vain for {what}; reported: {seen:#?}", LIMIT.as_secs());
+            };
+            if let Some(taken) = take(&report) {
+                return Ok(taken);
             }
-            seen = lease;
+            seen.push(report);
         }
     }
 
@@ -166,7 +182,16 @@ impl Server {
             let _ = self.reports.send(Report::Lease(body));
         } else if path.ends_with("/events") {
             answer(stream, 201, &body);
+            self.events.push(body.clone());
             let _ = self.reports.send(Report::Event(body));
+        } else if let Some((_, name)) = path.split_once("/events/") {
+            let told = self.events.iter_mut().find(|event| event["metadata"]["name"] == name);
+            let Some(event) = told else {
+                return answer(stream, 404, &json!({ "kind": "Status", "code": 404 }));
+            };
+            event["series"] = body["series"].clone();
+            answer(stream, 200, event);
+            let _ = self.reports.send(Report::Event(event.clone()));
         } else if query.contains("watch=true") {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                         Transfer-Encoding: chunked\r\n\r\n";

@@ -319,6 +319,27 @@ fn what_others_use_is_kept_where_the_server_says_that_it_is_ours() {
     bench.expect_nothing();
 }
 
+/// Signs may come faster than the server answers: each gets an answer all the same.
+#[test]
+fn a_list_that_is_under_way_goes_on_when_more_is_in_doubt() {
+    let (mut bench, _changes) = Bench::watching();
+    let mut hear = |now: Duration| bench.source.hear(&Signs::from([(address(), now)]), now);
+    assert!(hear(Duration::ZERO));
+    let first = bench.server.list();
+    for millis in 1..5 {
+        assert!(hear(Duration::from_millis(millis)));
+    }
+    bench.server.is_left_alone(Duration::from_millis(100));
+    first.routes(20, &[route(&["a"], 10)]);
+    // It was asked for before the others spoke.
+    let second = bench.server.list();
+    assert_eq!(bench.told(), "kept 1");
+    second.routes(21, &[route(&["a"], 10)]);
+    bench.expect("held 1");
+    bench.server.watch(21);
+    bench.expect_nothing();
+}
+
 #[test]
 fn what_others_use_is_left_to_them_where_the_server_says_nothing() {
     let (mut bench, _changes) = Bench::watching_at(HASTY);

@@ -18,7 +18,7 @@ use super::feed::{Feed, Told};
 use super::server::{Change, Server};
 use super::{Dice, Fault};
 use crate::FileSource;
-use crate::kubernetes::doubts::{Doubts, Signs};
+use crate::kubernetes::doubts::{Doubts, latest_signs};
 use crate::kubernetes::ledger::Ledger;
 use crate::kubernetes::ownership::Context;
 use crate::kubernetes::snapshot::Snapshot;
@@ -90,9 +90,9 @@ impl Agent {
         mut stir: impl FnMut(&Change),
     ) {
         while let Some((_, address, number)) = self.orders.pop_front_if(|order| order.0 <= now) {
-            let patience = Duration::from_secs(if self.feed.trouble { 0 } else { 1 });
-            if self.ledger.doubt(address, number, patience, since_start(now)) {
-                self.feed.relist();
+            let in_contact = !self.feed.trouble;
+            if self.ledger.doubt(address, number, in_contact, since_start(now)) {
+                self.feed.ask(number);
             }
         }
         self.ledger.pass(since_start(now));
@@ -102,8 +102,11 @@ impl Agent {
             server.log[known..self.feed.known()].iter().for_each(|(_, change)| stir(change));
             let now = since_start(now);
             match told {
-                Told::All(routes) => {
-                    self.ledger.list(routes.iter().map(|route| route.listed()).collect(), now);
+                Told::All(routes, asked_at) => {
+                    let routes = routes.iter().map(|route| route.listed()).collect();
+                    if self.ledger.list(routes, asked_at, now) {
+                        self.feed.ask(self.ledger.doubts());
+                    }
                 }
                 Told::Changed(Change::Written(route)) => self.ledger.change(route.listed(), now),
                 Told::Changed(Change::Deleted(route)) => self.ledger.remove(&route.listed(), now),
@@ -128,12 +131,9 @@ impl Agent {
 
     /// As the main thread does when a worker has seen who contradicts.
     fn heed(&mut self, now: u64) {
-        let mut signs = Signs::new();
-        for sign in self.engine.neighbours().signs(Tick::from_millis(now)) {
-            let since = since_start(sign.since.as_millis());
-            let last = signs.entry(sign.address).or_insert(since);
-            *last = since.max(*last);
-        }
+        let signs = self.engine.neighbours().signs(Tick::from_millis(now));
+        let signs =
+            latest_signs(signs.map(|sign| (sign.address, since_start(sign.since.as_millis()))));
         let raised = self.doubts.hear(&signs, self.published.as_deref(), since_start(now));
         self.orders.extend(raised.iter().map(|(address, number)| (now + 1, *address, *number)));
         // The main thread asks again and again; here only while that may change anything.

@@ -23,6 +23,9 @@ pub(super) struct Feed {
     cursor: usize,
     /// A list comes first; a watch alone does not do.
     must_list: bool,
+    /// The last doubt that a list may settle which is asked for now, and which the one under way may.
+    doubts: u64,
+    asked_at: u64,
     /// Something went wrong, and nothing right since.
     pub(super) trouble: bool,
     /// Until then the server is left alone.
@@ -38,7 +41,8 @@ enum State {
 
 /// What the agent is told.
 pub(super) enum Told {
-    All(Vec<Route>),
+    /// As they were asked for after the doubt of this number.
+    All(Vec<Route>, u64),
     Changed(Change),
     Trouble,
 }
@@ -51,6 +55,8 @@ impl Feed {
             state: State::Asking,
             cursor: 0,
             must_list: true,
+            doubts: 0,
+            asked_at: 0,
             trouble: false,
             resume: now,
             heard: now,
@@ -66,6 +72,7 @@ impl Feed {
             State::Asking if now < self.resume => None,
             State::Asking if self.contact == Contact::Refused => Some(self.fail(now, dice)),
             State::Asking if self.must_list => {
+                self.asked_at = self.doubts;
                 let served = now + dice.upto(self.delay.min(500));
                 let arrives = served + 1 + dice.upto(self.delay.min(500));
                 self.state = State::Listing { asked: now, served, arrives, list: None };
@@ -84,7 +91,7 @@ impl Feed {
                     (Contact::Good, Some((routes, cursor))) => {
                         self.state = State::Watching { began: now };
                         (self.cursor, self.must_list, self.trouble) = (cursor, false, false);
-                        Some(Told::All(routes))
+                        Some(Told::All(routes, self.asked_at))
                     }
                     (Contact::Refused, _) => Some(self.fail(now, dice)),
                     _ if is_late => Some(self.fail(now, dice)),
@@ -108,9 +115,17 @@ impl Feed {
         }
     }
 
-    /// Begins anew with a list: the server has forgotten, or is asked about an address.
+    /// Begins anew with a list: the server has forgotten.
     pub(super) fn relist(&mut self) {
         (self.state, self.must_list) = (State::Asking, true);
+    }
+
+    /// Asks about the doubt of this number, unless it is asking already: that goes on.
+    pub(super) fn ask(&mut self, doubt: u64) {
+        self.doubts = doubt;
+        if !matches!(self.state, State::Listing { .. }) {
+            self.relist();
+        }
     }
 
     /// The last change that is known.
