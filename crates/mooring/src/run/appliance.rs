@@ -201,7 +201,7 @@ impl Appliance {
             Ok(true) => self.take_what_is_free(),
             Ok(false) => {}
             Err(error) if self.leave_to_kernel(&error) => {}
-            Err(error) => return Err(refused(error)),
+            Err(error) => return Err(refused(&error)),
         }
         self.trouble.look(&self.lines, &self.state.policy, now);
         self.heed_conflicts()?;

@@ -122,14 +122,14 @@ impl Appliance {
         };
         let held = given_and_held(&next, &error);
         if held.is_empty() {
-            return Err(refused(error).into_text());
+            return Err(refused(&error).into_text());
         }
         // Which device it is people are told, if it is known.
         let devices = Devices::read().ok();
         let device = |prefix| devices.as_ref().and_then(|devices| devices.with_address(prefix));
         let holds = held.into_iter().map(|prefix| KernelHold { prefix, device: device(prefix) });
         let next = self.proposed(&make, &holds.collect::<Vec<_>>())?;
-        let guard = self.watch.prepare(&next).map_err(|error| refused(error).into_text())?;
+        let guard = self.watch.prepare(&next).map_err(|error| refused(&error).into_text())?;
         Ok((next, guard))
     }
 

@@ -58,8 +58,8 @@ impl KernelWatch {
     /// When the kernel would carry the same packets and cannot be kept from it.
     pub fn start(state: &DesiredState) -> Result<Self, Failure> {
         let terms = Terms::of(state);
-        let local = read_local().map_err(refused)?;
-        let guard = terms.keep_out(&local).map_err(refused)?;
+        let local = read_local().map_err(|error| refused(&error))?;
+        let guard = terms.keep_out(&local).map_err(|error| refused(&error))?;
         let addresses = local.addresses_without(&terms.owned);
         let (due, in_vain) = (Tick::ZERO, 0);
         Ok(Self { terms, guard, said: false, addresses, due, in_vain, local })
@@ -183,8 +183,8 @@ impl Terms {
 }
 
 /// What a guard that cannot be had comes to where nothing goes on without it.
-pub fn refused(error: GuardError) -> Failure {
-    failed(&error, error.hint())
+pub fn refused(error: &GuardError) -> Failure {
+    failed(error, error.hint())
 }
 
 /// What the kernel holds of the addresses that routes give to a state, if that is why there is no guard

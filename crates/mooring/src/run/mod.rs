@@ -75,7 +75,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
     attached.deliver(&state.policy)?;
     // The kernel has delivered addresses now, and is kept from them where others send to them.
-    watch.look(clock.now(), &[]).map_err(kernel_watch::refused)?;
+    watch.look(clock.now(), &[]).map_err(|error| kernel_watch::refused(&error))?;
     let devices = devices.with(Devices::read()?);
     observers.health().interfaces_are_open();
     let engines = engines(&state, &links, workers, watch.addresses())?;
