@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -132,6 +132,26 @@ impl Appliance {
         tasks.map(line).collect()
     }
 
+    /// Stops one of its threads, as a debugger does, and none of the others. It stands still until the process
+    /// ends.
+    ///
+    /// # Errors
+    /// When there is no thread of that name, or it cannot be stopped.
+    pub fn stop_thread(&self, name: &str) -> Result<()> {
+        let tasks = format!("/proc/{}/task", self.process.id());
+        for task in fs::read_dir(&tasks).with_context(|| tasks.clone())? {
+            let task = task?;
+            if fs::read_to_string(task.path().join("comm"))?.trim() == name {
+                let number = task.file_name().to_string_lossy().into_owned();
+                let mut stopper = Command::new("python3");
+                // It goes with the thread: what is traced is not gone before its tracer has seen that.
+                return Process::spawn("a tracer", stopper.args(["-c", TRACER, &number]))?
+                    .leave_when("stopped");
+            }
+        }
+        bail!("no thread {name}")
+    }
+
     /// From now on it gets no further file or socket; those that it has stay.
     ///
     /// # Errors
@@ -209,3 +229,16 @@ fn wrapped(gateway: &Namespace, wrapper: &[&str]) -> Result<Command> {
 }
 
 const CONTROL_SOCKET: &str = "/run/mooring/control.sock";
+
+/// `PTRACE_SEIZE`, `PTRACE_INTERRUPT`; then it waits (`__WALL`) for the stop, and for the end.
+const TRACER: &str = r#"
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+thread = int(sys.argv[1])
+for request in (0x4206, 0x4207):
+    if libc.ptrace(request, thread, 0, 0):
+        sys.exit(os.strerror(ctypes.get_errno()))
+os.waitpid(thread, 0x40000000)
+print("stopped", file=sys.stderr, flush=True)
+os.waitpid(thread, 0x40000000)
+"#;

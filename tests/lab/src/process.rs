@@ -125,6 +125,16 @@ impl Process {
         Ok(Exit { code: status.code(), stderr: std::mem::take(&mut self.stderr) })
     }
 
+    /// Leaves it alone once it has said something that contains `part`: it ends by itself, or with the lab.
+    ///
+    /// # Errors
+    /// As [`Process::wait_for_line`].
+    pub fn leave_when(mut self, part: &str) -> Result<()> {
+        self.wait_for_line(part)?;
+        self.ended = true;
+        Ok(())
+    }
+
     fn keep(&mut self, line: &str) {
         self.stderr.push_str(line);
         self.stderr.push('\n');

@@ -153,6 +153,38 @@ fn an_agent_that_cannot_let_go_of_an_address_ends() {
     });
 }
 
+/// One of two workers stands still: what it might still send nobody says to be free. The kubelet starts the
+/// agent again.
+#[test]
+fn an_agent_whose_worker_does_not_let_go_of_an_address_ends() {
+    isolated("an_agent_whose_worker_does_not_let_go_of_an_address_ends", || {
+        let lab = Lab::new()?;
+        let routes = Routes::start(&lab.gateway, agent::API.parse()?, &["203.0.113.10/32"])?;
+        let config = agent::config().replace("workers = 1", "workers = 2");
+        let mut appliance = agent::start(&lab, &config)?;
+        routes.name(&["nat-0"]);
+        appliance.wait_for_line("taken up")?;
+        routes.wait_for_lease(&[("203.0.113.10", "held")])?;
+        appliance.stop_thread("worker-1")?;
+        let asked = Stopwatch::start();
+        routes.name(&["nat-1"]);
+        let exit = appliance.ended()?;
+        println!("ended after {:?}", asked.elapsed());
+        ensure!(exit.code == Some(1), "{:?}: {}", exit.code, exit.stderr);
+        for said in ["worker 1 has not taken up", "without which 203.0.113.10 may still be used"] {
+            ensure!(exit.stderr.contains(said), "{}", exit.stderr);
+        }
+        ensure!(!exit.stderr.contains("let go of"), "{}", exit.stderr);
+        let leases = routes.other_leases();
+        for lease in &leases {
+            let addresses = lease["metadata"]["annotations"]["mooring.dev/addresses"].to_string();
+            ensure!(addresses.contains("203.0.113.10"), "{leases:#?}");
+        }
+        ensure!(!leases.is_empty(), "it says that it lives, up to its end");
+        Ok(())
+    });
+}
+
 /// Without a pause between two holders the old one still answers when the new one announces itself.
 #[test]
 fn an_address_that_its_last_holder_lets_go_of_late_is_no_conflict() {

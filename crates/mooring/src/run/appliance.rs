@@ -4,10 +4,11 @@
 //! A state is read, compiled and compared here, beside the workers, and only a good one reaches them:
 //! as an immutable snapshot, which all of them have acknowledged before the one before is freed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use mooring_control::{DesiredState, FileSource};
 use mooring_engine::{Link, Supplies};
 use mooring_nat::Share;
@@ -24,8 +25,9 @@ use super::kernel_watch::{KernelWatch, Prepared, refused};
 use super::plane::Plane;
 use super::ports::Attachments;
 use super::trouble_log::TroubleLog;
-use super::worker::{Adoption, Command, Groups};
+use super::worker::{Adopted, Adoption, Command, Groups};
 use crate::exit::Failure;
+use crate::failed;
 use crate::say::say;
 
 /// All that changes while packets pass, but the workers.
@@ -66,18 +68,22 @@ pub struct Appliance {
 
 impl Appliance {
     /// Reads the configuration again, and says what became of it.
-    pub fn reload(&mut self) {
-        match self.try_reload() {
-            Ok(()) => say(&format!("mooring: reloaded generation {}", self.state.generation.0)),
-            Err(reason) => say(&format!(
+    ///
+    /// # Errors
+    /// When an address that is not ours any more is not let go of.
+    pub fn reload(&mut self) -> Result<(), Failure> {
+        match refusal(self.try_reload())? {
+            None => say(&format!("mooring: reloaded generation {}", self.state.generation.0)),
+            Some(reason) => say(&format!(
                 "mooring: reload refused: {reason}\n\
                  mooring: generation {} stays",
                 self.state.generation.0
             )),
         }
+        Ok(())
     }
 
-    fn try_reload(&mut self) -> Result<(), String> {
+    fn try_reload(&mut self) -> Result<(), Unpublished> {
         let devices = Devices::read().map_err(Failure::into_text)?;
         let facts = devices.facts();
         let made = self.made(|source, holds| source.load_with(&facts, holds))?;
@@ -90,7 +96,7 @@ impl Appliance {
     /// Follows what the kernel says of devices, addresses and routes now.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel does not say; when an address that is not ours any more is not let go of.
     pub fn follow_kernel(&mut self) -> Result<(), Failure> {
         let devices = Devices::read()?;
         let policy = &self.state.policy;
@@ -98,7 +104,7 @@ impl Appliance {
         let has_news = self.state.follows_kernel && concerns(&devices);
         self.say_changes(&devices);
         if has_news {
-            self.follow_facts(&devices);
+            self.follow_facts(&devices)?;
         }
         let links = devices.links(&self.state.policy, &self.links);
         if links != self.links {
@@ -113,40 +119,45 @@ impl Appliance {
 
     /// Puts the running configuration to work with what the kernel says now, and says what became of
     /// that.
-    fn follow_facts(&mut self, devices: &Devices) {
+    fn follow_facts(&mut self, devices: &Devices) -> Result<(), Failure> {
         let facts = devices.facts();
         let made = self.made(|source, holds| source.refresh(&facts, holds));
-        match made.and_then(|made| self.publish(made, devices.clone())) {
-            Ok(()) => say(&format!(
+        let made = made.map_err(Unpublished::Refused);
+        match refusal(made.and_then(|made| self.publish(made, devices.clone())))? {
+            None => say(&format!(
                 "mooring: the kernel has other addresses, routes or MTUs: generation {}",
                 self.state.generation.0
             )),
-            Err(reason) => say(&format!(
+            Some(reason) => say(&format!(
                 "mooring: cannot follow the kernel: {reason}\n\
                  mooring: generation {} stays",
                 self.state.generation.0
             )),
         }
+        Ok(())
     }
 
-    /// Puts a state to work. Afterwards all that runs is of it, or, after an error, nothing is.
+    /// Puts a state to work. Afterwards all that runs is of it, or, where it is refused, nothing is.
     pub(super) fn publish(
         &mut self,
         (next, guard): (DesiredState, Prepared),
         devices: Devices,
-    ) -> Result<(), String> {
+    ) -> Result<(), Unpublished> {
         let links = devices.links(&next.policy, &self.links);
         if let Err(failure) = self.attached.deliver(&next.policy) {
             // What was given meanwhile is taken back; if not even that can be done, it was told why.
             let _ = self.attached.deliver(&self.state.policy);
-            return Err(failure.into_text());
+            return Err(Unpublished::Refused(failure.into_text()));
         }
         let adoption = Adoption {
             policy: Arc::clone(&next.policy),
             generation: next.generation,
             links: links.as_slice().into(),
         };
-        let groups = self.adopt(&adoption);
+        let (groups, silent) = self.adopt(&adoption);
+        if let Some(worker) = silent {
+            self.miss(worker, &next)?;
+        }
         self.watch.adopt(guard);
         if let Some(Err(failure)) = groups.map(|groups| self.attached.listen(&groups)) {
             say(&format!("mooring: warning: not all groups are joined: {}", failure.message));
@@ -154,7 +165,7 @@ impl Appliance {
         self.accept();
         self.links = links;
         self.devices = devices;
-        // Every worker has answered; what sessions drain of they keep themselves.
+        // What sessions drain of they keep themselves.
         self.state = next;
         let now = self.clock.date(self.clock.now());
         self.show(Arc::new(self.desk.shown().since.follow(&self.state.policy, now)));
@@ -162,9 +173,29 @@ impl Appliance {
         Ok(())
     }
 
+    /// A worker has not said that it works by the next state. What it was to let go of it may send from when
+    /// it goes on, and nobody is to be told that nothing does.
+    fn miss(&self, worker: usize, next: &DesiredState) -> Result<(), Unpublished> {
+        let kept: Vec<IpAddr> = held(&next.policy).collect();
+        let gone: Vec<String> = held(&self.state.policy)
+            .filter(|address| !kept.contains(address))
+            .map(|address| address.to_string())
+            .collect();
+        let (generation, seconds) = (next.generation.0, PATIENCE.as_secs());
+        let silent =
+            format!("worker {worker} has not taken up generation {generation} in {seconds} s");
+        if gone.is_empty() {
+            say(&format!("mooring: warning: {silent}"));
+            return Ok(());
+        }
+        let message = format!("{silent}, without which {} may still be used", gone.join(", "));
+        Err(Unpublished::Stuck(failed(&message, None)))
+    }
+
     /// Gives a policy to all workers, with the memory that each needs for it, and waits until they work
-    /// by it. The groups are those of the first, which speaks for all.
-    fn adopt(&self, adoption: &Adoption) -> Option<Groups> {
+    /// by it. The groups are those of the first, which speaks for all; with them comes a worker that did
+    /// not say so.
+    fn adopt(&self, adoption: &Adoption) -> (Option<Groups>, Option<usize>) {
         // All of it is there before the first worker adopts: they do so soon after each other.
         let workers = self.lines.len() as u8;
         let supplies = supplies(&self.state.policy, &adoption.policy, workers);
@@ -178,17 +209,20 @@ impl Appliance {
                 answer
             })
             .collect();
-        let (mut groups, mut leftovers) = (None, Vec::new());
-        for answer in answers {
+        let (mut groups, mut silent, mut leftovers) = (None, None, Vec::new());
+        for (worker, answer) in answers.iter().enumerate() {
             // One that is silent for so long has ended, or frees the policy itself when it goes on.
-            let Ok(adopted) = answer.recv_timeout(PATIENCE) else { continue };
+            let Some(adopted) = adopted(answer) else {
+                silent.get_or_insert(worker);
+                continue;
+            };
             groups.get_or_insert(adopted.groups);
             leftovers.push(adopted.leftovers);
         }
         self.lines.iter().for_each(|line| line.tell(Command::AllFollow(adoption.generation)));
         // Freed when all is said.
         drop(leftovers);
-        groups
+        (groups, silent)
     }
 
     /// Does what time asks for.
@@ -198,9 +232,9 @@ impl Appliance {
     pub fn look(&mut self) -> Result<(), Failure> {
         let now = self.clock.now();
         match self.watch.look(now, &self.lines) {
-            Ok(true) => self.take_what_is_free(),
+            Ok(true) => self.take_what_is_free()?,
             Ok(false) => {}
-            Err(error) if self.leave_to_kernel(&error) => {}
+            Err(error) if self.leave_to_kernel(&error)? => {}
             Err(error) => return Err(refused(&error)),
         }
         self.trouble.look(&self.lines, &self.state.policy, now);
@@ -259,6 +293,48 @@ impl Appliance {
     }
 }
 
+/// Why a state is not at work.
+#[derive(Debug)]
+pub(super) enum Unpublished {
+    /// It cannot be: what was at work stays.
+    Refused(String),
+    /// A worker does not let go of what is not ours any more: the process has to.
+    Stuck(Failure),
+}
+
+impl From<String> for Unpublished {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+/// Why a state was refused, if it was.
+///
+/// # Errors
+/// When the process has to end for it.
+pub(super) fn refusal(published: Result<(), Unpublished>) -> Result<Option<String>, Failure> {
+    match published {
+        Ok(()) => Ok(None),
+        Err(Unpublished::Refused(reason)) => Ok(Some(reason)),
+        Err(Unpublished::Stuck(failure)) => Err(failure),
+    }
+}
+
+/// The addresses that a control plane gives to a policy.
+fn held(policy: &Policy) -> impl Iterator<Item = IpAddr> {
+    policy.given().filter(|given| given.standing.is_held()).map(|given| given.address)
+}
+
+/// What a worker answers in time. Time in which the whole process was stopped does not count.
+fn adopted(answer: &Receiver<Adopted>) -> Option<Adopted> {
+    let mut slices = 0..SLICES;
+    let answered = slices.find_map(|_| match answer.recv_timeout(PATIENCE / SLICES) {
+        Err(RecvTimeoutError::Timeout) => None,
+        answer => Some(answer.ok()),
+    });
+    answered.flatten()
+}
+
 /// The memory that each of the workers lacks for another policy.
 fn supplies(before: &Policy, after: &Policy, workers: u8) -> Vec<Supplies> {
     let shares = (0..workers).map(|worker| Share::new(worker, workers));
@@ -297,6 +373,9 @@ pub(super) fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<
 
 /// How long a worker may take to adopt a policy.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// It is waited for in so many parts.
+const SLICES: u32 = 50;
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use mooring_control::{DesiredState, FileSource, LoadError};
 use mooring_io::kernel_forwarding::GuardError;
 use mooring_policy::{KernelHold, Networks, Policy};
 
-use super::appliance::{Appliance, needs_a_restart};
+use super::appliance::{Appliance, Unpublished, needs_a_restart, refusal};
 use super::devices::Devices;
 use super::kernel_watch::{Prepared, given_and_held, refused};
 use crate::exit::Failure;
@@ -31,7 +31,7 @@ impl Appliance {
         if !self.source.give(snapshot) {
             self.report();
             self.show(Arc::clone(&self.desk.shown().since));
-        } else if let Err(reason) = self.follow_others() {
+        } else if let Some(reason) = refusal(self.follow_others())? {
             say(&format!("mooring: cannot take up what the routes give: {reason}"));
             self.let_go()?;
         }
@@ -41,28 +41,33 @@ impl Appliance {
     }
 
     /// Reads the annotations again that say which network each device is on.
-    pub fn follow_networks(&mut self) {
+    ///
+    /// # Errors
+    /// As [`Self::assign`].
+    pub fn follow_networks(&mut self) -> Result<(), Failure> {
         let before = self.networks.clone();
         self.networks = networks();
         if self.networks == before {
-            return;
+            return Ok(());
         }
         self.source.set_networks(self.networks.clone());
-        match self.follow_others() {
-            Ok(()) => say("mooring: the Pod's annotations name other networks"),
-            Err(reason) => {
+        match refusal(self.follow_others())? {
+            None => say("mooring: the Pod's annotations name other networks"),
+            Some(reason) => {
                 say(&format!("mooring: cannot follow the Pod's annotations: {reason}"));
                 // What needs a restart must not come in with something else.
                 self.source.set_networks(before);
             }
         }
+        Ok(())
     }
 
     /// Reads the configuration again if the file says something else than what is at work.
-    pub fn reload_if_changed(&mut self) {
-        if self.source.has_changed() {
-            self.reload();
-        }
+    ///
+    /// # Errors
+    /// As [`Self::assign`].
+    pub fn reload_if_changed(&mut self) -> Result<(), Failure> {
+        if self.source.has_changed() { self.reload() } else { Ok(()) }
     }
 
     /// Begins to end. Without a control plane there is nothing to wait for; with one, whoever gives us
@@ -155,42 +160,53 @@ impl Appliance {
     }
 
     /// The kernel has begun to hold what a route gives: that is left to it. Says whether it was that.
-    pub(super) fn leave_to_kernel(&mut self, error: &GuardError) -> bool {
-        !given_and_held(&self.state, error).is_empty() && self.follow_others().is_ok()
+    ///
+    /// # Errors
+    /// As [`Self::assign`].
+    pub(super) fn leave_to_kernel(&mut self, error: &GuardError) -> Result<bool, Failure> {
+        let is_that = !given_and_held(&self.state, error).is_empty();
+        Ok(is_that && refusal(self.follow_others())?.is_none())
     }
 
     /// Takes up what a route gives and the kernel held until now. Where that fails it is tried again with
     /// the next look, but said once.
-    pub(super) fn take_what_is_free(&mut self) {
+    ///
+    /// # Errors
+    /// As [`Self::assign`].
+    pub(super) fn take_what_is_free(&mut self) -> Result<(), Failure> {
         if !self.watch.has_let_go(self.source.left_to_kernel()) {
             self.not_free = None;
-            return;
+            return Ok(());
         }
-        let reason = self.follow_others().err();
+        let reason = refusal(self.follow_others())?;
         if let Some(reason) =
             reason.as_ref().filter(|reason| self.not_free.as_ref() != Some(reason))
         {
             say(&format!("mooring: cannot take up what the kernel has let go of: {reason}"));
         }
         self.not_free = reason;
+        Ok(())
     }
 
-    fn follow_others(&mut self) -> Result<(), String> {
+    fn follow_others(&mut self) -> Result<(), Unpublished> {
         let facts = self.devices.facts();
         let made = self.made(|source, holds| source.refresh(&facts, holds))?;
         self.put_to_work(made)
     }
 
     fn let_go(&mut self) -> Result<(), Failure> {
-        let left = self.made(FileSource::let_go);
-        left.and_then(|left| self.put_to_work(left)).map_err(|reason| {
-            let message =
-                format!("cannot let go of addresses that are not ours any more: {reason}");
-            failed(&message, None)
-        })
+        let left = self.made(FileSource::let_go).map_err(Unpublished::Refused);
+        match refusal(left.and_then(|left| self.put_to_work(left)))? {
+            None => Ok(()),
+            Some(reason) => {
+                let message =
+                    format!("cannot let go of addresses that are not ours any more: {reason}");
+                Err(failed(&message, None))
+            }
+        }
     }
 
-    fn put_to_work(&mut self, made: (DesiredState, Prepared)) -> Result<(), String> {
+    fn put_to_work(&mut self, made: (DesiredState, Prepared)) -> Result<(), Unpublished> {
         let before = Arc::clone(&self.state.policy);
         self.publish(made, self.devices.clone())?;
         tell_changes(&before, &self.state.policy);

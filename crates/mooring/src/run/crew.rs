@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam::channel::bounded;
 use mio::Waker;
@@ -91,16 +92,24 @@ impl Crew {
         self.heartbeats.clone()
     }
 
-    /// Waits until all have ended, as somebody has told them.
+    /// Waits until all have ended, as somebody has told them, but not for ever: `None` when one goes on.
     ///
     /// # Errors
     /// Why the first of them ended that was not told to.
-    pub fn join(self) -> Result<(), Failure> {
+    pub fn join(self) -> Result<Option<()>, Failure> {
+        let mut pauses = 0..PAUSES;
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            if pauses.next().is_none() {
+                return Ok(None);
+            }
+            thread::sleep(PATIENCE / PAUSES);
+        }
         let ended = self.threads.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
         });
         let ended: Vec<io::Result<()>> = ended.collect();
-        ended.into_iter().collect::<io::Result<()>>().map_err(|error| failed(&error, None))
+        let ended = ended.into_iter().collect::<io::Result<()>>();
+        ended.map(Some).map_err(|error| failed(&error, None))
     }
 }
 
@@ -137,6 +146,12 @@ impl Drop for WakeOnDrop {
         let _ = self.0.wake();
     }
 }
+
+/// How long workers may take to end. They do so in their next turn; one that does not stands still.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// It is waited for in so many parts: time in which the whole process was stopped does not count.
+const PAUSES: u32 = 1_000;
 
 /// Commands that may wait for a worker.
 const COMMANDS: usize = 64;

@@ -169,12 +169,12 @@ impl Hub {
                         drain(&self.contradicted);
                         appliance.hear_contradiction();
                     }
-                    CONFIGURATION | ANNOTATIONS => self.look_at_files(event.token(), appliance),
+                    CONFIGURATION | ANNOTATIONS => self.look_at_files(event.token(), appliance)?,
                     CONTROL => appliance.desk.accept(self.control.listener()),
                     KERNEL => self.note_changes(appliance.clock.now())?,
                     _ => {
                         drain(&self.reload);
-                        appliance.reload();
+                        appliance.reload()?;
                     }
                 }
             }
@@ -189,13 +189,14 @@ impl Hub {
         }
     }
 
-    fn look_at_files(&self, token: Token, appliance: &mut Appliance) {
+    fn look_at_files(&self, token: Token, appliance: &mut Appliance) -> Result<(), Failure> {
         let folder = self.folders.iter().find(|(_, of)| *of == token);
-        if folder.is_some_and(|(watch, _)| watch.any()) {
-            match token {
-                CONFIGURATION => appliance.reload_if_changed(),
-                _ => appliance.follow_networks(),
-            }
+        if !folder.is_some_and(|(watch, _)| watch.any()) {
+            return Ok(());
+        }
+        match token {
+            CONFIGURATION => appliance.reload_if_changed(),
+            _ => appliance.follow_networks(),
         }
     }
 

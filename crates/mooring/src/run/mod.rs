@@ -23,6 +23,7 @@ pub mod services;
 pub mod trouble_log;
 pub mod worker;
 
+use std::mem;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
@@ -111,13 +112,21 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
         ends: None,
         clock,
     };
-    let served = hub.serve(&mut appliance);
+    let mut served = hub.serve(&mut appliance);
     observers.health().drains();
     appliance.stop();
-    let ended = crew.join();
+    match crew.join() {
+        Ok(Some(())) => {}
+        Ok(None) => {
+            // Whatever it still sends ends with the process: until then nobody says that nothing is held.
+            mem::forget(appliance);
+            return served.and(Err(failed(&"a worker does not end", None)));
+        }
+        Err(failure) => served = served.and(Err(failure)),
+    }
     // Last: the control plane says by it that nothing is held any more.
     drop(appliance);
-    served.and(ended)
+    served
 }
 
 /// The control plane that the configuration asks for. With one, the files that a cluster replaces are

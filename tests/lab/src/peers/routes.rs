@@ -129,6 +129,15 @@ impl Routes {
         })
     }
 
+    /// The Leases that were reported and not waited for, as far as there are any now.
+    pub fn other_leases(&self) -> Vec<Value> {
+        let lease = |report| match report {
+            Report::Lease(lease) => Some(lease),
+            Report::Event(_) => None,
+        };
+        self.reports.try_iter().filter_map(lease).collect()
+    }
+
     /// Waits until `take` has what it wants of the reports. What comes before that is gone.
     ///
     /// # Errors
