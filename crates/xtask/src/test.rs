@@ -14,13 +14,22 @@ use crate::stages::Stages;
 use crate::workspace::{self, cargo};
 use crate::{debian, fuzz, kube_server, kube_tools, tidy};
 
+/// How long the tests are that can be of any length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Of each fuzz target.
+    pub(crate) fuzz_seconds: u64,
+    /// How long the API server is away from agents that carry traffic.
+    pub(crate) outage_seconds: &'static str,
+}
+
 /// Runs all stages.
 ///
 /// # Errors
 /// The first stage that fails.
 pub(crate) fn run() -> Result<()> {
     let mut stages = Stages::new();
-    let summary = run_stages(&mut stages, SMOKE_SECONDS)?;
+    let summary = run_stages(&mut stages, SHORT)?;
     stages.print_times();
     println!("\n{summary}");
     Ok(())
@@ -30,21 +39,21 @@ pub(crate) fn run() -> Result<()> {
 ///
 /// # Errors
 /// The first stage that fails.
-pub(crate) fn run_stages(stages: &mut Stages, fuzz_seconds: u64) -> Result<String> {
+pub(crate) fn run_stages(stages: &mut Stages, extent: Extent) -> Result<String> {
     stages.run("packages", install)?;
     stages.run("format", || workspace::run(&mut cargo(&["fmt", "--all", "--check"])))?;
     stages.run("tidy", tidy::run)?;
     stages.run("clippy", || workspace::run(&mut cargo(CLIPPY)))?;
     stages.run("build", || workspace::run(&mut cargo(&["build", "--workspace"])))?;
     let image = stages.run("image", image)?;
-    let summary = stages.run("tests", || tests(&image))?;
+    let summary = stages.run("tests", || tests(&image, extent))?;
     stages.run("doc tests", || {
         workspace::run(&mut cargo(&["test", "--quiet", "--workspace", "--doc"]))
     })?;
     stages.run("documents", documents)?;
     // A process of its own: this program's file may have been built anew meanwhile.
     stages.run("demo", || workspace::run(&mut cargo(&["xtask", "demo"])))?;
-    stages.run("fuzz", || fuzz::run(fuzz_seconds))?;
+    stages.run("fuzz", || fuzz::run(extent.fuzz_seconds))?;
     Ok(summary)
 }
 
@@ -68,14 +77,14 @@ fn image() -> Result<PathBuf> {
 }
 
 /// All tests but those in documentation; returns the runner's summary.
-fn tests(image: &Path) -> Result<String> {
+fn tests(image: &Path, extent: Extent) -> Result<String> {
     let nextest = workspace::has_cargo_command("nextest");
     let mut command = cargo(if nextest { NEXTEST } else { CARGO_TEST });
     if std::io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
     command.env("MOORING_BIN", workspace::target()?.join("debug").join("mooring"));
-    command.env("MOORING_IMAGE", image);
+    command.env("MOORING_IMAGE", image).env("MOORING_OUTAGE", extent.outage_seconds);
     let results =
         echo(&mut command, |line| line.contains("Summary [") || line.starts_with("test result:"))?;
     Ok(if nextest { results.join("\n") } else { total(&results) })
@@ -134,7 +143,8 @@ pub(crate) const PURE: &[&str] = &[
     "mooring-engine",
 ];
 
-const SMOKE_SECONDS: u64 = 10;
+/// For every change.
+pub(crate) const SHORT: Extent = Extent { fuzz_seconds: 10, outage_seconds: "8" };
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const NEXTEST: &[&str] = &["nextest", "run", "--workspace"];
 // One at a time: the labs share the machine's few cores.

@@ -178,16 +178,23 @@ impl Arch {
 /// # Errors
 /// When the two differ.
 pub(crate) fn compare(arch: Arch, first: &Path) -> Result<()> {
-    let place = "target-again";
-    let folder = workspace::target()?.join("dist").join(place);
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    let second = arch.build(place, "release")?;
+    let second = arch.build(fresh("target-again")?, "release")?;
     let (first, second) = (workspace::sum(first)?, workspace::sum(&second)?);
     ensure!(first == second, "two builds differ: {first} and {second}");
     println!("{}: built twice, {first}", arch.name());
     Ok(())
+}
+
+/// Takes away what was built in this folder of `target/dist`.
+///
+/// # Errors
+/// When that cannot be done.
+pub(crate) fn fresh(place: &str) -> Result<&str> {
+    let folder = workspace::target()?.join("dist").join(place);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    Ok(place)
 }
 
 /// Folders of this machine, and what is written in their place.

@@ -13,14 +13,14 @@ mod sbom;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use self::content::Content;
 use self::describe::{Describe, Profile};
 use self::layer::Layer;
-use self::layout::Layout;
-use crate::cross::Arch;
+use self::layout::{Layout, Written};
+use crate::cross::{self, Arch};
 use crate::stages::Stages;
 use crate::workspace;
 
@@ -36,33 +36,59 @@ pub(crate) struct Image {
     /// The folder for the layout and the archive; `target/image` by default
     #[arg(long)]
     output: Option<PathBuf>,
+    /// Build a second time from nothing, and compare
+    #[arg(long)]
+    twice: bool,
 }
 
 impl Image {
     /// Builds the image and writes it.
     ///
     /// # Errors
-    /// When an architecture cannot be built.
+    /// When an architecture cannot be built; when two builds differ.
     pub(crate) fn run(&self) -> Result<()> {
         let mut stages = Stages::new();
-        let binaries = self.binaries(&mut stages)?;
-        let describe = Describe::of_commit()?;
-        let mut layout = Layout::new();
-        let sizes = stages.run("pack", || pack(&describe, &binaries, &mut layout))?;
         let folder = match &self.output {
             Some(folder) => folder.clone(),
             None => workspace::target()?.join("image"),
         };
-        let files = stages.run("write", || layout.write(&folder, "mooring", describe.time))?;
+        let (sizes, files) = self.make(&mut stages, "target", &folder)?;
+        if self.twice {
+            let place = cross::fresh("target-again")?;
+            let (_, again) = self.make(&mut stages, place, &folder.join("again"))?;
+            ensure!(
+                (&files.digest, workspace::sum(&files.archive)?)
+                    == (&again.digest, workspace::sum(&again.archive)?),
+                "two builds differ: sha256:{} and sha256:{}",
+                files.digest,
+                again.digest
+            );
+        }
         stages.print_times();
         println!("\n{}", sizes.join("\n"));
-        println!("sha256:{}  {}", files.digest, files.archive.display());
+        let twice = if self.twice { ", built twice" } else { "" };
+        println!("sha256:{}  {}{twice}", files.digest, files.archive.display());
         Ok(())
+    }
+
+    /// One whole build, in `place` of `target/dist`; gives lines for people, and what was written into `folder`.
+    fn make(
+        &self,
+        stages: &mut Stages,
+        place: &str,
+        folder: &Path,
+    ) -> Result<(Vec<String>, Written)> {
+        let binaries = self.binaries(stages, place)?;
+        let describe = Describe::of_commit()?;
+        let mut layout = Layout::new();
+        let sizes = stages.run("pack", || pack(&describe, &binaries, &mut layout))?;
+        let files = stages.run("write", || layout.write(folder, "mooring", describe.time))?;
+        Ok((sizes, files))
     }
 
     /// The binary for each architecture. One that cannot be built ends it before any is: an index without it
     /// would be released as if it were whole.
-    fn binaries(&self, stages: &mut Stages) -> Result<Vec<(Arch, PathBuf)>> {
+    fn binaries(&self, stages: &mut Stages, place: &str) -> Result<Vec<(Arch, PathBuf)>> {
         let all = if self.arch.is_empty() { &Arch::ALL[..] } else { &self.arch[..] };
         for arch in all {
             let others = "`--arch` makes an image of what can be built here";
@@ -70,7 +96,7 @@ impl Image {
         }
         let mut binaries = Vec::new();
         for arch in all {
-            let build = || arch.build("target", &self.profile);
+            let build = || arch.build(place, &self.profile);
             binaries.push((*arch, stages.run(arch.stage(), build)?));
         }
         Ok(binaries)

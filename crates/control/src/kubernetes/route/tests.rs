@@ -1,3 +1,5 @@
+mod rules;
+
 use std::env;
 use std::fs;
 use std::path::Path;
