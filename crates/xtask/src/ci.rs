@@ -43,7 +43,7 @@ fn locked() -> Result<()> {
     output(&mut cargo(&["metadata", "--locked", "--format-version", "1"])).map(drop)
 }
 
-const LONG: Extent = Extent { fuzz_seconds: 600, outage_seconds: "60" };
+const LONG: Extent = Extent { fuzz_seconds: 600, outage_seconds: "60", sequences: "3000" };
 /// Both architectures must be there, and two builds of them the same; the other one's program is run by an emulator.
 const IMAGES: &[&str] = &[
     "xtask",

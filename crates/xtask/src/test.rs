@@ -21,6 +21,8 @@ pub(crate) struct Extent {
     pub(crate) fuzz_seconds: u64,
     /// How long the API server is away from agents that carry traffic.
     pub(crate) outage_seconds: &'static str,
+    /// Of what happens to agents that share a link.
+    pub(crate) sequences: &'static str,
 }
 
 /// Runs all stages.
@@ -85,6 +87,7 @@ fn tests(image: &Path, extent: Extent) -> Result<String> {
     }
     command.env("MOORING_BIN", workspace::target()?.join("debug").join("mooring"));
     command.env("MOORING_IMAGE", image).env("MOORING_OUTAGE", extent.outage_seconds);
+    command.env("MOORING_SEQUENCES", extent.sequences);
     let results =
         echo(&mut command, |line| line.contains("Summary [") || line.starts_with("test result:"))?;
     Ok(if nextest { results.join("\n") } else { total(&results) })
@@ -144,7 +147,7 @@ pub(crate) const PURE: &[&str] = &[
 ];
 
 /// For every change.
-pub(crate) const SHORT: Extent = Extent { fuzz_seconds: 10, outage_seconds: "8" };
+pub(crate) const SHORT: Extent = Extent { fuzz_seconds: 10, outage_seconds: "8", sequences: "300" };
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const NEXTEST: &[&str] = &["nextest", "run", "--workspace"];
 // One at a time: the labs share the machine's few cores.
