@@ -1,10 +1,11 @@
 //! The named agent translates, the other is silent; the addresses move by writes of the status.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mooring_kube_tests::edge::{
     Edge, HOST, HOST_V6, Held, Moves, PERSISTENT, PERSISTENT_V6, Root, Stream, world, world_v6,
 };
@@ -63,6 +64,44 @@ fn addresses_move_by_writes_of_the_status_and_only_the_named_agent_sends_for_the
             Ok(())
         },
     );
+}
+
+/// Profile B: what the API server says it reads, and takes addresses up and lets go of them, as another user.
+#[test]
+fn agents_of_another_user_than_root_follow_their_routes() {
+    Image::build();
+    isolated("agents_of_another_user_than_root_follow_their_routes", || {
+        let edge = Edge::new(Root::OtherUser)?;
+        let echo = [
+            UdpEcho::start(&edge.server, world(7000))?,
+            UdpEcho::start(&edge.server, world_v6(7000))?,
+        ];
+        for agent in AGENTS {
+            edge.add_agent(agent)?;
+            let process = edge.kubelet.pod(agent)?.process().context("it runs")?;
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let is = |key: &str, value: &str| {
+                let mut words =
+                    status.lines().find(|line| line.starts_with(key))?.split_whitespace();
+                Some(words.nth(1) == Some(value))
+            };
+            assert_eq!(is("Uid:", "65532"), Some(true), "{status}");
+            assert_eq!(is("CapPrm:", "0000000000002000"), Some(true), "NET_RAW alone: {status}");
+            assert_eq!(is("NoNewPrivs:", "0"), Some(true), "{status}");
+        }
+        let capture = Capture::start(&edge.server, "eth0")?;
+        let mut held = Vec::new();
+        for agent in [AGENTS[0], AGENTS[1], AGENTS[0]] {
+            held.push(Held { since: edge.give(agent)?, mac: edge.mac(agent)? });
+            translated(&edge, &echo)?;
+        }
+        let frames = capture.stop()?;
+        let moves = Moves { frames: &frames, held: &held };
+        assert!(moves.stale().is_empty(), "only who is named sends for the addresses");
+        assert!(moves.take_ups().iter().all(Option::is_some), "{:?}", moves.take_ups());
+        edge.stop();
+        Ok(())
+    });
 }
 
 /// Real traffic of kernel stacks, there and back, in both families.

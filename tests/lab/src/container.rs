@@ -1,7 +1,10 @@
 //! A container of the image, as a Pod has it: by crun, an OCI runtime, from what a kubelet and containerd make of a
 //! Pod's `securityContext`.
 
+mod seccomp;
+
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +66,41 @@ impl Container {
         config: &Config,
     ) -> Result<Exit> {
         spawn(image, context, pod, config)?.0.wait()
+    }
+
+    /// What becomes of a program of this machine, with all rights but those that the filter of system calls takes.
+    ///
+    /// # Errors
+    /// When the runtime does not start it.
+    pub fn filtered(program: &[&str]) -> Result<Exit> {
+        hide_control_groups()?;
+        let bundle = Path::new(SCRATCH).join("filtered");
+        let root = bundle.join("root");
+        fs::create_dir_all(root.join("mnt"))?;
+        for folder in ["bin", "lib", "lib64"] {
+            let link = root.join(folder);
+            if !link.is_symlink() {
+                symlink(format!("usr/{folder}"), link)?;
+            }
+        }
+        let document = json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": { "uid": 0, "gid": 0 }, "args": program, "cwd": "/", "env": ["PATH=/usr/sbin:/usr/bin"],
+                "capabilities": { "bounding": ALL, "effective": ALL, "permitted": ALL },
+            },
+            "root": { "path": root },
+            "mounts": [
+                { "destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"] },
+                { "destination": "/proc", "type": "proc", "source": "proc" },
+                { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
+            ],
+            "linux": { "namespaces": [{ "type": "mount" }, { "type": "pid" }], "seccomp": seccomp::runtime_default() },
+        });
+        fs::write(bundle.join("config.json"), document.to_string())?;
+        let mut command = crun();
+        command.arg("run").arg("--bundle").arg(&bundle).arg("filtered");
+        Process::spawn("the program", &mut command)?.wait()
     }
 
     /// What a command in the container prints, as `kubectl exec` runs it.
@@ -167,6 +205,7 @@ fn bundle_of(image: &Image, context: SecurityContext, pod: &Namespace, mounted: 
             ],
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
+            "seccomp": seccomp::runtime_default(),
         },
     })
 }
@@ -187,5 +226,8 @@ fn hide_control_groups() -> Result<()> {
     let folder = "/sys/fs/cgroup";
     mount("tmpfs", folder, "tmpfs", MountFlags::empty(), None).context("hiding /sys/fs/cgroup")
 }
+
+/// What the calls need that are refused to [`Container::filtered`].
+const ALL: &[&str] = &["CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE"];
 
 static MADE: AtomicUsize = AtomicUsize::new(0);

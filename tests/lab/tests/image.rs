@@ -123,6 +123,26 @@ fn file_capabilities_count_without_escalation_where_the_runtime_has_them_itself(
     });
 }
 
+/// The control of the filter of system calls under which all of this runs.
+#[test]
+fn the_filter_of_system_calls_refuses_what_a_runtime_refuses() {
+    isolated("the_filter_of_system_calls_refuses_what_a_runtime_refuses", || {
+        for (program, may) in [
+            (&["true"][..], true),
+            (&["unshare", "--uts", "true"], false),
+            (&["chroot", "/", "true"], false),
+            (&["mount", "-t", "tmpfs", "none", "/mnt"], false),
+            (&["nsenter", "--uts=/proc/1/ns/uts", "true"], false),
+        ] {
+            let exit = Container::filtered(program)?;
+            assert_eq!(exit.code == Some(0), may, "{program:?}: {exit:?}");
+            let refused = exit.stderr.contains("Operation not permitted");
+            ensure!(may || refused || exit.stderr.contains("permission denied"), "{exit:?}");
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn the_unpacked_image_has_our_files_and_no_others() {
     test("the_unpacked_image_has_our_files_and_no_others", || {
@@ -169,6 +189,7 @@ fn translates(image: &Image, context: SecurityContext, lab: &Lab, rights: u64) -
     for key in ["CapPrm", "CapEff"] {
         assert_eq!(u64::from_str_radix(&container.status(key)?, 16)?, rights, "{key}");
     }
+    assert_eq!(container.status("Seccomp")?, "2", "a filter");
     let no_new_privs = if context.escalation { "0" } else { "1" };
     assert_eq!(container.status("NoNewPrivs")?, no_new_privs);
     container.stop().map(drop)

@@ -52,6 +52,8 @@ pub struct Edge {
 pub enum Root {
     /// That of the image which is shipped: see [`Image::shipped`].
     Shipped,
+    /// The same of the image for another user than root, and its Pods are of that profile.
+    OtherUser,
     /// The binary that is measured, and the libraries that it asks for.
     Binary,
 }
@@ -78,7 +80,11 @@ impl Edge {
         cluster.define_routes(&tools)?;
 
         let scratch = tempfile::tempdir()?;
-        let mut objects = compose(&tools, scratch.path(), &["forwarding-sysctl"])?;
+        let components: &[&str] = match root {
+            Root::OtherUser => &["forwarding-sysctl", "file-capabilities"],
+            Root::Shipped | Root::Binary => &["forwarding-sysctl"],
+        };
+        let mut objects = compose(&tools, scratch.path(), components)?;
         for object in &mut objects {
             if object["kind"] == "ConfigMap" {
                 object["data"]["mooring.toml"] = CONFIG.into();
@@ -99,6 +105,7 @@ impl Edge {
 
         let image = match root {
             Root::Shipped => Image::shipped("")?,
+            Root::OtherUser => Image::shipped("-file-capabilities")?,
             Root::Binary => Image::of_programs(&[(&mooring_binary()?, "/mooring")])?,
         };
         let node = Node { networks, images: vec![("mooring", image)], forwarding: true };
