@@ -7,6 +7,7 @@ use mooring_io::tsc;
 use mooring_nat::{Nat, Share};
 use mooring_packet::{BATCH_CAPACITY, Batch, BufferPool, Offload, Packet};
 use mooring_policy::{Generation, InterfaceId, Policy, load};
+use mooring_session::memory::{Room, room_for};
 use mooring_session::{KeyedHash, Tick};
 use mooring_wire::Mac;
 
@@ -30,7 +31,7 @@ pub(crate) struct Scene {
     pub(crate) shape: Shape,
     engine: Engine,
     outbox: Outbox,
-    slots: Vec<Slot>,
+    slots: Room<Slot>,
     lens: Vec<usize>,
     /// Of each session that has begun, by its number.
     outside: Vec<Outside>,
@@ -93,12 +94,16 @@ impl Scene {
         let mut engine = Engine::new(Arc::new(policy), Generation(1), &links, [7; 32]);
         // Nobody is there who would answer for a neighbour.
         engine.go_offline(&[Some(NEIGHBOUR), Some(NEIGHBOUR)]);
+        engine.prefault().expect("there is so much memory");
+        // As memory that is shared with a device lies.
+        let mut slots = room_for(WINDOW);
+        slots.resize(WINDOW, Slot([0; SLOT_LEN]));
         Self {
             family,
             shape: Shape::Short,
             engine,
             outbox: Outbox::new(BufferPool::new(512, 8)),
-            slots: vec![Slot([0; SLOT_LEN]); WINDOW],
+            slots,
             lens: vec![0; WINDOW],
             outside: vec![Outside::default(); sessions as usize],
             begun: 0,

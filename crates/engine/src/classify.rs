@@ -23,17 +23,28 @@ pub(crate) use self::v6::first_piece_v6;
 mod v4;
 mod v6;
 
-/// What a packet is.
+/// What a packet is, and its flow if it has one.
 ///
-/// A flow of IPv6 lies beside the class, so that it costs the packets of IPv4 no room.
+/// Written in place, field by field: a flow that is handed from call to call is copied as a block behind
+/// the stores that made it, and every packet waits for them.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Classified {
+    pub(crate) class: Class,
+    /// Of [`Class::Flow`] and [`Class::QuotedError`].
+    pub(crate) v4: Flow<Ipv4Addr>,
+    /// Of [`Class::FlowV6`] and [`Class::QuotedErrorV6`].
+    pub(crate) v6: Flow<Ipv6Addr>,
+}
+
+/// What a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// A packet of a flow, which a session may know.
-    Flow(Flow<Ipv4Addr>),
+    Flow,
     /// The same of IPv6.
     FlowV6,
     /// An ICMP error about a packet that we have translated.
-    QuotedError(Flow<Ipv4Addr>),
+    QuotedError,
     /// The same of IPv6.
     QuotedErrorV6,
     /// A piece of a packet, the first or a later one.
@@ -69,10 +80,14 @@ pub(crate) struct Flow<A> {
     pub(crate) headers_len: u16,
 }
 
-/// Parses a packet that arrived on a link where our address is `own`; a flow of IPv6 is written to
-/// `flow_v6`.
+/// Parses a packet that arrived on a link where our address is `own`.
 #[inline]
-pub(crate) fn classify(packet: &Packet<'_>, own: Mac, flow_v6: &mut Flow<Ipv6Addr>) -> Class {
+pub(crate) fn classify(packet: &Packet<'_>, own: Mac, classified: &mut Classified) {
+    classified.class = class_of(packet, own, classified);
+}
+
+#[inline(always)]
+fn class_of(packet: &Packet<'_>, own: Mac, flows: &mut Classified) -> Class {
     let Ok(frame) = Ethernet::parse(packet.bytes()) else {
         return Class::Drop(DropReason::Malformed);
     };
@@ -80,37 +95,50 @@ pub(crate) fn classify(packet: &Packet<'_>, own: Mac, flow_v6: &mut Flow<Ipv6Add
     match frame.ether_type() {
         // RFC 1812 §5.3.4: what came as a link broadcast is not forwarded.
         EtherType::IPV4 if to_us => {
-            classify_v4(packet, frame.into_payload()).unwrap_or_else(Class::Drop)
+            classify_v4(packet, frame.into_payload(), &mut flows.v4).unwrap_or_else(Class::Drop)
         }
         EtherType::ARP if to_us || frame.destination().is_group() => Class::Arp,
         EtherType::IPV6 if to_us || frame.destination().is_group() => {
-            classify_v6(packet, frame.into_payload(), to_us, flow_v6).unwrap_or_else(Class::Drop)
+            let bytes = frame.into_payload();
+            classify_v6(packet, bytes, to_us, &mut flows.v6).unwrap_or_else(Class::Drop)
         }
         _ => Class::Drop(DropReason::NotForUs),
     }
 }
 
-impl Flow<Ipv6Addr> {
+impl Classified {
+    /// The place of what a packet is.
+    pub(crate) const NOTHING: Self = Self {
+        class: Class::Drop(DropReason::Malformed),
+        v4: Flow::none(Ipv4Addr::UNSPECIFIED),
+        v6: Flow::none(Ipv6Addr::UNSPECIFIED),
+    };
+}
+
+impl<A: Copy> Flow<A> {
     /// The place of a flow.
-    pub(crate) const NONE: Self = Self {
-        key: FlowKey {
-            source: Ipv6Addr::UNSPECIFIED,
-            destination: Ipv6Addr::UNSPECIFIED,
+    pub(crate) const fn none(unspecified: A) -> Self {
+        let key = FlowKey {
+            source: unspecified,
+            destination: unspecified,
             source_port: 0,
             destination_port: 0,
             vrf: 0,
             protocol: Protocol::NO_NEXT_HEADER,
             tag: 0,
-        },
-        hash: 0,
-        place: Place { l3: 0, l4: 0 },
-        flags: None,
-        ttl: 0,
-        icmp_kind: 0,
-        dont_fragment: true,
-        ip_len: 0,
-        headers_len: 0,
-    };
+        };
+        Self {
+            key,
+            hash: 0,
+            place: Place { l3: 0, l4: 0 },
+            flags: None,
+            ttl: 0,
+            icmp_kind: 0,
+            dont_fragment: true,
+            ip_len: 0,
+            headers_len: 0,
+        }
+    }
 }
 
 /// How much of a packet there is to read.

@@ -1,17 +1,17 @@
 //! The engine of one worker: its state, and what the worker calls between batches.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use mooring_nat::{Nat, NextHops, Owners, Share};
-use mooring_packet::BATCH_CAPACITY;
 use mooring_policy::{Generation, Hop, InterfaceId, Policy};
 use mooring_session::{KeyedHash, NextHopIndex, Tick};
 use mooring_wire::Mac;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::classify::{Class, Flow};
+use crate::classify::Classified;
 use crate::family::{Family, Nats};
 use crate::fragments::Fragments;
 use crate::history::History;
@@ -20,6 +20,7 @@ use crate::neighbours::{InterfaceLink, Neighbours, Role};
 use crate::outbox::Outbox;
 use crate::silent::{SilentHop, SilentHops};
 use crate::unsolicited::Unsolicited;
+use crate::walk::STRETCH;
 use crate::{Counters, DropReason};
 
 /// Everything that one worker needs to translate packets. Knows no socket, thread, clock or random
@@ -44,9 +45,8 @@ pub struct Engine {
     /// Apart from the other errors: a connection hangs that is not told how long its packets may be.
     pub(crate) too_big_limit: Limiter,
     pub(crate) echo_limit: Limiter,
-    /// What the packets of the batch are; written by hop 2, read by hops 3 and 4.
-    pub(crate) classes: Box<[Class]>,
-    pub(crate) flows_v6: Box<[Flow<Ipv6Addr>]>,
+    /// What the packets of a stretch of the batch are; written by hop 2, read by hops 3 and 4.
+    pub(crate) classified: Box<[Classified]>,
     /// What happened. The worker adds what its ports did.
     pub counters: Counters,
 }
@@ -73,6 +73,16 @@ impl Engine {
         seed: [u8; 32],
     ) -> Self {
         Self::for_worker(Share::ALL, policy, generation, links, seed)
+    }
+
+    /// Makes the pages of all sessions be there, which otherwise come with the first packets that need
+    /// them, each of which waits for its own.
+    ///
+    /// # Errors
+    /// The operating system's. What is not there still comes with the packets.
+    pub fn prefault(&mut self) -> io::Result<()> {
+        self.nats.v4.sessions.prefault()?;
+        self.nats.v6.sessions.prefault()
     }
 
     /// An engine for `policy`, with one link for each of its interfaces, in their order. All that is
@@ -123,8 +133,7 @@ impl Engine {
             error_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),
             too_big_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),
             echo_limit: Limiter::new(share.part(policy.limits.echo_reply_rate) as u32),
-            classes: Box::new([Class::Drop(DropReason::Malformed); BATCH_CAPACITY]),
-            flows_v6: Box::new([Flow::NONE; BATCH_CAPACITY]),
+            classified: Box::new([Classified::NOTHING; STRETCH]),
             counters: Counters::new(links.len()),
             policy,
         };

@@ -9,7 +9,7 @@ use mooring_session::{Direction, Tick};
 use mooring_wire::ethernet::{Ethernet, HEADER_LEN};
 
 use crate::Engine;
-use crate::classify::{Class, Flow, classify};
+use crate::classify::{Class, Classified, Flow, classify};
 use crate::family::Family;
 use crate::hairpin::Halves;
 use crate::originate::Complaint;
@@ -28,11 +28,13 @@ impl Engine {
         let Ok(ethernet) = Ethernet::parse(waited.bytes()) else { return };
         // Its Ethernet header is still the one that it arrived with.
         let own = ethernet.destination();
-        let mut flow_v6 = Flow::NONE;
+        let mut classified = Classified::NOTHING;
         let packet = waited.as_packet();
-        match classify(&packet, own, &mut flow_v6) {
-            Class::Flow(flow) => self.tell_sender::<Ipv4Addr>((now, link), &flow, &packet, outbox),
-            Class::FlowV6 => self.tell_sender::<Ipv6Addr>((now, link), &flow_v6, &packet, outbox),
+        classify(&packet, own, &mut classified);
+        let Classified { class, v4, v6 } = &classified;
+        match class {
+            Class::Flow => self.tell_sender::<Ipv4Addr>((now, link), v4, &packet, outbox),
+            Class::FlowV6 => self.tell_sender::<Ipv6Addr>((now, link), v6, &packet, outbox),
             _ => None,
         };
     }

@@ -11,10 +11,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use mooring_nat::{Arrival, HAIRPIN_INTERFACE, Nat};
 use mooring_packet::{Batch, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
+use mooring_session::memory::prefetch;
 use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 
-use crate::classify::{Class, Flow, classify};
+use crate::classify::{Class, Classified, Flow, classify};
 use crate::family::Family;
 use crate::hairpin::Halves;
 use crate::outbox::Outbox;
@@ -55,7 +56,6 @@ impl Engine {
         batch: &mut Batch<'_>,
         outbox: &mut Outbox,
     ) -> Verdicts {
-        self.classify(ingress, batch);
         let arrived = ingress;
         let scene = Scene { now, ingress, arrived, handed: false, in_pieces: false };
         self.walk(scene, batch, outbox)
@@ -74,7 +74,6 @@ impl Engine {
         batch: &mut Batch<'_>,
         outbox: &mut Outbox,
     ) -> Verdicts {
-        self.classify(ingress, batch);
         let arrived = ingress;
         let ingress = if half { HAIRPIN_INTERFACE } else { ingress };
         let scene = Scene { now, ingress, arrived, handed: true, in_pieces: false };
@@ -85,39 +84,45 @@ impl Engine {
         verdicts
     }
 
-    /// The hops after classification.
+    /// Hops 2 to 5, a stretch of the batch after the other.
     #[inline]
     fn walk(&mut self, scene: Scene, batch: &mut Batch<'_>, outbox: &mut Outbox) -> Verdicts {
-        self.prefetch(batch.len());
         let mut verdicts = Verdicts::new();
         // Out of the engine for as long as it is changed, so that no flow has to be copied.
-        let classes = std::mem::take(&mut self.classes);
-        let flows_v6 = std::mem::take(&mut self.flows_v6);
-        let classified = classes.iter().zip(flows_v6.iter());
-        for (packet, (class, flow_v6)) in batch.packets_mut().iter_mut().zip(classified) {
-            let verdict = self.finish(scene, (class, flow_v6), packet, outbox);
-            self.counters.count(verdict);
-            verdicts.push(verdict);
+        let mut classified = std::mem::take(&mut self.classified);
+        for packets in batch.packets_mut().chunks_mut(STRETCH) {
+            let classified = &mut classified[..packets.len()];
+            self.classify(scene.arrived, packets, classified);
+            self.prefetch(classified);
+            for (packet, classified) in packets.iter_mut().zip(&*classified) {
+                let verdict = self.finish(scene, classified, packet, outbox);
+                self.counters.count(verdict);
+                verdicts.push(verdict);
+            }
         }
-        (self.classes, self.flows_v6) = (classes, flows_v6);
+        self.classified = classified;
         self.counters.batches += 1;
         verdicts
     }
 
     /// Hop 2, and the first pass of hop 3: parse, hash, start loading the buckets.
-    fn classify(&mut self, ingress: InterfaceId, batch: &Batch<'_>) {
+    fn classify(&self, ingress: InterfaceId, packets: &[Packet<'_>], all: &mut [Classified]) {
         let own = self.links[usize::from(ingress.0)].mac;
-        let places = self.classes.iter_mut().zip(self.flows_v6.iter_mut());
-        for (packet, (class, flow_v6)) in batch.packets().iter().zip(places) {
-            *class = classify(packet, own, flow_v6);
-            match class {
-                Class::Flow(flow) => {
-                    flow.hash = self.nats.v4.sessions.hash(&flow.key);
-                    self.nats.v4.sessions.prefetch_bucket(flow.hash);
+        for (at, (packet, classified)) in packets.iter().zip(all).enumerate() {
+            if let Some(byte) = packets.get(at + AHEAD).and_then(|packet| packet.bytes().first()) {
+                prefetch(byte);
+            }
+            classify(packet, own, classified);
+            match classified.class {
+                Class::Flow => {
+                    let Flow { key, hash, .. } = &mut classified.v4;
+                    *hash = self.nats.v4.sessions.hash(key);
+                    self.nats.v4.sessions.prefetch_bucket(*hash);
                 }
                 Class::FlowV6 => {
-                    flow_v6.hash = self.nats.v6.sessions.hash(&flow_v6.key);
-                    self.nats.v6.sessions.prefetch_bucket(flow_v6.hash);
+                    let Flow { key, hash, .. } = &mut classified.v6;
+                    *hash = self.nats.v6.sessions.hash(key);
+                    self.nats.v6.sessions.prefetch_bucket(*hash);
                 }
                 _ => {}
             }
@@ -125,13 +130,11 @@ impl Engine {
     }
 
     /// The second pass of hop 3: read the buckets, start loading the sessions.
-    fn prefetch(&self, packets: usize) {
-        for (at, class) in self.classes[..packets].iter().enumerate() {
-            match class {
-                Class::Flow(flow) => self.nats.v4.sessions.prefetch_session(flow.hash),
-                Class::FlowV6 => {
-                    self.nats.v6.sessions.prefetch_session(self.flows_v6[at].hash);
-                }
+    fn prefetch(&self, all: &[Classified]) {
+        for classified in all {
+            match classified.class {
+                Class::Flow => self.nats.v4.sessions.prefetch_session(classified.v4.hash),
+                Class::FlowV6 => self.nats.v6.sessions.prefetch_session(classified.v6.hash),
                 _ => {}
             }
         }
@@ -142,19 +145,20 @@ impl Engine {
     fn finish(
         &mut self,
         scene: Scene,
-        (class, flow_v6): (&Class, &Flow<Ipv6Addr>),
+        classified: &Classified,
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Verdict {
-        let done = match class {
-            Class::Flow(flow) => self.pass::<Ipv4Addr>(scene, flow, packet, outbox),
-            Class::FlowV6 => self.pass::<Ipv6Addr>(scene, flow_v6, packet, outbox),
-            Class::QuotedError(flow) => self.error(scene, flow, packet, outbox),
-            Class::QuotedErrorV6 => self.error(scene, flow_v6, packet, outbox),
+        let Classified { class, v4, v6 } = classified;
+        let done = match *class {
+            Class::Flow => self.pass::<Ipv4Addr>(scene, v4, packet, outbox),
+            Class::FlowV6 => self.pass::<Ipv6Addr>(scene, v6, packet, outbox),
+            Class::QuotedError => self.error(scene, v4, packet, outbox),
+            Class::QuotedErrorV6 => self.error(scene, v6, packet, outbox),
             Class::Piece => self.piece::<Ipv4Addr>(scene, packet, outbox),
             Class::PieceV6 => self.piece::<Ipv6Addr>(scene, packet, outbox),
-            Class::Arp | Class::Ndp => self.neighbour(scene, *class, packet, outbox),
-            Class::Drop(reason) => Err(*reason),
+            class @ (Class::Arp | Class::Ndp) => self.neighbour(scene, class, packet, outbox),
+            Class::Drop(reason) => Err(reason),
         };
         done.unwrap_or_else(Verdict::Drop)
     }
@@ -381,6 +385,13 @@ impl Engine {
         self.links.get(usize::from(egress.0)).map(|link| link.mtu)
     }
 }
+
+/// Packets that hops 2 to 5 take at a time: enough for their cache misses to overlap, and so few that what is
+/// loaded for them is still in the nearest cache when it is used.
+pub(crate) const STRETCH: usize = 64;
+
+/// How many packets ahead of the one that is parsed the headers begin to be loaded.
+const AHEAD: usize = 8;
 
 /// Bytes of the IP packet that the wire will carry: of one segment, for a super-packet.
 #[inline]

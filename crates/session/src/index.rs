@@ -5,12 +5,12 @@
 //! that is not there ends at the first bucket whose count is 0, nearly always the first. The index
 //! does not know what its values mean: the caller compares the records.
 
-use crate::memory::prefetch;
+use crate::memory::{Room, prefetch, room_for};
 use crate::tags;
 
 /// An index of at most the number of values it was made for.
 pub struct Index {
-    buckets: Box<[Bucket]>,
+    buckets: Room<Bucket>,
 }
 
 impl Index {
@@ -18,7 +18,9 @@ impl Index {
     #[must_use]
     pub fn new(values: usize) -> Self {
         let count = values.div_ceil(FILL).max(1);
-        Self { buckets: vec![Bucket::EMPTY; count].into_boxed_slice() }
+        let mut buckets = room_for(count);
+        buckets.resize(count, Bucket::EMPTY);
+        Self { buckets }
     }
 
     /// Starts loading the bucket of `hash`.

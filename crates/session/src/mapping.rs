@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use mooring_wire::Protocol;
 
 use crate::index::Index;
+use crate::memory::{Room, room_for};
 use crate::{Address, KeyedHash};
 
 /// An inside end and what stands for it outside, whoever it talks to.
@@ -59,8 +60,8 @@ impl<A: Copy> Mapping<A> {
 /// A bounded table of mappings of one address family.
 pub struct MappingTable<A> {
     index: Index,
-    records: Vec<Record<A>>,
-    free: Vec<u32>,
+    records: Room<Record<A>>,
+    free: Room<u32>,
     capacity: usize,
     hash: KeyedHash,
 }
@@ -78,8 +79,8 @@ impl<A: Address> MappingTable<A> {
         let capacity = capacity.min(1 << 28);
         Self {
             index: Index::new(2 * capacity),
-            records: Vec::with_capacity(capacity),
-            free: Vec::with_capacity(capacity),
+            records: room_for(capacity),
+            free: room_for(capacity),
             capacity,
             hash,
         }

@@ -8,12 +8,13 @@
 use mooring_wire::Protocol;
 
 use crate::index::Index;
+use crate::memory::{Room, room_for};
 use crate::{Address, Direction, KeyedHash};
 
 /// A bounded table of the sources of one address family.
 pub struct SourceTable<A> {
     index: Index,
-    records: Vec<Source<A>>,
+    records: Room<Source<A>>,
     free: Option<u32>,
     live: usize,
     capacity: usize,
@@ -60,7 +61,7 @@ impl<A: Address> SourceTable<A> {
         let capacity = capacity.min(1 << 30);
         Self {
             index: Index::new(capacity),
-            records: Vec::with_capacity(capacity),
+            records: room_for(capacity),
             free: None,
             live: 0,
             capacity,

@@ -6,8 +6,10 @@
 //! Everything is allocated when the table is made. A full table refuses the next session; it never
 //! deletes one to make room (RFC 6888 REQ-11).
 
+use std::io;
+
 use crate::index::Index;
-use crate::memory::prefetch;
+use crate::memory::{Room, prefault, prefetch, room_for};
 use crate::record::Cold;
 use crate::wheel::{Link, Links, Wheel};
 use crate::window::{Connection, Windows};
@@ -21,8 +23,8 @@ mod passing;
 /// A bounded table of sessions of one address family.
 pub struct SessionTable<A> {
     index: Index,
-    hot: Vec<Session<A>>,
-    cold: Vec<Cold>,
+    hot: Room<Session<A>>,
+    cold: Room<Cold>,
     free: Option<u32>,
     live: usize,
     capacity: usize,
@@ -81,8 +83,8 @@ impl<A: Address> SessionTable<A> {
         let capacity = capacity.min(1 << 30);
         Self {
             index: Index::new(2 * capacity),
-            hot: Vec::with_capacity(capacity),
-            cold: Vec::with_capacity(capacity),
+            hot: room_for(capacity),
+            cold: room_for(capacity),
             free: None,
             live: 0,
             capacity,
@@ -93,6 +95,15 @@ impl<A: Address> SessionTable<A> {
             asks: false,
             to_ask: Vec::with_capacity(TO_ASK),
         }
+    }
+
+    /// Makes the pages of all records be there: see [`prefault`].
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn prefault(&mut self) -> io::Result<()> {
+        prefault(&mut self.hot)?;
+        prefault(&mut self.cold)
     }
 
     /// The hash that the other calls ask for.

@@ -15,7 +15,11 @@ use super::{Class, Extent, Flow, Ports, check_offload, reason};
 use crate::DropReason;
 
 #[inline]
-pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, DropReason> {
+pub(super) fn classify_v4(
+    packet: &Packet<'_>,
+    bytes: &[u8],
+    flow: &mut Flow<Ipv4Addr>,
+) -> Result<Class, DropReason> {
     let ip = Ipv4::parse(bytes).map_err(reason)?;
     if !ip.checksum_is_valid() {
         return Err(DropReason::BadChecksum);
@@ -26,8 +30,8 @@ pub(super) fn classify_v4(packet: &Packet<'_>, bytes: &[u8]) -> Result<Class, Dr
     if ip.is_fragment() {
         return Ok(Class::Piece);
     }
-    let (flow, is_error) = read(packet, &ip, Extent::Whole)?;
-    Ok(if is_error { Class::QuotedError(flow) } else { Class::Flow(flow) })
+    let is_error = read(packet, &ip, Extent::Whole, flow)?;
+    Ok(if is_error { Class::QuotedError } else { Class::Flow })
 }
 
 /// The flow of the first piece of a packet, which has passed [`classify_v4`].
@@ -37,19 +41,21 @@ pub(crate) fn first_piece_v4(packet: &Packet<'_>) -> Result<Flow<Ipv4Addr>, Drop
     if ip.payload().len() < min_l4_len(ip.protocol()) {
         return Err(DropReason::FragmentTiny);
     }
-    match read(packet, &ip, Extent::FirstPiece)? {
-        (flow, false) => Ok(flow),
-        (_, true) => Err(DropReason::FragmentUntranslated),
+    let mut flow = Flow::none(Ipv4Addr::UNSPECIFIED);
+    match read(packet, &ip, Extent::FirstPiece, &mut flow)? {
+        false => Ok(flow),
+        true => Err(DropReason::FragmentUntranslated),
     }
 }
 
-/// Reads what lies behind the IP header. True when it is an ICMP error.
+/// Reads what lies behind the IP header into `flow`. True when it is an ICMP error.
 #[inline(always)]
 fn read(
     packet: &Packet<'_>,
     ip: &Ipv4<&[u8]>,
     extent: Extent,
-) -> Result<(Flow<Ipv4Addr>, bool), DropReason> {
+    flow: &mut Flow<Ipv4Addr>,
+) -> Result<bool, DropReason> {
     let protocol = ip.protocol();
     let place = Place { l3: HEADER_LEN as u16, l4: (HEADER_LEN + ip.header_len()) as u16 };
     check_offload(packet, place, protocol)?;
@@ -61,7 +67,7 @@ fn read(
         Protocol::ICMP => icmp(l4)?,
         _ => Ports::of(protocol, l4, extent)?,
     };
-    let flow = Flow {
+    *flow = Flow {
         key: FlowKey {
             source: ip.source(),
             destination: ip.destination(),
@@ -80,7 +86,7 @@ fn read(
         ip_len: ip.total_len().into(),
         headers_len: place.l4 + ports.header_len,
     };
-    Ok((flow, ports.is_error))
+    Ok(ports.is_error)
 }
 
 fn icmp(l4: &[u8]) -> Result<Ports, DropReason> {

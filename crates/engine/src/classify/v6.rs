@@ -59,7 +59,7 @@ pub(crate) fn first_piece_v6(packet: &Packet<'_>, at: usize) -> Result<Flow<Ipv6
     if extensions_show_or_choose_the_way(next, behind) {
         return Err(DropReason::IpOption);
     }
-    let mut flow = Flow::NONE;
+    let mut flow = Flow::none(Ipv6Addr::UNSPECIFIED);
     let l4_at = at + fragment::HEADER_LEN + l4_at;
     match read(packet, &ip, (protocol, l4_at), Extent::FirstPiece, &mut flow)? {
         false => Ok(flow),

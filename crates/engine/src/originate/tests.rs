@@ -5,7 +5,7 @@ use mooring_packet::{BufferPool, Offload, Packet};
 
 use super::{Complainer, Complaint, complain};
 use crate::Outbox;
-use crate::classify::{Class, Flow, classify};
+use crate::classify::{Class, Classified, classify};
 use crate::test_bench::frames::inside;
 use crate::test_bench::seen::{Seen, Transport};
 use crate::test_bench::{HOST, HOST_MAC, INSIDE, OUR_INSIDE, OUR_INSIDE_IP, SERVER};
@@ -17,10 +17,10 @@ fn answer(frame: &[u8], complaint: Complaint) -> Option<Vec<u8>> {
     let mut frame = frame.to_vec();
     let len = frame.len();
     let packet = Packet::new(&mut frame, 0, len, Offload::NONE);
-    let said = match classify(&packet, OUR_INSIDE, &mut Flow::NONE.clone()) {
-        Class::Flow(flow) => complain(packet.bytes(), &flow, complaint, from, &mut outbox),
-        _ => false,
-    };
+    let mut classified = Classified::NOTHING;
+    classify(&packet, OUR_INSIDE, &mut classified);
+    let said = classified.class == Class::Flow
+        && complain(packet.bytes(), &classified.v4, complaint, from, &mut outbox);
     let sent: Vec<_> = outbox.ready_for(INSIDE).map(|packet| packet.bytes().to_vec()).collect();
     assert_eq!(said, sent.len() == 1);
     outbox.clear();

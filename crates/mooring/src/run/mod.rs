@@ -15,6 +15,7 @@ mod event_log;
 mod folder_watch;
 pub mod hub;
 pub mod kernel_watch;
+mod memory;
 pub mod observers;
 mod plane;
 pub mod ports;
@@ -160,7 +161,9 @@ fn engines(
         engine.set_kernel_addresses(kernel.to_vec());
         Ok(engine)
     };
-    shares.map(engine).collect()
+    let mut engines = shares.map(engine).collect::<Result<Vec<_>, _>>()?;
+    memory::prepare(&mut engines);
+    Ok(engines)
 }
 
 /// What nobody can predict (RFC 6056 §3.1: an attacker must not guess the ports).
