@@ -1,5 +1,6 @@
 //! The test kubelet by itself: what its Pods see is what their manifests say.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -87,6 +88,40 @@ fn another_user_than_root_has_no_capabilities_of_its_own() {
             "can write",
         ] {
             assert!(said.lines().any(|own| own == line), "no line {line} in:\n{said}");
+        }
+        kubelet.stop();
+        cluster.stop();
+        Ok(())
+    });
+}
+
+/// The same program with a filter and without: both times as root with all that the calls need.
+#[test]
+fn a_filter_of_system_calls_refuses_what_a_runtime_refuses() {
+    isolated("a_filter_of_system_calls_refuses_what_a_runtime_refuses", || {
+        let (cluster, kubelet) = start(Cluster::start()?)?;
+        cluster.api.apply(&[config("the end")])?;
+        for (name, profile) in [("free", "Unconfined"), ("kept", "RuntimeDefault")] {
+            let mut pod = shell(
+                name,
+                "unshare --uts cat /dev/null && echo own name; \
+                 chroot / /bin/cat /dev/null && echo own root; cat /etc/lab/text; exec sleep 1000",
+            );
+            pod["spec"]["securityContext"] = json!({ "seccompProfile": { "type": profile } });
+            pod["spec"]["containers"][0]["securityContext"] = json!({
+                "allowPrivilegeEscalation": false, "capabilities": { "add": ["SYS_ADMIN"] },
+            });
+            cluster.api.apply(&[pod])?;
+            let pod = kubelet.pod(name)?;
+            let said = says(&pod, "the end")?;
+            let process = pod.process().context("it runs")?;
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let filtered = status.lines().any(|line| line == "Seccomp:\t2");
+            assert_eq!(filtered, name == "kept", "{status}");
+            for call in ["own name", "own root"] {
+                assert_eq!(said.contains(call), name == "free", "{name}: {call}: {said}");
+            }
+            assert_eq!(said.contains("Operation not permitted"), name == "kept", "{said}");
         }
         kubelet.stop();
         cluster.stop();
@@ -243,6 +278,8 @@ fn start(cluster: Cluster) -> Result<(Cluster, Kubelet)> {
         (Path::new("/bin/cat"), "/bin/cat"),
         (Path::new("/bin/ls"), "/bin/ls"),
         (Path::new("/bin/sleep"), "/bin/sleep"),
+        (Path::new("/usr/bin/unshare"), "/bin/unshare"),
+        (Path::new("/usr/sbin/chroot"), "/bin/chroot"),
         (Path::new("/usr/bin/curl"), "/bin/curl"),
         (&mooring_binary()?, "/mooring"),
     ])?;

@@ -28,6 +28,9 @@ fn addresses_move_by_writes_of_the_status_and_only_the_named_agent_sends_for_the
             let _sink = edge.server.udp(world(7001))?;
             for agent in AGENTS {
                 edge.add_agent(agent)?;
+                let process = edge.kubelet.pod(agent)?.process().context("it runs")?;
+                let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+                assert!(status.contains("Seccomp:\t2\n"), "a filter of system calls: {status}");
             }
             let routes = (edge.client.output("ip", ROUTES)?, edge.server.output("ip", ROUTES)?);
             let capture = Capture::start(&edge.server, "eth0")?;

@@ -1,8 +1,6 @@
 //! A container of the image, as a Pod has it: by crun, an OCI runtime, from what a kubelet and containerd make of a
 //! Pod's `securityContext`.
 
-mod seccomp;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -19,6 +17,7 @@ use crate::image::Image;
 use crate::isolation::SCRATCH;
 use crate::namespace::Namespace;
 use crate::process::{Exit, Process};
+use crate::seccomp;
 
 /// The `securityContext`, with `capabilities.drop: [ALL]` and `readOnlyRootFilesystem: true`.
 #[derive(Debug, Clone, Copy)]

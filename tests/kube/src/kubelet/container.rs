@@ -1,7 +1,6 @@
 //! A container: what its program sees, and what it may do. Becoming it is one way: nothing undoes it.
 //!
-//! The order is that of runc: namespaces, mounts, root, capabilities, user, no_new_privs, program. The
-//! seccomp profile is not made, so what a profile forbids is not shown by a test.
+//! The order is that of runc: namespaces, mounts, root, capabilities, user, no_new_privs, seccomp, program.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,6 +23,7 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::filter;
 use super::rights::Rights;
 
 /// All that a program's surroundings are made of.
@@ -154,7 +154,7 @@ impl Rights {
         if self.no_new_privileges {
             set_no_new_privs(true)?;
         }
-        Ok(())
+        if self.filtered { filter::apply() } else { Ok(()) }
     }
 
     fn capability_set(&self) -> Result<CapabilitySet> {

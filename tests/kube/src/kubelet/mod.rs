@@ -4,11 +4,12 @@
 //! and its volumes, runs its init containers and its container with the rights of its security context, asks
 //! its probes, writes its status, and ends it by SIGTERM, the grace period, SIGKILL.
 //!
-//! What it does not do: more than one container in a Pod, cgroups and limits, seccomp, probes of kind `exec`,
-//! volumes of other kinds than manifests of ours have. Unlike Kubernetes' own it writes a changed ConfigMap or
+//! What it does not do: more than one container in a Pod, cgroups and limits, seccomp for containers that may gain
+//! privileges, probes of kind `exec`, volumes of other kinds than manifests of ours have. Unlike Kubernetes' own it writes a changed ConfigMap or
 //! annotation at once, and sees the end of a process within 10 ms.
 
 mod container;
+mod filter;
 mod image;
 mod network;
 mod pod;

@@ -22,6 +22,9 @@ pub struct Rights {
     pub no_new_privileges: bool,
     /// Whether `/` cannot be written.
     pub read_only_root: bool,
+    /// Whether system calls are refused as the profile `RuntimeDefault` does. Not for what may gain privileges: the
+    /// kernel asks for more than we give up then.
+    pub filtered: bool,
 }
 
 impl Rights {
@@ -41,15 +44,20 @@ impl Rights {
         let mut capabilities: BTreeSet<_> = DEFAULT.iter().map(|name| (*name).to_owned()).collect();
         capabilities.retain(|name| !drop.contains(name) && !drop.contains("ALL"));
         capabilities.extend(add);
+        let profile = [own, pod].map(|context| &context["seccompProfile"]["type"]);
+        let profile = profile.into_iter().find(|profile| !profile.is_null());
+        let (privileged, kept_in) =
+            (own["privileged"] == true, own["allowPrivilegeEscalation"] == false);
         let group = pod["fsGroup"].as_u64().and_then(|number| u32::try_from(number).ok());
         Self {
-            privileged: own["privileged"] == true,
+            privileged,
             user: number("runAsUser").unwrap_or(0),
             group: number("runAsGroup").unwrap_or(0),
             groups: group.into_iter().collect(),
             capabilities,
-            no_new_privileges: own["allowPrivilegeEscalation"] == false,
+            no_new_privileges: kept_in,
             read_only_root: own["readOnlyRootFilesystem"] == true,
+            filtered: kept_in && !privileged && profile.is_some_and(|it| *it == "RuntimeDefault"),
         }
     }
 }
@@ -80,11 +88,14 @@ mod tests {
 
     #[test]
     fn a_container_has_its_own_words_before_those_of_its_pod() {
-        let pod = json!({ "securityContext": { "runAsUser": 1, "runAsGroup": 2, "fsGroup": 3 } });
+        let pod = json!({ "securityContext": {
+            "runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "seccompProfile": { "type": "RuntimeDefault" },
+        } });
         let none = Rights::of(&pod, &json!({}));
         assert_eq!((none.user, none.group, &none.groups[..]), (1, 2, &[3][..]));
         assert_eq!(none.capabilities.len(), DEFAULT.len());
         assert!(!none.no_new_privileges && !none.read_only_root && !none.privileged);
+        assert!(!none.filtered);
 
         let own = Rights::of(
             &pod,
@@ -95,6 +106,6 @@ mod tests {
         );
         assert_eq!((own.user, own.group), (0, 2));
         assert_eq!(own.capabilities.into_iter().collect::<Vec<_>>(), ["NET_RAW"]);
-        assert!(own.no_new_privileges && own.read_only_root);
+        assert!(own.no_new_privileges && own.read_only_root && own.filtered);
     }
 }

@@ -8,7 +8,8 @@
 use serde_json::{Value, json};
 
 /// `linux.seccomp` of a runtime's configuration.
-pub(super) fn runtime_default() -> Value {
+#[must_use]
+pub fn runtime_default() -> Value {
     let refused = |flag: u32| {
         let of_clone = json!({
             "index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ",
@@ -23,11 +24,14 @@ pub(super) fn runtime_default() -> Value {
 }
 
 /// `CLONE_NEWNS`, `CLONE_NEWCGROUP`, `CLONE_NEWUTS`, `CLONE_NEWIPC`, `CLONE_NEWUSER`, `CLONE_NEWPID`, `CLONE_NEWNET`.
-const NEW_NAMESPACES: [u32; 7] = [1 << 17, 1 << 25, 1 << 26, 1 << 27, 1 << 28, 1 << 29, 1 << 30];
+pub const NEW_NAMESPACES: [u32; 7] =
+    [1 << 17, 1 << 25, 1 << 26, 1 << 27, 1 << 28, 1 << 29, 1 << 30];
 
-const ENOSYS: u32 = 38;
+/// What `clone3` is answered with.
+pub const ENOSYS: u32 = 38;
 
-const REFUSED: &[&str] = &[
+/// What may not be called, whatever its arguments are.
+pub const REFUSED: &[&str] = &[
     "_sysctl",
     "acct",
     "add_key",
