@@ -4,7 +4,9 @@
 //! Nothing is done to all sessions at once. A session is checked when its next packet finds that its
 //! generation is an old one, and a sweep finds those without packets. Ports stay owned throughout.
 
-use mooring_policy::{Generation, InterfaceId, Mapping as Kind, Policy, Pool, PoolId, Standing};
+use mooring_policy::{
+    Action, Generation, InterfaceId, Mapping as Kind, Policy, Pool, PoolId, Standing,
+};
 use mooring_session::{
     Address, Contact, Direction, InsideEnd, Mapping, MappingIndex, NO_RULE, Renewed, Session,
     SessionIndex,
@@ -12,7 +14,7 @@ use mooring_session::{
 use rand_core::Rng;
 
 use crate::admit::{release, session_flags};
-use crate::plan::{End, Plan};
+use crate::plan::{End, HAIRPIN_INTERFACE, Plan, question};
 use crate::tally::Numbered;
 use crate::translator::timeouts;
 use crate::{Admission, Arrival, Nat, NextHops};
@@ -72,6 +74,7 @@ impl<A: Address> Nat<A> {
         let old = [session.forward_hop, session.reverse_hop];
         let joins = self.joins_contacts(index);
         joins.into_iter().for_each(|contact| self.contacts.add(contact));
+        self.follow_rule(index, admission.policy);
         let plan = self.plan_again(index, admission.policy);
         let hops = plan.as_ref().and_then(|plan| plan.acquire(admission.hops, admission.now));
         let (session, held) = (self.sessions.session(index).clone(), self.sessions.held(index));
@@ -104,6 +107,7 @@ impl<A: Address> Nat<A> {
         self.sessions.renew(index, renewed, admission.now);
         match self.sessions.held(index).mapping {
             Some(mapping) => {
+                self.follow_end(mapping, admission.policy);
                 let pool = self.mappings.mapping(mapping).pool;
                 self.recount(index, Some(Numbered::Pool(pool)));
             }
@@ -223,6 +227,47 @@ impl<A: Address> Nat<A> {
         let end = InsideEnd { pool: number, ..mapping.inside_end() };
         let fits = |other: &Mapping<A>| self.may_keep_mapping(policy, pool, other);
         mapping.pool == number || self.mappings.find_inside(&end, fits).is_none()
+    }
+
+    /// What others have begun is wanted by what the pool of its mapping says. If that of the rule for its
+    /// host has the mapping now, it is one of that from here on: which of its sessions is asked about
+    /// first decides nothing.
+    fn follow_rule(&mut self, index: SessionIndex, policy: &Policy) {
+        let held = self.sessions.held(index);
+        let (Some(mapping), Direction::Reverse) = (held.mapping, held.began) else { return };
+        let session = self.sessions.session(index);
+        let forward = session.key(Direction::Forward);
+        let to = match InterfaceId(session.ingress(Direction::Reverse)) {
+            HAIRPIN_INTERFACE => policy.outside_of(session.outside.into()).lowest(),
+            link => Some(link),
+        };
+        let from = policy.route(forward.source.into()).map(|hop| hop.interface);
+        let (Some(from), Some(to)) = (from, to) else { return };
+        let rule = policy.decide(&question(&forward, from, to));
+        let Some(Action::SourceNat(pool)) = rule.map(|rule| &policy.rule(rule).action) else {
+            return;
+        };
+        self.join_if_kept(policy, *pool, mapping);
+    }
+
+    /// The same where no rule asks for the mapping any more, and its sessions drain: it is one of the pool
+    /// that has its end now.
+    fn follow_end(&mut self, index: MappingIndex, policy: &Policy) {
+        let mapping = self.mappings.mapping(index);
+        let keeps = |pool: &PoolId| self.may_keep_mapping(policy, *pool, mapping);
+        if self.pool_of(mapping).is_some_and(|pool| keeps(&pool)) {
+            return;
+        }
+        let pool = (0..policy.pools.len()).map(|place| PoolId(place as u16)).find(keeps);
+        pool.into_iter().for_each(|pool| self.join_if_kept(policy, pool, index));
+    }
+
+    fn join_if_kept(&mut self, policy: &Policy, pool: PoolId, index: MappingIndex) {
+        if self.may_keep_mapping(policy, pool, self.mappings.mapping(index))
+            && self.may_join(policy, pool, index)
+        {
+            self.join(pool, index);
+        }
     }
 
     /// It is one of that pool from now on, and so is the lease of its port.

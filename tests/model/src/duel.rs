@@ -239,7 +239,8 @@ impl<'f> Duel<'f> {
     pub(crate) fn learn(&self, packet: &Packet, seen: &mut Seen) {
         let half = seen.legs.last().is_some_and(|leg| leg.1);
         let hidden = seen.dropped == Some("too_big") || seen.dropped.is_some() && half;
-        let gone = self.model.spec.evict && self.rig.ended() != self.ended;
+        let makes_room = self.model.spec.evict || self.model.spec.limits_closing();
+        let gone = makes_room && self.rig.ended() != self.ended;
         if !hidden && !gone {
             return;
         }

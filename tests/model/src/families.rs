@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use crate::duel::Family;
+use crate::limited::{limits, transitory, transitory_v6};
 use crate::packet::{TCP, UDP};
-use crate::spec::{Action, Filtering, Kind, Limits, NO_LIMITS, Net, Pool, Rule, Spec, ip};
+use crate::spec::{Action, Filtering, Kind, Net, Pool, Rule, Spec, ip};
 use crate::step::Universe;
 
 /// Source NAT, endpoint-independent, two addresses, few ports.
@@ -269,67 +270,6 @@ fn full() -> Family {
     Family { specs: vec![spec, evicting], universe, workers: 1 }
 }
 
-/// Limits of sources and pools, lists of who may begin, and a pool that has lost its addresses.
-fn limits() -> Family {
-    let mut pool = Pool::new("egress", &["203.0.113.16"], (30000, 30031));
-    pool.filtering = Filtering::Endpoint;
-    pool.hold_down = (0, false);
-    pool.deny = vec![Net::of("198.51.100.2/32")];
-    let forward = Action::PortForward(ip("203.0.113.17"), TCP, (8080, 8081), (ip("10.0.0.2"), 80));
-    let mut web = Rule::new("web", forward);
-    web.allow = vec![Net::of("198.51.100.0/24")];
-    web.deny = vec![Net::of("198.51.100.2/32")];
-    let mut lost = Pool::new("lost", &["203.0.113.18"], (30000, 30003));
-    lost.empty = true;
-    let rules = vec![
-        web,
-        source_nat("lost", "lost", "10.0.0.5/32"),
-        source_nat("egress", "egress", "10.0.0.0/24"),
-    ];
-    let base = Spec::new(vec![pool, lost], rules);
-    let mut of_source = base.clone();
-    of_source.of_source =
-        Limits { mappings: Some(4), half_open: Some(2), rate: Some(1), ..NO_LIMITS };
-    let mut of_pool = base;
-    of_pool.pools[0].limits = Limits {
-        sessions: Some(9),
-        mappings: Some(7),
-        half_open: Some(3),
-        rate: Some(2),
-        ..NO_LIMITS
-    };
-    let universe = Universe { target_ports: vec![8080, 8081, 30000, 30001], ..universe() };
-    let universe = Universe { wait: 600, specs: 1, ..universe };
-    Family { specs: vec![of_source, of_pool], universe, workers: 1 }
-}
-
-/// So many connections that close: of a source, of a pool, of both.
-fn transitory() -> Family {
-    let mut family = tracking();
-    for spec in &mut family.specs {
-        spec.of_source = Limits { transitory: Some(1), ..NO_LIMITS };
-        (spec.pools[0].ports, spec.pools[0].hold_down) = ((30000, 30031), (0, false));
-        spec.timeouts[2] = 300;
-    }
-    let of_pool = |limit| Limits { transitory: Some(limit), ..NO_LIMITS };
-    family.specs[1].pools[0].limits = of_pool(2);
-    let mut third = family.specs[0].clone();
-    (third.of_source, third.pools[0].limits) = (NO_LIMITS, of_pool(1));
-    family.specs.push(third);
-    let universe = Universe { specs: 3, hairpins: 80, wait: 600, ..family.universe };
-    Family { universe, ..family }
-}
-
-/// The same of IPv6, of sources.
-fn transitory_v6() -> Family {
-    let mut family = of_v6();
-    for spec in &mut family.specs {
-        spec.of_source = Limits { transitory: Some(1), ..NO_LIMITS };
-        spec.timeouts[2] = 300;
-    }
-    family
-}
-
 /// Blocks of ports.
 pub(crate) fn blocks() -> Family {
     let spec = |kind, ports| {
@@ -417,7 +357,7 @@ fn arbitrary_overflow() -> Family {
 }
 
 /// Of IPv6: all kinds.
-fn of_v6() -> Family {
+pub(crate) fn of_v6() -> Family {
     let pool = Pool::new("egress", &["2001:db8:ff::10", "2001:db8:ff::11"], (30000, 30003));
     let mut dependent = pool.clone();
     dependent.endpoint_dependent = true;
@@ -506,11 +446,12 @@ fn shared_blocks() -> Family {
     family
 }
 
-/// All families, by name.
+/// All families, by name. What each plays follows from its place: new ones come last.
 pub(crate) fn all() -> Vec<(&'static str, Family)> {
     let mut all = without_drains();
     all.extend(crate::draining::all());
     all.extend(of_both());
+    all.extend(crate::limited::that_change_all());
     all
 }
 

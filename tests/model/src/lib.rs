@@ -25,6 +25,7 @@ mod duel;
 mod families;
 mod faults;
 mod large;
+mod limited;
 mod model;
 mod owner;
 mod packet;

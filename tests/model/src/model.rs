@@ -12,18 +12,20 @@ mod limits;
 mod plan;
 mod probes;
 mod reload;
+mod says;
 mod unsolicited;
 mod windows;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use self::limits::{Counts, Holder};
 use self::plan::{Plan, is_syn, may_begin};
 use self::unsolicited::Unsolicited;
 pub(crate) use self::windows::Numbers;
 use self::windows::{Belief, Talk};
 use crate::owner::Owners;
-use crate::packet::{Body, End, Key, Packet, Sum};
+use crate::packet::{Body, End, Key, Packet};
 use crate::spec::{Pool, Side, Spec, is_own, own_address, side_of};
 use crate::tracking::{State, Way};
 
@@ -54,6 +56,10 @@ pub(crate) struct Model {
     buckets: BTreeMap<(usize, Bucket), (f64, u64)>,
     /// New sessions that count against a rate: thousandths of them, and when.
     spent: BTreeMap<(usize, limits::Spender), (u64, u64)>,
+    /// What is counted, of IPv6 and of IPv4.
+    counts: [Counts; 2],
+    /// Sessions that the packet of now has ended, or policies before it.
+    gone: Vec<Key>,
     /// SYN that nobody has asked for and whose senders will be told.
     unsolicited: Vec<Unsolicited>,
     next: u64,
@@ -74,6 +80,10 @@ pub(crate) struct Session {
     pub(crate) rule: &'static str,
     /// The pool of its outside end.
     pool: Option<&'static str>,
+    /// Whose limits count it beside its source's.
+    holder: Option<Holder>,
+    /// Limits count it.
+    counted: bool,
     /// The mapping that it shares.
     pub(crate) mapping: Option<u64>,
     /// Where forward and reverse packets come in.
@@ -101,6 +111,8 @@ pub(crate) struct Mapping {
     pub(crate) protocol: u8,
     pub(crate) inside: End,
     pub(crate) outside: End,
+    /// Limits count it.
+    counted: bool,
 }
 
 /// A port whose mapping has ended, and when it is anybody's again.
@@ -191,6 +203,8 @@ impl Model {
             pending: Vec::new(),
             buckets: BTreeMap::new(),
             spent: BTreeMap::new(),
+            counts: [false, true].map(|v4| Counts::of(&spec, v4)),
+            gone: Vec::new(),
             unsolicited: Vec::new(),
             next: 0,
             closed: 0,
@@ -200,6 +214,7 @@ impl Model {
 
     /// What must come of a whole packet that comes in by `from`.
     pub(crate) fn judge(&mut self, packet: &Packet, from: Side, seen: &Seen) -> Judged<Expected> {
+        self.gone.clone_from(&seen.gone);
         if let Body::Error { .. } = packet.body {
             return self.error(packet, from, seen);
         }
@@ -283,22 +298,6 @@ impl Model {
             .then(|| Expected::dropped("kernel_address"))
     }
 
-    /// A ping for us.
-    fn echo(&mut self, packet: &Packet, from: Side, seen: &Seen) -> Expected {
-        if !self.allow(seen.last(), Bucket::Echo) {
-            return Expected::dropped("rate_limited");
-        }
-        if packet.sum != Sum::Right {
-            return Expected::dropped("bad_checksum");
-        }
-        let mut reply = packet.clone();
-        (reply.source, reply.destination, reply.ttl) = (packet.destination, packet.source, 64);
-        if let Body::Echo { reply, .. } = &mut reply.body {
-            *reply = true;
-        }
-        Expected { dropped: None, sent: vec![(from, reply)] }
-    }
-
     /// A session for a flow that may have one.
     fn admit(
         &mut self,
@@ -335,6 +334,8 @@ impl Model {
             began: plan.began,
             rule: plan.rule,
             pool: self.pool_of(plan).map(|pool| pool.name),
+            holder: None,
+            counted: false,
             mapping,
             sides: plan.sides,
             state: match packet.flags() {
@@ -356,7 +357,9 @@ impl Model {
         }
         self.spend(plan, worker);
         self.sessions.push(session);
-        Ok(Ok(self.sessions.len() - 1))
+        let at = self.sessions.len() - 1;
+        self.count(at, self.holder_of(plan));
+        Ok(Ok(at))
     }
 
     /// A packet of a session.
@@ -496,63 +499,6 @@ impl Model {
             self.rest_block(pool, session.inside.0, session.outside);
         }
         session
-    }
-
-    /// A packet that gets no session; for some reasons its sender is told.
-    fn refuse(&mut self, reason: Reason, packet: &Packet, from: Side, seen: &Seen) -> Expected {
-        let v4 = packet.source.is_ipv4();
-        let strangers = from == Side::Outside && self.spec.is_outside_address(packet.destination);
-        let error = match reason {
-            "table_full" | "ports_exhausted" | "pool_empty" | "source_limit" | "pool_limit"
-            | "half_open_limit" | "session_rate_limit"
-                if !strangers =>
-            {
-                if v4 {
-                    (3, 1)
-                } else {
-                    (1, 3)
-                }
-            }
-            "ttl_expired" => {
-                if v4 {
-                    (11, 0)
-                } else {
-                    (3, 0)
-                }
-            }
-            _ => return Expected::dropped(reason),
-        };
-        let sent = self.tell((error, 0, Bucket::Error), packet, from, seen);
-        Expected { dropped: Some(reason), sent }
-    }
-
-    /// An ICMP error of ours.
-    fn tell(
-        &mut self,
-        ((kind, code), word, bucket): ((u8, u8), u32, Bucket),
-        packet: &Packet,
-        from: Side,
-        seen: &Seen,
-    ) -> Vec<(Side, Packet)> {
-        if from == Side::Hairpin || is_martian(packet.source) || !self.allow(seen.last(), bucket) {
-            return Vec::new();
-        }
-        let mut quote = packet.bytes();
-        quote.truncate(if packet.source.is_ipv4() { 576 - 28 } else { 1280 - 48 });
-        let body = Body::Error { kind, code, word, quote };
-        let source = own_address(from, packet.source);
-        vec![(from, Packet::new(source, packet.source, body))]
-    }
-
-    /// A token bucket of 1,000 a second and as many at once (RFC 1812 §4.3.2.8), divided by the workers.
-    fn allow(&mut self, worker: usize, bucket: Bucket) -> bool {
-        let rate = 1000_usize.div_ceil(self.workers) as f64;
-        let (tokens, filled) = self.buckets.entry((worker, bucket)).or_insert((rate, 0));
-        *tokens = (*tokens + (self.now - *filled) as f64 * rate / 1000.0).min(rate);
-        *filled = self.now;
-        let allowed = *tokens >= 1.0 - 1e-6;
-        *tokens -= if allowed { 1.0 } else { 0.0 };
-        allowed
     }
 }
 

@@ -62,11 +62,12 @@ pub(crate) enum Kind {
     Slices(Net, u16),
 }
 
-/// How much a source, or all hosts of a pool, may have.
+/// How much a source, all hosts of a pool, or all sessions of a rule may have.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
-    /// Of a pool alone.
+    /// Of a pool or a rule.
     pub(crate) sessions: Option<usize>,
+    /// Of a source or a pool.
     pub(crate) mappings: Option<usize>,
     pub(crate) half_open: Option<usize>,
     pub(crate) transitory: Option<usize>,
@@ -92,6 +93,7 @@ pub(crate) struct Rule {
     pub(crate) drain: bool,
     pub(crate) allow: Vec<Net>,
     pub(crate) deny: Vec<Net>,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +225,7 @@ impl Rule {
             drain: false,
             allow: Vec::new(),
             deny: Vec::new(),
+            limits: NO_LIMITS,
         }
     }
 
@@ -324,6 +327,13 @@ impl Spec {
             }
             _ => None,
         })
+    }
+
+    /// Whether connections that close are limited: of any source, pool or rule.
+    pub(crate) fn limits_closing(&self) -> bool {
+        let limits = self.pools.iter().map(|pool| &pool.limits);
+        let limits = limits.chain(self.rules.iter().map(|rule| &rule.limits));
+        limits.chain([&self.of_source]).any(|limits| limits.transitory.is_some())
     }
 
     pub(crate) fn filters_by_address(&self) -> bool {

@@ -12,9 +12,10 @@ use crate::families::{
     unsolicited, windows,
 };
 use crate::faults::{Fault, Wrong};
+use crate::limited::of_a_rule;
 use crate::packet::{Body, Packet};
 use crate::rig::{Tally, shown};
-use crate::spec::{Spec, ip};
+use crate::spec::{NO_LIMITS, Spec, ip};
 
 pub(crate) fn run(name: &str, steps: usize) -> Tally {
     let all = all();
@@ -60,31 +61,6 @@ fn agrees_about_reloads() {
 #[test]
 fn agrees_about_full_tables() {
     run("full", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_sources() {
-    run("limits of sources", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_pools() {
-    run("limits of pools", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_connections_that_close() {
-    run("transitory", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_connections_that_close_of_two_workers() {
-    run("transitory of two", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_connections_that_close_of_ipv6() {
-    run("transitory of v6", STEPS);
 }
 
 #[test]
@@ -300,16 +276,6 @@ fn agrees_about_slices_of_three_workers() {
 }
 
 #[test]
-fn agrees_about_limits_of_sources_of_two_workers() {
-    run("limits of sources of two", STEPS);
-}
-
-#[test]
-fn agrees_about_limits_of_pools_of_three_workers() {
-    run("limits of pools of three", STEPS);
-}
-
-#[test]
 fn agrees_about_blocks_of_ports_in_ipv6() {
     run("blocks of v6", STEPS / 2);
 }
@@ -322,16 +288,6 @@ fn agrees_about_deterministic_slices_in_ipv6() {
 #[test]
 fn agrees_about_filtering_in_ipv6() {
     run("filtering of v6", STEPS / 2);
-}
-
-#[test]
-fn agrees_about_limits_of_sources_in_ipv6() {
-    run("limits of sources of v6", STEPS / 2);
-}
-
-#[test]
-fn agrees_about_limits_of_pools_in_ipv6() {
-    run("limits of pools of v6", STEPS / 2);
 }
 
 #[test]
@@ -450,6 +406,7 @@ fn every_option_that_is_not_kept_is_found() {
         ("windows", without(windows(), &|spec| spec.tcp.windows = false)),
         ("unsolicited", without(unsolicited(), &|spec| spec.tcp.tells = false)),
         ("refresh", without(of_second(tracking()), &|spec| spec.pools[0].outbound = false)),
+        ("limits of rules", without(of_a_rule(), &|spec| spec.rules[1].limits = NO_LIMITS)),
         ("half-open", without(tracking(), &|spec| spec.timeouts[3] = spec.timeouts[2])),
     ];
     for (what, family) in families {

@@ -44,6 +44,40 @@ fn a_mapping_follows_its_rule_to_a_pool_of_another_name() {
     assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
 }
 
+/// The same where only what somebody outside has begun is left of it, and is asked about first.
+#[test]
+fn what_others_have_begun_goes_on_by_a_pool_of_another_name() {
+    let open = POOL.replace("\"4000-4007\"", "\"4000-4007\", filtering = \"endpoint-independent\"");
+    let mut world = World::new(&open);
+    let before = world.session(udp("10.0.0.2:5000", "192.0.2.7:53"));
+    let outside = format!("203.0.113.10:{}", before.outside_port);
+    let key = udp("192.0.2.8:53", &outside);
+    world.arrive(OUTSIDE, key, None).expect("anybody may");
+    let first = world.nat.sessions.find_key(&before.key(Direction::Forward)).expect("it lives");
+    let now = world.now;
+    world.nat.end(first.index, &mut world.hops, now);
+    world.reload(&open.replace("egress", "heir"));
+    assert_eq!(world.sweep(), 0);
+    let after = world.session(udp("10.0.0.2:5000", "192.0.2.9:53"));
+    assert_eq!(after.outside_port, before.outside_port);
+    assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
+}
+
+/// The same where all that is left of it drains, for no rule wants it any more.
+#[test]
+fn what_drains_goes_on_by_a_pool_of_another_name() {
+    let drains = POOL.replace("pool = \"egress\" }", "pool = \"egress\", drain = true }");
+    let mut world = World::new(&drains);
+    let before = world.session(udp("10.0.0.2:5000", "192.0.2.7:53"));
+    let no_names =
+        "rule = [{ name = \"no-names\", kind = \"drop\", destination = [\"192.0.2.7/32\"] },";
+    world.reload(&drains.replace("egress", "heir").replace("rule = [", no_names));
+    assert_eq!(world.sweep(), 0);
+    let after = world.session(udp("10.0.0.2:5000", "192.0.2.9:53"));
+    assert_eq!(after.outside_port, before.outside_port);
+    assert_eq!((world.nat.mappings.len(), world.nat.leased_ports_of(PoolId(0))), (1, 1));
+}
+
 /// A pool whose addresses are others after each reload.
 fn moved(n: usize, more: &str) -> String {
     let addresses = format!("203.0.{}.0/24", n % 100);

@@ -370,6 +370,7 @@ impl Model {
             protocol: plan.key.protocol,
             inside: plan.inside,
             outside,
+            counted: false,
         });
         (outside, Some(self.next))
     }

@@ -200,10 +200,16 @@ impl Talk {
             let unheard = waits && self.next[mine].is_none();
             return if unheard { Belief::Dropped } else { self.segment(state, way, segment) };
         };
-        self.syn[other] = None;
         // The second SYN of this end has crossed the one that it answers.
         let anew = self.alone[other] && self.syn[mine] == Some((segment.seq, true));
-        if proposed || self.next[mine].is_none() || waits || anew {
+        let begins = proposed || self.next[mine].is_none() || waits || anew;
+        let is_far = self.next[mine].is_some_and(|next| far(segment.seq, next));
+        // It has been answered before.
+        if !begins && self.bound[mine] && is_far {
+            return Belief::Dropped;
+        }
+        self.syn[other] = None;
+        if begins {
             if proposed {
                 self.begin(way.turned(), asked);
             }
@@ -215,7 +221,9 @@ impl Talk {
                 self.syn[mine] = Some((segment.seq, false));
             }
         }
-        (self.acked[mine], self.bound[other]) = (Some(segment.ack), true);
+        // An answer that is repeated late takes back nothing that was acknowledged since.
+        let before = self.acked[mine].filter(|acked| !proposed && is_after(*acked, segment.ack));
+        (self.acked[mine], self.bound[other]) = (before.or(Some(segment.ack)), true);
         Belief::Real
     }
 
@@ -243,7 +251,6 @@ impl Talk {
         let (Some(next), Some(theirs)) = (self.next[mine], self.next[other]) else {
             return Belief::Unproven;
         };
-        let far = |number: u32, from: u32| number.wrapping_sub(from).wrapping_add(1_000) > 2_000;
         if self.bound[mine] && far(segment.seq, next) {
             return Belief::Dropped;
         }
@@ -267,6 +274,17 @@ impl Talk {
         (self.first[at], self.next[at]) = (Some(first), Some(first.wrapping_add(1)));
         (self.acked[at], self.bound[at], self.alone[at]) = (None, false, true);
     }
+}
+
+/// Whether a number is none that an end can have sent or acknowledged lately.
+const fn far(number: u32, from: u32) -> bool {
+    number.wrapping_sub(from).wrapping_add(1_000) > 2_000
+}
+
+/// Whether one number comes after another, and not by more than a conversation of the model.
+const fn is_after(one: u32, other: u32) -> bool {
+    let by = one.wrapping_sub(other);
+    by > 0 && by < FAR
 }
 
 /// Further than any window.

@@ -23,19 +23,7 @@ impl Pool {
             if self.arbitrary { "arbitrary" } else { "paired" },
         );
         let (seconds, strict) = self.hold_down;
-        let Limits { sessions, mappings, half_open, transitory, rate } = self.limits;
-        let limits = [
-            ("sessions", sessions),
-            ("mappings", mappings),
-            ("half_open", half_open),
-            ("transitory", transitory),
-            ("session_rate", rate.map(|rate| rate as usize)),
-        ];
-        for (key, limit) in limits {
-            if let Some(limit) = limit {
-                let _ = writeln!(text, "limits.{key} = {limit}");
-            }
-        }
+        self.limits.toml(text);
         let _ = match self.kind {
             Kind::Random => writeln!(text, "allocation = {{ kind = \"random\" }}"),
             Kind::Preserve => writeln!(text, "allocation = {{ kind = \"preserve\" }}"),
@@ -63,6 +51,25 @@ impl Pool {
         }
         lists(text, &self.allow, &self.deny);
         let _ = writeln!(text, "{}", self.more);
+    }
+}
+
+impl Limits {
+    /// Of a pool or a rule.
+    fn toml(&self, text: &mut String) {
+        let Self { sessions, mappings, half_open, transitory, rate } = *self;
+        let limits = [
+            ("sessions", sessions),
+            ("mappings", mappings),
+            ("half_open", half_open),
+            ("transitory", transitory),
+            ("session_rate", rate.map(|rate| rate as usize)),
+        ];
+        for (key, limit) in limits {
+            if let Some(limit) = limit {
+                let _ = writeln!(text, "limits.{key} = {limit}");
+            }
+        }
     }
 }
 
@@ -129,6 +136,7 @@ impl Rule {
         if self.drain {
             text.push_str("drain = true\n");
         }
+        self.limits.toml(text);
         lists(text, &self.allow, &self.deny);
     }
 }

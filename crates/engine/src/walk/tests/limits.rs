@@ -47,6 +47,9 @@ fn a_host_is_told_of_every_limit_that_it_meets() {
         ("", "half_open_per_source = 1", DropReason::HalfOpenLimit),
         ("", "session_rate_per_source = 1", DropReason::SessionRateLimit),
         ("", "mappings_per_source = 1", DropReason::SourceLimit),
+        ("", "sessions_per_source = 1", DropReason::SourceLimit),
+        ("", "sessions = 1", DropReason::TableFull),
+        ("ports = \"2000-2000\"", "", DropReason::PortsExhausted),
     ];
     for (pool, limits, reason) in cases {
         let mut bench = Bench::ready_with(&config(pool, &format!("[limits]\n{limits}")));
@@ -59,6 +62,32 @@ fn a_host_is_told_of_every_limit_that_it_meets() {
         assert_eq!(error.transport, Transport::Icmp(3, 1, 0, 0));
         let event = bench.engine.nats.v4.events.read().expect("and the management system");
         assert_eq!((event.inside, event.pool), (Some(HOST.into()), Some(0)));
+    }
+}
+
+/// The same by a rule that gives it an address of its own, whose limits are of no pool.
+#[test]
+fn a_host_is_told_of_the_limits_of_its_rule() {
+    for (limit, reason) in [
+        ("sessions", DropReason::PoolLimit),
+        ("half_open", DropReason::HalfOpenLimit),
+        ("session_rate", DropReason::SessionRateLimit),
+    ] {
+        let own = format!(
+            "[[rule]]\nname = \"own\"\nkind = \"static\"\ninside = \"{HOST}/32\"\n\
+             outside = \"203.0.113.20/32\"\nlimits = {{ {limit} = 1 }}\n"
+        );
+        let mut bench =
+            Bench::ready_with(&config("", "").replacen("[[rule]]", &(own + "[[rule]]"), 1));
+        bench.forward(INSIDE, &inside(HOST, SERVER).tcp(5000, 80, "S", b""));
+        let more = inside(HOST, SERVER).tcp(5001, 80, "S", b"");
+        let told = bench.refuse(INSIDE, &more, reason);
+        let [(INSIDE, error)] = told.as_slice() else { panic!("{limit}: {told:?}") };
+        assert_eq!(Seen::read(error).transport, Transport::Icmp(3, 1, 0, 0), "{limit}");
+        let event = bench.engine.nats.v4.events.read().expect("and the management system");
+        assert_eq!((event.inside, event.pool), (Some(HOST.into()), None), "{limit}");
+        // Another host is of no such rule.
+        bench.forward(INSIDE, &inside(OTHER_HOST, SERVER).tcp(5000, 80, "S", b""));
     }
 }
 
