@@ -14,8 +14,10 @@ pub(crate) struct Bed {
 /// What translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nat {
-    Mooring = 0,
-    Nftables = 1,
+    Mooring,
+    /// The appliance by its backend af_xdp.
+    AfXdp,
+    Nftables,
 }
 
 /// A NAT that runs.
@@ -54,6 +56,7 @@ impl Bed {
     pub(crate) fn start(&self, nat: Nat) -> Result<Running<'_>> {
         let appliance = match nat {
             Nat::Mooring => Some(Appliance::start(&self.lab.gateway, &self.config())?),
+            Nat::AfXdp => Some(Appliance::start(&self.lab.gateway, &self.config().by_af_xdp())?),
             Nat::Nftables => {
                 self.start_nftables()?;
                 None

@@ -36,6 +36,9 @@ struct Arguments {
     /// Packet threads of the appliance
     #[arg(long, default_value_t = 1)]
     workers: u32,
+    /// Compares the backend af_xdp with af_packet, and leaves nftables alone
+    #[arg(long)]
+    af_xdp: bool,
     /// The appliance's binary
     #[arg(long)]
     mooring: PathBuf,
@@ -45,34 +48,36 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     isolation::run(&arguments.mooring, || {
         let bed = Bed::make(arguments.workers)?;
+        let (pair, names) = if arguments.af_xdp {
+            ([Nat::AfXdp, Nat::Mooring], ["af_xdp", "af_packet"])
+        } else {
+            ([Nat::Mooring, Nat::Nftables], ["mooring", "nftables"])
+        };
         let mut rows = Vec::new();
         for case in Case::ALL {
             if arguments.case.is_empty() || arguments.case.contains(&case) {
-                rows.push(compare(&bed, case, arguments.pairs)?);
+                rows.push(compare(&bed, pair, case, arguments.pairs)?);
             }
         }
-        if arguments.json { print_json(&rows) } else { print_table(&rows) }
+        if arguments.json { print_json(&rows, names) } else { print_table(&rows, names) }
     })
 }
 
 /// Runs one case in pairs. Which NAT goes first changes from pair to pair: a machine that slows down
 /// while it is measured slows both down.
-fn compare(bed: &Bed, case: Case, pairs: usize) -> Result<Row> {
+fn compare(bed: &Bed, nats: [Nat; 2], case: Case, pairs: usize) -> Result<Row> {
     let mut measured = Vec::new();
     for pair in 0..pairs.max(1) {
         eprint!("\r{}: pair {} of {pairs} ", case.name(), pair + 1);
-        let order = if pair % 2 == 0 {
-            [Nat::Mooring, Nat::Nftables]
-        } else {
-            [Nat::Nftables, Nat::Mooring]
-        };
+        let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
         let mut figures = [0.0; 2];
-        for nat in order {
+        for at in order {
+            let nat = nats[at];
             let running = bed.start(nat)?;
             let figure =
                 case.measure(bed).with_context(|| format!("{} by {nat:?}", case.name()))?;
             running.stop()?;
-            figures[nat as usize] = figure;
+            figures[at] = figure;
         }
         measured.push(figures);
     }

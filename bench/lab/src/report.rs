@@ -1,16 +1,16 @@
 //! The figures, as a table and as the JSON that others read.
 
 use anyhow::Result;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cases::Case;
 
 /// One case, measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Row {
     case: &'static str,
-    mooring: f64,
-    nftables: f64,
+    ours: f64,
+    theirs: f64,
     /// Median of the pairs' ratios, ours by theirs.
     ratio: f64,
     better: &'static str,
@@ -30,8 +30,8 @@ impl Row {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), r| (low.min(*r), high.max(*r)));
         Self {
             case: case.name(),
-            mooring: column(0),
-            nftables: column(1),
+            ours: column(0),
+            theirs: column(1),
             ratio,
             better: case.better(),
             unit: case.unit(),
@@ -40,21 +40,37 @@ impl Row {
     }
 }
 
-pub(crate) fn print_json(rows: &[Row]) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(rows)?);
+/// What is compared, by name.
+pub(crate) type Names = [&'static str; 2];
+
+pub(crate) fn print_json(rows: &[Row], [ours, theirs]: Names) -> Result<()> {
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "case": row.case,
+                ours: row.ours,
+                theirs: row.theirs,
+                "ratio": row.ratio,
+                "better": row.better,
+                "unit": row.unit,
+                "spread": row.spread,
+            })
+        })
+        .collect();
+    println!("{}", serde_json::to_string_pretty(&rows)?);
     Ok(())
 }
 
-pub(crate) fn print_table(rows: &[Row]) -> Result<()> {
-    let head = ("case", "mooring", "nftables", "unit", "ratio", "spread", "better");
+pub(crate) fn print_table(rows: &[Row], [ours, theirs]: Names) -> Result<()> {
     println!(
-        "{:<22} {:>12} {:>12} {:<14} {:>6} {:>7}  {}",
-        head.0, head.1, head.2, head.3, head.4, head.5, head.6
+        "{:<22} {:>12} {:>12} {:<14} {:>6} {:>7}  better",
+        "case", ours, theirs, "unit", "ratio", "spread"
     );
     for row in rows {
         println!(
             "{:<22} {:>12.2} {:>12.2} {:<14} {:>6.2} {:>7.2}  {}",
-            row.case, row.mooring, row.nftables, row.unit, row.ratio, row.spread, row.better
+            row.case, row.ours, row.theirs, row.unit, row.ratio, row.spread, row.better
         );
     }
     Ok(())
@@ -79,7 +95,7 @@ mod tests {
     fn the_ratio_is_that_of_the_pairs() {
         // The machine became twice as slow: each pair still says one half.
         let row = Row::new(Case::TcpBulk, &[[4.0, 8.0], [3.0, 6.0], [2.0, 4.0]]);
-        assert_eq!((row.mooring, row.nftables, row.ratio, row.spread), (3.0, 6.0, 0.5, 0.0));
+        assert_eq!((row.ours, row.theirs, row.ratio, row.spread), (3.0, 6.0, 0.5, 0.0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! asked of the kernel for it.
 //!
 //! - [`af_packet`]: packet sockets on a kernel device, super-packets and partial checksums whole.
+//! - [`af_xdp`]: AF_XDP sockets on a kernel device, past the kernel's stack.
 //! - [`tap`]: a TAP device of our own, whose other end is the kernel.
 //! - [`tun_tap`]: the same without offloads, to compare with.
 //! - [`port`]: one of these, whichever.
@@ -15,11 +16,12 @@
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
 //! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`,
-//! `tap/device.rs`), one instruction in `tsc.rs`, and nowhere else.
-//! This crate moves bytes and their offload metadata; only the seam looks into a packet.
+//! `tap/device.rs`, and of `af_xdp` `socket.rs`, `ring.rs`, `umem.rs`, `bpf.rs`), one instruction in `tsc.rs`, and nowhere else.
+//! This crate moves bytes and their offload metadata; only the seam looks into a packet, and `af_xdp` for a checksum that was left.
 #![deny(unsafe_code)]
 
 pub mod af_packet;
+pub mod af_xdp;
 pub mod kernel_forwarding;
 pub mod link;
 pub mod memory;

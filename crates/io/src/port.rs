@@ -9,12 +9,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use mooring_packet::{Batch, Packet, Receive, Received, Transmit, Transmitted};
 
 use crate::seam::Seam;
-use crate::{af_packet, tap, tun_tap};
+use crate::{af_packet, af_xdp, tap, tun_tap};
 
 /// The receiving half of a port.
 pub enum AnyReceiver {
     /// Packet sockets on a kernel device.
     AfPacket(af_packet::Receiver),
+    /// AF_XDP sockets on a kernel device.
+    AfXdp(af_xdp::Receiver),
     /// A queue of a TAP device.
     Tap(tap::Receiver),
     /// A TAP device without offloads.
@@ -25,6 +27,7 @@ impl Receive for AnyReceiver {
     fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
         match self {
             Self::AfPacket(receiver) => receiver.receive(batch),
+            Self::AfXdp(receiver) => receiver.receive(batch),
             Self::Tap(receiver) => receiver.receive(batch),
             Self::TunTap(receiver) => receiver.receive(batch),
         }
@@ -33,6 +36,7 @@ impl Receive for AnyReceiver {
     fn lost(&mut self) -> u64 {
         match self {
             Self::AfPacket(receiver) => receiver.lost(),
+            Self::AfXdp(receiver) => receiver.lost(),
             Self::Tap(receiver) => receiver.lost(),
             Self::TunTap(receiver) => receiver.lost(),
         }
@@ -43,6 +47,7 @@ impl AsRawFd for AnyReceiver {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::AfPacket(receiver) => receiver.as_raw_fd(),
+            Self::AfXdp(receiver) => receiver.as_raw_fd(),
             Self::Tap(receiver) => receiver.as_raw_fd(),
             Self::TunTap(receiver) => receiver.as_raw_fd(),
         }
@@ -53,6 +58,8 @@ impl AsRawFd for AnyReceiver {
 pub enum AnySender {
     /// Packet sockets on a kernel device.
     AfPacket(Seam<af_packet::Sender>),
+    /// AF_XDP sockets on a kernel device.
+    AfXdp(Seam<af_xdp::Sender>),
     /// A queue of a TAP device.
     Tap(Seam<tap::Sender>),
     /// A TAP device without offloads.
@@ -66,6 +73,7 @@ impl Transmit for AnySender {
     ) -> Transmitted {
         match self {
             Self::AfPacket(sender) => sender.transmit(packets),
+            Self::AfXdp(sender) => sender.transmit(packets),
             Self::Tap(sender) => sender.transmit(packets),
             Self::TunTap(sender) => sender.transmit(packets),
         }

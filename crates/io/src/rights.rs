@@ -17,13 +17,14 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities,
 };
 
-/// Makes what is permitted of CAP_NET_RAW and CAP_NET_ADMIN effective.
+/// Makes what is permitted of CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF effective.
 ///
 /// # Errors
 /// When the kernel refuses, which it does for no process of its own.
 pub fn raise() -> io::Result<()> {
     let mut sets = capabilities(None)?;
-    sets.effective |= sets.permitted & (CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN);
+    let wanted = CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN | CapabilitySet::BPF;
+    sets.effective |= sets.permitted & wanted;
     Ok(set_capabilities(None, sets)?)
 }
 
@@ -65,6 +66,7 @@ fn bound(kept: CapabilitySet) -> io::Result<()> {
 pub(crate) fn advice(short: &str) -> String {
     let one = match short {
         "NET_ADMIN" => CapabilitySet::NET_ADMIN,
+        "BPF" => CapabilitySet::BPF,
         _ => CapabilitySet::NET_RAW,
     };
     if GIVEN_UP.get().contains(one) {

@@ -32,6 +32,8 @@ pub struct PortInfo {
     pub device: String,
     /// `af_packet`, ...
     pub backend: &'static str,
+    /// What else there is to say of it.
+    pub details: Details,
     /// "up" where packets can pass, else what the kernel says of its device.
     pub state: String,
     /// The device's Ethernet address.
@@ -42,6 +44,21 @@ pub struct PortInfo {
     pub addresses: Vec<String>,
     /// What the backend carries beside ordinary packets.
     pub abilities: Vec<&'static str>,
+}
+
+/// What some backends have to say of themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// "copy" or "zero-copy".
+    pub mode: Option<&'static str>,
+    /// Receive queues of the device that have a socket.
+    pub queues: Option<u32>,
+    /// Entries of the rings of each socket: received, and to be sent.
+    pub rings: Option<[u32; 2]>,
+    /// The backend that was asked for and could not be had.
+    pub instead_of: Option<&'static str>,
+    /// Why it could not.
+    pub reason: Option<String>,
 }
 
 impl Report {
@@ -89,6 +106,13 @@ impl Report {
                 "name": port.name,
                 "device": port.device,
                 "backend": port.backend,
+                "mode": port.details.mode,
+                "queues": port.details.queues,
+                "rings": port.details.rings.map(|[receive, send]| {
+                    json!({ "receive": receive, "send": send })
+                }),
+                "instead_of": port.details.instead_of,
+                "reason": port.details.reason,
                 "state": port.state,
                 "mac": port.mac,
                 "mtu": port.mtu,

@@ -41,9 +41,18 @@ pub fn print(topic: Topic, answer: impl Read, out: &mut impl Write) -> io::Resul
             "SUPPRESSED",
             "WORKER",
         ],
-        Topic::Interfaces => {
-            &["NAME", "DEVICE", "BACKEND", "STATE", "MAC", "MTU", "ADDRESSES", "ABILITIES"]
-        }
+        Topic::Interfaces => &[
+            "NAME",
+            "DEVICE",
+            "BACKEND",
+            "MODE",
+            "STATE",
+            "MAC",
+            "MTU",
+            "ADDRESSES",
+            "ABILITIES",
+            "REASON",
+        ],
     };
     let mut columns = Columns::new(heads);
     for_each_row(answer, |row| match topic {

@@ -67,6 +67,13 @@ impl<'b> Packet<'b> {
         self.start as usize
     }
 
+    /// What lies in front of the frame: as the port left it, or as whoever moved the frame did.
+    #[inline]
+    #[must_use]
+    pub fn front(&self) -> &[u8] {
+        &self.buffer[..self.start as usize]
+    }
+
     /// Cuts the frame to its first `len` bytes; does nothing when it is not longer.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
@@ -86,6 +93,7 @@ mod tests {
         let mut buffer = [0, 1, 2, 3, 4, 5];
         let mut packet = Packet::new(&mut buffer, 2, 3, Offload::NONE);
         assert_eq!((packet.bytes(), packet.headroom()), (&[2, 3, 4][..], 2));
+        assert_eq!(packet.front(), [0, 1]);
         packet.bytes_mut()[0] = 9;
         packet.truncate(4);
         assert_eq!(packet.len(), 3);

@@ -151,7 +151,7 @@ const CONTROL: &[Key] = &[
 const INTERFACE: &[Key] = &[
     key("name", Text, Required, "What rules, `show` and `explain` call it: letters, digits, `-`, `_`, `.`; unique."),
     key("device", Text, Required, "The device as `ip link` shows it; one that the appliance makes for `tap`. `network:NAME`: the one of that network, by the Pod's annotations; with the source `kubernetes`."),
-    key("backend", OneOf(&["af_packet", "tap", "tun-tap", "af_xdp"]), Is("\"af_packet\""), "`af_packet`: a packet socket on the device. `tap`: a TAP device, the kernel is the other end. `tun-tap`: the same without offloads, to compare with. `af_xdp` is not in this version."),
+    key("backend", OneOf(&["af_packet", "tap", "tun-tap", "af_xdp"]), Is("\"af_packet\""), "`af_packet`: a packet socket on the device. `tap`: a TAP device, the kernel is the other end. `tun-tap`: the same without offloads, to compare with. `af_xdp`: AF_XDP sockets and a program of ours on the device, for small packets and real network cards; where that cannot be had, `af_packet` with a warning."),
     key("addresses", TextsOr("kernel"), Required, "The appliance's own addresses with the length of their prefix, which is connected: `[\"192.0.2.1/24\"]`. `\"kernel\"`: the device's addresses and routes, the kernel keeps answering for them; not on a tap."),
     key("mtu", Number(68, 65_535), Means("the device's"), "Bytes of the largest IP packet."),
     key("vrf", Text, Means("none"), "Not in this version."),

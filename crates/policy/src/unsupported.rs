@@ -72,12 +72,10 @@ const fn refused(
 const INTERFACE: &str = "[[interface]]";
 const RULE: &str = "[[rule]]";
 
-const BACKENDS: &str = "use backend = \"af_packet\" or \"tap\"";
 const KINDS: &str = "the kinds of this version are \"source-nat\", \"static\", \"port-forward\", \"deliver\", \"bypass\" and \"drop\"";
 
 #[rustfmt::skip] // one line a feature
 const FEATURES: &[Feature] = &[
-    refused(INTERFACE, "backend", Text("af_xdp"), BACKENDS),
     refused(INTERFACE, "vrf", Any, "remove it: all interfaces share one routing table"),
     refused(RULE, "kind", Text("load-balance"), KINDS),
     refused(RULE, "kind", Text("nat64"), KINDS),

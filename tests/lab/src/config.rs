@@ -50,6 +50,12 @@ impl Config {
         )
     }
 
+    /// Asks for AF_XDP sockets on both sides.
+    #[must_use]
+    pub fn by_af_xdp(self) -> Self {
+        self.replace("backend = \"af_packet\"", "backend = \"af_xdp\"")
+    }
+
     /// Adds a line below `[appliance]`.
     #[must_use]
     pub fn appliance(mut self, line: &str) -> Self {

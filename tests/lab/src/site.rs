@@ -42,6 +42,8 @@ pub enum Variant {
     AfPacket,
     /// The same with two workers.
     TwoWorkers,
+    /// AF_XDP sockets on both sides.
+    AfXdp,
     /// Inside through a tap, whose kernel side is a port of a bridge in the gateway's namespace.
     Tap,
     /// The same through the plain backend, without offloads.
@@ -141,6 +143,7 @@ impl Site {
         match self.variant {
             Variant::AfPacket => config,
             Variant::TwoWorkers => config.replace("workers = 1", "workers = 2"),
+            Variant::AfXdp => config.by_af_xdp(),
             Variant::Tap => config.inside_by_tap("tap", self.mtus.inside),
             Variant::TunTap => config.inside_by_tap("tun-tap", self.mtus.inside),
             Variant::KernelAddresses => config.outside_from_kernel(),

@@ -8,23 +8,23 @@ use mooring_wire::ipv6::Ipv6;
 
 /// Offsets in bytes from the start of an untagged Ethernet frame that carries a whole IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// Whether the packet is IPv6.
-    pub(super) ipv6: bool,
+    pub(crate) ipv6: bool,
     /// What the transport header is.
-    pub(super) protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// Where it begins.
-    pub(super) transport: usize,
+    pub(crate) transport: usize,
     /// Where the IP packet ends; padding may follow.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// The sum of the addresses and the protocol, without a length: the pseudo-header's part that all
     /// segments share.
-    pub(super) pseudo_sum: u16,
+    pub(crate) pseudo_sum: u16,
 }
 
 impl Layout {
     /// `None` when the frame is no IP packet, a piece of one, or shorter than it says.
-    pub(super) fn of(frame: &[u8]) -> Option<Self> {
+    pub(crate) fn of(frame: &[u8]) -> Option<Self> {
         let ethernet = Ethernet::parse(frame).ok()?;
         match ethernet.ether_type() {
             EtherType::IPV4 => Self::of_ipv4(&Ipv4::parse(ethernet.into_payload()).ok()?),

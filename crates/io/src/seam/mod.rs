@@ -20,6 +20,8 @@ use mooring_packet::{Abilities, Offload, Packet, Transmit, Transmitted};
 
 use self::segments::Segments;
 
+pub(crate) use self::layout::Layout;
+
 /// A transmitting half behind the seam.
 pub struct Seam<T> {
     port: T,

@@ -237,6 +237,7 @@ impl Appliance {
             Err(error) if self.leave_to_kernel(&error)? => {}
             Err(error) => return Err(refused(&error)),
         }
+        self.attached.leave_to_kernel(self.watch.addresses());
         self.trouble.look(&self.lines, &self.state.policy, now);
         self.heed_conflicts()?;
         self.desk.miss_events(self.events.look(&self.lines, self.clock));

@@ -74,10 +74,12 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let plane = plane(&state, &mut hub, observers.health(), arguments)?;
     let mut watch = KernelWatch::start(&state)?;
     let workers = crew::size(&state.settings);
-    let ports::Opened { ports, links, mut attached } = ports::open(&state.policy, workers)?;
+    let ports::Opened { ports, links, mut attached } =
+        ports::open(&state.policy, workers, watch.addresses())?;
     attached.deliver(&state.policy)?;
     // The kernel has delivered addresses now, and is kept from them where others send to them.
     watch.look(clock.now(), &[]).map_err(|error| kernel_watch::refused(&error))?;
+    attached.leave_to_kernel(watch.addresses());
     let devices = devices.with(Devices::read()?);
     observers.health().interfaces_are_open();
     let engines = engines(&state, &links, workers, watch.addresses())?;

@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
+use std::sync::Arc;
 
 use mooring_engine::Link;
 use mooring_io::af_packet::{self, Groups as Membership};
+use mooring_io::af_xdp::{Memories, OpenError, Steering};
 use mooring_io::port::{AnyReceiver, AnySender};
 use mooring_io::seam::Seam;
 use mooring_io::tap::{self, Delivered, KernelSide};
-use mooring_io::{link, tun_tap};
-use mooring_observe::report::PortInfo;
+use mooring_io::{af_xdp, link, tun_tap};
+use mooring_observe::report::{Details, PortInfo};
 use mooring_packet::Abilities;
 use mooring_policy::{Backend, Interface, InterfaceId, Policy};
 use mooring_wire::Mac;
@@ -36,12 +38,19 @@ pub struct Opened {
 pub struct Attachments {
     /// By interface.
     all: Vec<Attachment>,
+    /// The kernel's own addresses, as steering programs know them.
+    kernel: Vec<IpAddr>,
 }
 
 /// What one interface has of its device.
 struct Attachment {
+    /// What it is called, and what else there is to say of it.
+    backend: &'static str,
+    details: Details,
     abilities: Abilities,
     end: End,
+    /// The program that brings us frames past the kernel, if there is one.
+    steering: Option<Arc<Steering>>,
 }
 
 /// What is beside us on the device.
@@ -59,19 +68,20 @@ struct Port {
     attachment: Attachment,
 }
 
-/// Opens a port for each interface and worker, in their order.
+/// Opens a port for each interface and worker, in their order. `kernel` are the kernel's own addresses.
 ///
 /// # Errors
 /// When a device cannot be used, or made.
-pub fn open(policy: &Policy, workers: NonZeroU8) -> Result<Opened, Failure> {
+pub fn open(policy: &Policy, workers: NonZeroU8, kernel: &[IpAddr]) -> Result<Opened, Failure> {
     let mut ports: Vec<_> = (0..workers.get()).map(|_| Ports { rx: vec![], tx: vec![] }).collect();
     let (mut links, mut all) = (Vec::new(), Vec::new());
+    let mut memories = memories(policy, workers);
     for interface in &policy.interfaces {
         let port = match interface.backend {
             Backend::AfPacket => open_af_packet(interface, workers)?,
             Backend::Tap => open_tap(interface, workers)?,
             Backend::TunTap => open_tun_tap(interface, workers)?,
-            Backend::AfXdp => return Err(unsupported(interface)),
+            Backend::AfXdp => open_af_xdp(interface, &mut memories, kernel, workers)?,
         };
         for ((receiver, sender), ports) in port.halves.into_iter().zip(&mut ports) {
             ports.rx.push(receiver);
@@ -80,7 +90,7 @@ pub fn open(policy: &Policy, workers: NonZeroU8) -> Result<Opened, Failure> {
         links.push(Link { mac: port.link.mac, mtu: mtu_of(interface, &port.link) });
         all.push(port.attachment);
     }
-    Ok(Opened { ports, links, attached: Attachments { all } })
+    Ok(Opened { ports, links, attached: Attachments { all, kernel: kernel.to_vec() } })
 }
 
 fn open_af_packet(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> {
@@ -92,18 +102,85 @@ fn open_af_packet(interface: &Interface, workers: NonZeroU8) -> Result<Port, Fai
     let halves = halves.into_iter().map(|(receiver, sender)| {
         (AnyReceiver::AfPacket(receiver), AnySender::AfPacket(Seam::new(sender, abilities)))
     });
-    let attachment = Attachment { abilities, end: End::Link(membership) };
+    let attachment = Attachment::new("af_packet", abilities, End::Link(membership));
     Ok(Port { halves: halves.collect(), link, attachment })
+}
+
+/// What the AF_XDP sockets of each worker share.
+fn memories(policy: &Policy, workers: NonZeroU8) -> Result<Memories, OpenError> {
+    let interfaces = policy.interfaces.iter();
+    let devices = interfaces.filter(|interface| interface.backend == Backend::AfXdp);
+    let devices: Vec<&str> = devices.map(|interface| interface.device.as_str()).collect();
+    Memories::for_devices(&devices, workers)
+}
+
+/// Where there can be no AF_XDP a packet socket does the same, with more work.
+fn open_af_xdp(
+    interface: &Interface,
+    memories: &mut Result<Memories, OpenError>,
+    kernel: &[IpAddr],
+    workers: NonZeroU8,
+) -> Result<Port, Failure> {
+    let port = match memories {
+        Ok(memories) => memories.open(&interface.device, kernel),
+        Err(error) => return open_instead(interface, workers, error),
+    };
+    let af_xdp::Port { halves, link, steering, queues, zero_copy } = match port {
+        Ok(port) => port,
+        // Nor can a packet socket be had.
+        Err(error @ (OpenError::Link(_) | OpenError::Packet(_))) => {
+            return Err(failed(&error, error.hint()));
+        }
+        Err(error) => return open_instead(interface, workers, &error),
+    };
+    let membership = Membership::of(&link).map_err(|error| failed(&error, None))?;
+    let abilities = af_xdp::ABILITIES;
+    let halves = halves.into_iter().map(|(receiver, sender)| {
+        (AnyReceiver::AfXdp(receiver), AnySender::AfXdp(Seam::new(sender, abilities)))
+    });
+    let details = Details {
+        mode: Some(if zero_copy { "zero-copy" } else { "copy" }),
+        queues: Some(queues),
+        rings: Some(af_xdp::RINGS),
+        instead_of: None,
+        reason: None,
+    };
+    let attachment = Attachment {
+        backend: "af_xdp",
+        details,
+        abilities,
+        end: End::Link(membership),
+        steering: Some(steering),
+    };
+    Ok(Port { halves: halves.collect(), link, attachment })
+}
+
+/// Opens a packet socket where there is no AF_XDP, and says why.
+fn open_instead(
+    interface: &Interface,
+    workers: NonZeroU8,
+    error: &OpenError,
+) -> Result<Port, Failure> {
+    let mut port = open_af_packet(interface, workers)?;
+    let hint = error.hint().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+    let name = &interface.name;
+    say(&format!("mooring: warning: `{name}`: af_packet instead of af_xdp: {error}{hint}"));
+    port.attachment.details = Details {
+        instead_of: Some("af_xdp"),
+        reason: Some(error.to_string()),
+        ..Details::default()
+    };
+    Ok(port)
 }
 
 fn open_tap(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> {
     let made = tap::create(&interface.device, workers, interface.mtu);
     let made = made.map_err(|error| failed(&error, error.hint()))?;
     let abilities = made.abilities;
+    let attachment = Attachment::new("tap", abilities, End::Kernel(made.kernel));
     let halves = made.queues.into_iter().map(|(receiver, sender)| {
         (AnyReceiver::Tap(receiver), AnySender::Tap(Seam::new(sender, abilities)))
     });
-    let attachment = Attachment { abilities, end: End::Kernel(made.kernel) };
     Ok(Port { halves: halves.collect(), link: made.link, attachment })
 }
 
@@ -119,15 +196,9 @@ fn open_tun_tap(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failu
     let made = made.map_err(|error| failed(&error, error.hint()))?;
     let abilities = tun_tap::ABILITIES;
     let sender = AnySender::TunTap(Seam::new(made.sender, abilities));
-    let attachment = Attachment { abilities, end: End::Kernel(made.kernel) };
+    let attachment = Attachment::new("tun-tap", abilities, End::Kernel(made.kernel));
     let halves = vec![(AnyReceiver::TunTap(made.receiver), sender)];
     Ok(Port { halves, link: made.link, attachment })
-}
-
-fn unsupported(interface: &Interface) -> Failure {
-    let (name, backend) = (&interface.name, backend(interface));
-    let message = format!("interface `{name}`: backend \"{backend}\" cannot run in this version");
-    failed(&message, Some("use backend = \"af_packet\" or \"tap\"".to_owned()))
 }
 
 fn warn_of_small_buffers(interface: &Interface, receiver: &af_packet::Receiver) {
@@ -140,7 +211,30 @@ fn warn_of_small_buffers(interface: &Interface, receiver: &af_packet::Receiver) 
     }
 }
 
+impl Attachment {
+    fn new(backend: &'static str, abilities: Abilities, end: End) -> Self {
+        Self { backend, details: Details::default(), abilities, end, steering: None }
+    }
+}
+
 impl Attachments {
+    /// Leaves to the kernel what is for one of these addresses, its own, and nothing else that is for one.
+    pub fn leave_to_kernel(&mut self, addresses: &[IpAddr]) {
+        if self.kernel == addresses {
+            return;
+        }
+        for steering in self.all.iter().filter_map(|attachment| attachment.steering.as_ref()) {
+            if let Err(error) = steering.leave_to_kernel(&self.kernel, addresses) {
+                let device = steering.device();
+                say(&format!(
+                    "mooring: warning: packet sockets take all frames of `{device}` now: cannot tell its \
+                     steering program of the kernel's addresses: {error}"
+                ));
+            }
+        }
+        self.kernel = addresses.to_vec();
+    }
+
     /// Receives these groups from now on. Of an interface where that fails nobody would find our IPv6
     /// addresses. The kernel's end of a device of ours sends us every group.
     ///
@@ -186,7 +280,8 @@ impl Attachments {
         let infos = interfaces.map(|((interface, link), attachment)| PortInfo {
             name: interface.name.clone(),
             device: interface.device.clone(),
-            backend: backend(interface),
+            backend: attachment.backend,
+            details: attachment.details.clone(),
             state: devices.state(&interface.device),
             mac: link.mac.to_string(),
             mtu: link.mtu,
@@ -207,16 +302,6 @@ fn routed(interface: &Interface, address: IpAddr) -> Result<Delivered, Failure> 
         let message = format!("`{name}` has no {family} address, but {address} is delivered to it");
         failed(&message, Some(format!("add an {family} address to the interface `{name}`")))
     })
-}
-
-/// As the configuration calls it.
-const fn backend(interface: &Interface) -> &'static str {
-    match interface.backend {
-        Backend::AfPacket => "af_packet",
-        Backend::Tap => "tap",
-        Backend::TunTap => "tun-tap",
-        Backend::AfXdp => "af_xdp",
-    }
 }
 
 fn names_of(abilities: Abilities) -> Vec<&'static str> {

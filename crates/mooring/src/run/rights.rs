@@ -37,7 +37,8 @@ pub(super) fn keep_to_read() -> io::Result<()> {
 fn used(state: &DesiredState) -> CapabilitySet {
     let mut used = CapabilitySet::NET_RAW | READS;
     let mut interfaces = state.policy.interfaces.iter();
-    let devices = interfaces.any(|interface| interface.backend != Backend::AfPacket);
+    let is_ours = |backend| matches!(backend, Backend::Tap | Backend::TunTap);
+    let devices = interfaces.any(|interface| is_ours(interface.backend));
     // The ingress drop is put in place when the kernel begins to forward, at any time.
     if devices || !state.settings.allow_kernel_forwarding {
         used |= CapabilitySet::NET_ADMIN;

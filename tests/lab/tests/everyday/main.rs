@@ -24,6 +24,11 @@ fn reach_by_two_workers() {
 }
 
 #[test]
+fn reach_by_af_xdp() {
+    isolated("reach_by_af_xdp", || shown(Variant::AfXdp, reach::all));
+}
+
+#[test]
 fn reach_by_tap() {
     isolated("reach_by_tap", || shown(Variant::Tap, reach::all));
 }
@@ -49,6 +54,11 @@ fn bulk_by_two_workers() {
 }
 
 #[test]
+fn bulk_by_af_xdp() {
+    isolated("bulk_by_af_xdp", || shown(Variant::AfXdp, bulk::all));
+}
+
+#[test]
 fn bulk_by_tap() {
     isolated("bulk_by_tap", || shown(Variant::Tap, bulk::all));
 }
@@ -66,6 +76,11 @@ fn small_mtu_by_af_packet() {
 #[test]
 fn small_mtu_by_two_workers() {
     isolated("small_mtu_by_two_workers", || mtu::everywhere(Variant::TwoWorkers));
+}
+
+#[test]
+fn small_mtu_by_af_xdp() {
+    isolated("small_mtu_by_af_xdp", || mtu::everywhere(Variant::AfXdp));
 }
 
 #[test]
@@ -94,6 +109,11 @@ fn rules_by_two_workers() {
 }
 
 #[test]
+fn rules_by_af_xdp() {
+    isolated("rules_by_af_xdp", || shown(Variant::AfXdp, rules::all));
+}
+
+#[test]
 fn rules_by_tap() {
     isolated("rules_by_tap", || shown(Variant::Tap, rules::all));
 }
@@ -111,6 +131,11 @@ fn filtering_by_af_packet() {
 #[test]
 fn filtering_by_two_workers() {
     isolated("filtering_by_two_workers", || shown(Variant::TwoWorkers, filtering::all));
+}
+
+#[test]
+fn filtering_by_af_xdp() {
+    isolated("filtering_by_af_xdp", || shown(Variant::AfXdp, filtering::all));
 }
 
 #[test]

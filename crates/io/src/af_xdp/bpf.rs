@@ -1,0 +1,185 @@
+//! The kernel's BPF: maps, programs and links, by bpf(2). The one door to it.
+//!
+//! Every object is a file descriptor and lives as long as it: a link takes its program off the device
+//! when the process ends, however it ends.
+//!
+//! Its safe functions keep this invariant: pointers given to the kernel are made anew for every call, from
+//! borrows of the lengths that the kernel knows, and it keeps none of them.
+#![allow(unsafe_code, reason = "the one file of bpf(2)")]
+
+use std::ffi::CStr;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use zerocopy::{Immutable, IntoBytes};
+
+use super::assembler::Instruction;
+
+/// A map from `K` to `V`.
+#[derive(Debug)]
+pub(super) struct Map<K, V> {
+    fd: OwnedFd,
+    entries: PhantomData<(K, V)>,
+}
+
+/// A program that is attached to a device, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Link {
+    _fd: OwnedFd,
+}
+
+impl<K: IntoBytes + Immutable, V: IntoBytes + Immutable> Map<K, V> {
+    /// A hash map of at most `entries`.
+    pub(super) fn hash(entries: u32) -> io::Result<Self> {
+        Self::new(MAP_TYPE_HASH, entries)
+    }
+
+    /// Sets the value of `key`.
+    pub(super) fn insert(&self, key: &K, value: &V) -> io::Result<()> {
+        self.change(MAP_UPDATE_ELEM, key, ptr::from_ref(value).expose_provenance() as u64)
+    }
+
+    /// Takes `key` out.
+    pub(super) fn remove(&self, key: &K) -> io::Result<()> {
+        self.change(MAP_DELETE_ELEM, key, 0)
+    }
+
+    fn new(kind: u32, entries: u32) -> io::Result<Self> {
+        let request = MapCreate {
+            kind,
+            key_size: size_of::<K>() as u32,
+            value_size: size_of::<V>() as u32,
+            max_entries: entries,
+        };
+        Ok(Self { fd: descriptor(MAP_CREATE, &request)?, entries: PhantomData })
+    }
+
+    fn change(&self, command: libc::c_int, key: &K, value: u64) -> io::Result<()> {
+        let map = self.raw().cast_unsigned();
+        let key = ptr::from_ref(key).expose_provenance() as u64;
+        call(command, &MapElement { map, padding: 0, key, value, flags: 0 })?;
+        Ok(())
+    }
+}
+
+impl Map<u32, u32> {
+    /// A map from a queue to the AF_XDP socket of it.
+    pub(super) fn sockets(entries: u32) -> io::Result<Self> {
+        Self::new(MAP_TYPE_XSKMAP, entries)
+    }
+}
+
+impl<K, V> Map<K, V> {
+    /// As a program names it.
+    pub(super) fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Loads an XDP program and attaches it to a device, in the driver itself.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN and CAP_BPF; EBUSY where another program is attached; EOPNOTSUPP where the
+/// driver knows no XDP; EINVAL and ERANGE where the device's MTU is too long for it.
+pub(super) fn attach(code: &[Instruction], device: u32) -> io::Result<Link> {
+    let request = ProgramLoad {
+        kind: PROG_TYPE_XDP,
+        count: code.len() as u32,
+        code: code.as_ptr().expose_provenance() as u64,
+        license: LICENSE.as_ptr().expose_provenance() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+        name: *b"mooring\0\0\0\0\0\0\0\0\0",
+        device: 0,
+        attach_type: ATTACH_TYPE_XDP,
+    };
+    let program = descriptor(PROG_LOAD, &request)?;
+    let program = program.as_raw_fd().cast_unsigned();
+    let request = LinkCreate { program, device, attach_type: ATTACH_TYPE_XDP, flags: IN_DRIVER };
+    Ok(Link { _fd: descriptor(LINK_CREATE, &request)? })
+}
+
+/// A call that answers with a file descriptor.
+fn descriptor<R: IntoBytes + Immutable>(command: libc::c_int, request: &R) -> io::Result<OwnedFd> {
+    let fd = call(command, request)?;
+    // SAFETY: the kernel has made this descriptor for us just now; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call<R: IntoBytes + Immutable>(command: libc::c_int, request: &R) -> io::Result<RawFd> {
+    let (attributes, len) = (ptr::from_ref(request), size_of::<R>());
+    // SAFETY: `request` is `len` readable bytes that outlive the call (what is not said is zero to the
+    // kernel). The pointers in it are to a key and a value of the lengths that the map was made with, or to a
+    // program and its license, all borrowed by our caller; the kernel only reads them.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, len) };
+    RawFd::try_from(answer).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)
+}
+
+/// `union bpf_attr` (linux/bpf.h), as each command reads it.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct MapCreate {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct MapElement {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct ProgramLoad {
+    kind: u32,
+    count: u32,
+    code: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    device: u32,
+    attach_type: u32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    device: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+const MAP_CREATE: libc::c_int = 0;
+const MAP_UPDATE_ELEM: libc::c_int = 2;
+const MAP_DELETE_ELEM: libc::c_int = 3;
+const PROG_LOAD: libc::c_int = 5;
+const LINK_CREATE: libc::c_int = 28;
+
+const MAP_TYPE_HASH: u32 = 1;
+const MAP_TYPE_XSKMAP: u32 = 17;
+const PROG_TYPE_XDP: u32 = 6;
+const ATTACH_TYPE_XDP: u32 = 37;
+
+/// `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
+const IN_DRIVER: u32 = 1 << 2;
+
+/// That of this crate; the helpers that are called ask for none.
+const LICENSE: &CStr = c"MIT OR Apache-2.0";
