@@ -5,7 +5,7 @@ use mooring_nat::EventKind;
 use mooring_packet::{Received, Transmitted};
 use mooring_policy::InterfaceId;
 
-use crate::{DropReason, Verdict};
+use crate::{DropReason, Verdict, Work};
 
 /// The counters of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub struct Counters {
     pub originated: u64,
     /// Frames in which somebody else used an address of ours.
     pub conflicts: u64,
-    /// Batches walked.
-    pub batches: u64,
+    /// What the worker does with its time.
+    pub work: Work,
     /// Events by [`EventKind`], those that nobody was told of included.
     pub events: [u64; EventKind::ALL.len()],
     /// Events that found no room.
@@ -86,7 +86,7 @@ impl Counters {
             transitory_ended: 0,
             originated: 0,
             conflicts: 0,
-            batches: 0,
+            work: Work::default(),
             events: [0; EventKind::ALL.len()],
             events_lost: 0,
         }

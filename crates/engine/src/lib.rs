@@ -31,6 +31,7 @@ mod unreachable;
 mod unsolicited;
 mod verdict;
 mod watched;
+mod work;
 
 pub mod explain;
 pub mod neighbours;
@@ -47,3 +48,4 @@ pub use outbox::{HandOver, Outbox, Stage};
 pub use reload::{Leftovers, Supplies};
 pub use silent::{SILENT_HOPS, SilentHop};
 pub use verdict::{Verdict, Verdicts, WorkerId};
+pub use work::Work;

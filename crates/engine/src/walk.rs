@@ -101,7 +101,7 @@ impl Engine {
             }
         }
         self.classified = classified;
-        self.counters.batches += 1;
+        self.counters.work.batch(batch.len());
         verdicts
     }
 

@@ -275,3 +275,19 @@ fn a_pool_that_runs_short_is_an_event_that_every_reader_is_told_of() {
     assert_eq!(running.counters().events[EventKind::PortsExhausted as usize], 2);
     running.stop();
 }
+
+/// A worker that sleeps most of the time says so, and its one packet a batch.
+#[test]
+fn a_worker_tells_what_it_does_with_its_time() {
+    let running = Running::start();
+    for _ in 0..3 {
+        thread::sleep(Duration::from_millis(40));
+        running.host.send(&ARP_REQUEST).expect("loopback");
+        assert_eq!(running.wait_for_answer(), [10, 0, 0, 1]);
+    }
+    let work = running.counters().work;
+    assert_eq!((work.packets, work.batches[0]), (3, 3));
+    assert!(work.busy_clocks > 0 && work.clocks > work.busy_clocks, "{work:?}");
+    assert!(work.idle_share() > 0.5 && work.clocks_per_packet() > 1.0, "{work:?}");
+    running.stop();
+}

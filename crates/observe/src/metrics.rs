@@ -171,8 +171,14 @@ impl Scrape {
         self.write_packets(out)?;
         let conflicts = self.of_workers(|counters, _| counters.conflicts);
         out.counter("conflicts", "Frames in which others used an address of ours", conflicts)?;
-        let batches = self.of_workers(|counters, _| counters.batches);
+        let batches = self.of_workers(|counters, _| counters.work.batches.iter().sum());
         out.counter("batches", "Batches walked", batches)?;
+        let packets = self.of_workers(|counters, _| counters.work.packets);
+        out.counter("batch_packets", "Packets in them", packets)?;
+        let clocks = self.of_workers(|counters, _| counters.work.clocks);
+        out.counter("clocks", "Counts of the time-stamp counter", clocks)?;
+        let busy = self.of_workers(|counters, _| counters.work.busy_clocks);
+        out.counter("busy_clocks", "Those in which there was something to do", busy)?;
         out.counter("events", "Events, those that nobody was told of included", self.events())?;
         out.single_total("events_lost", "Events that the log does not have", self.events_lost())?;
         let untold = self.kubernetes_events_untold;

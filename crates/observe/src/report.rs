@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use mooring_engine::neighbours::EntryView;
 use mooring_engine::view::{MappingView, SessionView};
-use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy};
+use mooring_engine::{Counters, DropReason, InterfaceCounters, Occupancy, Work};
 use mooring_policy::{Generation, Given, InterfaceId, NotTaken, Policy};
 use mooring_session::Tick;
 use serde_json::{Map, Value, json};
@@ -211,7 +211,12 @@ impl Report {
             "sessions_expired": counters.sessions_expired,
             "sessions_ended": counters.sessions_ended,
             "transitory_ended": counters.transitory_ended,
-            "batches": counters.batches,
+            "batches": counters.work.batches.iter().sum::<u64>(),
+            "batch_packets": counters.work.packets,
+            "batch_mean": rounded(counters.work.mean_batch()),
+            "batch_sizes": batch_sizes(&counters.work),
+            "clocks_per_packet": rounded(counters.work.clocks_per_packet()),
+            "idle_share": rounded(counters.work.idle_share()),
             "events": counters.events.iter().sum::<u64>(),
             "events_lost": counters.events_lost,
             "drops": drops(|reason| counters.dropped(reason)),
@@ -222,6 +227,16 @@ impl Report {
         }
         row
     }
+}
+
+/// Batches of each size.
+fn batch_sizes(work: &Work) -> Value {
+    work.sizes().map(|(size, batches)| (size, batches.into())).collect::<Map<_, _>>().into()
+}
+
+/// To a thousandth, which is more than it is good for.
+fn rounded(number: f64) -> f64 {
+    (number * 1_000.0).round() / 1_000.0
 }
 
 /// Every reason with its count.

@@ -104,8 +104,9 @@ fn block(first: &str, named: &[(String, &Value)]) -> Columns {
     let names = named.iter().map(|(name, _)| name.as_str());
     let mut columns = Columns::new(&iter::once(first).chain(names).collect::<Vec<_>>());
     let keys = named.first().into_iter().flat_map(|(_, row)| entries(row)).map(|(key, _)| key);
-    // What a worker has dropped is told by `show drops`, for all of them.
-    for key in keys.filter(|key| !["worker", "drops"].contains(&key.as_str())) {
+    // What a worker has dropped is told by `show drops`, for all of them; sizes of batches are for machines.
+    let elsewhere = ["worker", "drops", "batch_sizes"];
+    for key in keys.filter(|key| !elsewhere.contains(&key.as_str())) {
         let cells = named.iter().map(|(_, row)| text(&row[key.as_str()]));
         columns.add(iter::once(key.clone()).chain(cells));
     }

@@ -313,7 +313,7 @@ pub(crate) fn add(sum: &mut Counters, other: &Counters) {
         transitory_ended,
         originated,
         conflicts,
-        batches,
+        work,
         events,
         events_lost,
     } = other;
@@ -336,7 +336,10 @@ pub(crate) fn add(sum: &mut Counters, other: &Counters) {
     sum.transitory_ended += transitory_ended;
     sum.originated += originated;
     sum.conflicts += conflicts;
-    sum.batches += batches;
+    for (sum, counted) in sum.work.batches.iter_mut().zip(work.batches) {
+        *sum += counted;
+    }
+    sum.work.packets += work.packets;
 }
 
 const INSIDE: InterfaceId = InterfaceId(0);

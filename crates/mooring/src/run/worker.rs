@@ -17,6 +17,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use mooring_engine::{Engine, Leftovers, Link, Supplies};
+use mooring_io::tsc;
 use mooring_observe::health::Heartbeat;
 use mooring_observe::query::{Answer, Query, answer};
 use mooring_packet::{Batch, Receive, Transmit};
@@ -95,6 +96,8 @@ pub struct Worker<R, T> {
     events: Events,
     /// When the engine was last asked what is due.
     aged: Tick,
+    /// When it began to turn, by the time-stamp counter.
+    began: u64,
     heartbeat: Heartbeat,
     /// Who hears it when somebody else uses an address of ours, and how often that was seen.
     ear: Option<UnixStream>,
@@ -148,6 +151,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             poll,
             events,
             aged,
+            began: 0,
             heartbeat,
             ear,
             conflicts,
@@ -182,13 +186,19 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
     /// The operating system's, when a port is broken.
     pub fn run(mut self) -> io::Result<()> {
         let mut awake_since = self.clock.micros();
+        self.began = tsc::read();
+        let mut since = self.began;
         loop {
             let micros = self.clock.micros();
             let now = Tick::from_millis(micros / 1_000);
             self.heartbeat.beat(now);
-            if self.turn(now)? {
+            let busy = self.turn(now)?;
+            let turned = tsc::read();
+            if busy {
                 awake_since = micros;
+                self.core.engine.counters.work.busy_clocks += turned.wrapping_sub(since);
             }
+            since = turned;
             if !self.obey(now) {
                 self.core.engine.farewell(now, &mut self.core.outbox);
                 self.core.flush();
@@ -197,6 +207,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             if micros - awake_since > SPIN_MICROS {
                 self.wait(now)?;
                 awake_since = self.clock.micros();
+                since = tsc::read();
             }
         }
     }
@@ -275,7 +286,7 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
                 // Whoever asked may have lost patience: then nobody wants the answer.
                 Ok(Command::Ask(query, reply)) => {
                     match query {
-                        Query::Counters => self.count_losses(),
+                        Query::Counters => self.look_up(),
                         // Those of this turn as well: it may be the last one.
                         Query::Events(_) => self.core.engine.collect_events(),
                         _ => {}
@@ -307,8 +318,10 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
         Adopted { groups, leftovers }
     }
 
-    /// Asks the ports what they have lost: a system call each, so only when somebody wants to know.
-    fn count_losses(&mut self) {
+    /// What is counted only when somebody wants to know: the time, and what the ports have lost, which
+    /// is a system call each.
+    fn look_up(&mut self) {
+        self.core.engine.counters.work.clocks = tsc::read().wrapping_sub(self.began);
         for (at, rx) in self.rx.iter_mut().enumerate() {
             self.core.engine.counters.lost(InterfaceId(at as u8), rx.lost());
         }
