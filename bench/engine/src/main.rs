@@ -16,6 +16,7 @@ mod memory;
 mod oracle;
 mod report;
 mod scene;
+mod spread;
 
 use clap::Parser;
 use serde_json::Value;
@@ -57,6 +58,9 @@ struct Arguments {
     /// Print what a session takes of memory, for the first number of sessions, and time nothing
     #[arg(long)]
     memory: bool,
+    /// Print how evenly hosts are shared out among up to 64 workers, and time nothing
+    #[arg(long)]
+    spread: bool,
 }
 
 fn main() {
@@ -64,6 +68,9 @@ fn main() {
     if arguments.memory {
         arguments.sessions.iter().take(1).for_each(|sessions| memory::print(*sessions));
         return;
+    }
+    if arguments.spread {
+        return spread::print();
     }
     if let Some(path) = &arguments.count {
         println!("{}", counting::run(path, arguments.passes));
