@@ -15,6 +15,7 @@ mod bucket;
 pub mod choice;
 mod division;
 pub mod event;
+pub mod fan_out;
 #[cfg(test)]
 mod fixture;
 pub mod foresee;
@@ -34,6 +35,7 @@ pub mod reload;
 pub mod rewrite;
 mod ring;
 pub mod share;
+
 mod stock;
 mod sweeps;
 mod tally;

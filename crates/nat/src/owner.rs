@@ -294,11 +294,18 @@ impl By<'_> {
         self.pick(words(self.limits.source_of(host)))
     }
 
-    /// A worker, by a mix that needs no secret: a table of one worker has its own.
+    /// A worker, by a mix that needs no secret: a table of one worker has its own. Classic BPF can say it
+    /// (`fan_out.rs`), so it has no word longer than 32 bits.
     fn pick(&self, words: [u64; 2]) -> u8 {
-        let mut mixed = words[0].wrapping_mul(MIX) ^ words[1].rotate_left(32);
-        mixed = (mixed ^ (mixed >> 32)).wrapping_mul(MIX);
-        (((mixed >> 32) * u64::from(self.of)) >> 32) as u8
+        let [low, high] = words;
+        let words = [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32];
+        let sum =
+            |sum: u32, (word, factor): (u32, u32)| sum.wrapping_add(word.wrapping_mul(factor));
+        let mut mixed = words.into_iter().zip(FACTORS).fold(0, sum);
+        for (shift, factor) in MIX {
+            mixed = (mixed ^ (mixed >> shift)).wrapping_mul(factor);
+        }
+        (mixed % u32::from(self.of)) as u8
     }
 }
 
@@ -339,8 +346,12 @@ fn words(address: IpAddr) -> [u64; 2] {
     }
 }
 
-/// An odd number whose bits look random: 2^64 divided by the golden ratio.
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+/// An odd number for each word of an address, the last word first. Any whose bits look random would do.
+pub(crate) const FACTORS: [u32; 4] = [0xc331_f3ab, 0x85eb_ca77, 0xc2b2_ae3d, 0xa827_688d];
+
+/// How the sum is mixed: by how much it is shifted and by what multiplied (the end of MurmurHash3, whose
+/// last step mixes the low bits only, which a remainder needs).
+pub(crate) const MIX: [(u32, u32); 3] = [(16, 0x85eb_ca6b), (13, 0xc2b2_ae35), (16, 1)];
 
 /// Policies of before that are remembered for sessions that drain. At the next one more the oldest is
 /// forgotten, and its sessions end with the sweep, unless their outside ends are found without it.

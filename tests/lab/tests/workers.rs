@@ -81,6 +81,38 @@ fn answers_and_errors_find_their_worker() {
     });
 }
 
+/// The kernel knows whose a packet is: of an inside host, and of an answer to it.
+#[test]
+fn packets_come_to_their_owner_at_once() {
+    isolated("packets_come_to_their_owner_at_once", || {
+        let site = Site::new(Variant::AfPacket)?;
+        let appliance = start(&site, 3)?;
+        for family in &Family::BOTH {
+            let target = SocketAddr::new(family.server, 7000);
+            let _echo = UdpEcho::start(&site.server, target)?;
+            let server = HttpServer::start(&site.server, SocketAddr::new(family.server, 80))?;
+            for host in hosts(&site, family)? {
+                for port in 40_000..40_010 {
+                    let socket = host.udp(port)?;
+                    socket.send_to(b"hello", target)?;
+                    receive(&socket)?;
+                }
+                host.ping(family.server)?;
+            }
+            let target = SocketAddr::new(family.server, 80);
+            let got = download(&site.client, target, MEGABYTE)?;
+            ensure!(got.digest == Digest::of_noise(MEGABYTE));
+            server.next_client()?;
+        }
+        assert_shared(&appliance, 3)?;
+        let counters = appliance.show("counters")?;
+        let workers = counters["workers"].as_array().context("a list of workers")?;
+        let handed: Vec<_> = workers.iter().map(|worker| worker["handed_over"].as_u64()).collect();
+        ensure!(handed == [Some(0); 3], "handed over: {handed:?}");
+        appliance.stop().map(drop)
+    });
+}
+
 /// Every host to every other one by its mapping, so that all pairs of workers are met.
 fn hairpin(variant: Variant, workers: u8) -> Result<()> {
     let site = Site::new(variant)?;

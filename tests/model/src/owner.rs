@@ -72,12 +72,21 @@ impl Owners {
         self.hash(low, high)
     }
 
-    /// Any function would do that is the same for all: this one takes the upper half of a product.
+    /// Any function would do that is the same for all. This one is written in 64 bits, cut to 32 at every
+    /// step: a sum of products of the four words, the last word of an address first, and the end of
+    /// MurmurHash3.
     fn hash(&self, low: u64, high: u64) -> usize {
-        let golden: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mixed = low.wrapping_mul(golden) ^ high.rotate_left(32);
-        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(golden);
-        (((mixed >> 32) * self.workers as u64) >> 32) as usize
+        let cut = |number: u64| number % (1 << 32);
+        let products = [
+            cut(low) * 3_274_830_763,
+            (low >> 32) * 2_246_822_519,
+            cut(high) * 3_266_489_917,
+            (high >> 32) * 2_821_154_957,
+        ];
+        let mut mixed = cut(products.map(cut).iter().sum());
+        mixed = cut((mixed ^ (mixed >> 16)) * 2_246_822_507);
+        mixed = cut((mixed ^ (mixed >> 13)) * 3_266_489_909);
+        ((mixed ^ (mixed >> 16)) % self.workers as u64) as usize
     }
 
     /// Between two hosts that a rule lets pass as they are: one of the two, for both directions.

@@ -7,6 +7,7 @@
 //!
 //! The frames reach the kernel's own stack as well: see [`crate::kernel_forwarding`].
 
+mod fan_out;
 mod groups;
 mod receive;
 mod ring;
@@ -25,7 +26,9 @@ use thiserror::Error;
 use crate::link::{Link, LinkError};
 use crate::rights;
 
+pub use fan_out::FanOut;
 pub use groups::Groups;
+pub use libc::sock_filter;
 pub use receive::Receiver;
 pub use send::Sender;
 
@@ -37,30 +40,38 @@ pub use send::Sender;
 /// # Errors
 /// [`OpenError`]; nothing stays open then.
 pub fn open(device: &str) -> Result<(Receiver, Sender, Link), OpenError> {
-    let (mut halves, link) = open_group(device, NonZeroU8::MIN)?;
+    let Opened { mut halves, link, .. } = open_group(device, NonZeroU8::MIN)?;
     let (receiver, sender) = halves.pop().expect("one worker has one port");
     Ok((receiver, sender, link))
 }
 
-/// Opens a port on `device` for each of `workers`; each frame arrives at one of them, chosen by the
-/// kernel's hash of its flow. The device is theirs alone until the last [`Receiver`] is dropped.
+/// A port for each worker on one device.
+pub struct Opened {
+    /// By worker.
+    pub halves: Vec<(Receiver, Sender)>,
+    /// The device.
+    pub link: Link,
+    /// What shares its frames out among several workers.
+    pub fan_out: Option<FanOut>,
+}
+
+/// Opens a port on `device` for each of `workers`; each frame arrives at one of them, the one that
+/// [`FanOut`] says, the first until that has been told. The device is theirs alone until the last
+/// [`Receiver`] is dropped.
 ///
 /// # Errors
 /// [`OpenError`]; nothing stays open then.
-pub fn open_group(
-    device: &str,
-    workers: NonZeroU8,
-) -> Result<(Vec<(Receiver, Sender)>, Link), OpenError> {
+pub fn open_group(device: &str, workers: NonZeroU8) -> Result<Opened, OpenError> {
     let link = Link::find(device)?.require_up()?;
     let claim = Arc::new(claim(&link)?);
-    let halves =
+    let (halves, fan_out) =
         open_halves(link.index, workers, &claim).map_err(|source| match source.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => {
                 OpenError::NotPermitted { device: device.to_owned() }
             }
             _ => OpenError::Socket { device: device.to_owned(), source },
         })?;
-    Ok((halves, link))
+    Ok(Opened { halves, link, fan_out })
 }
 
 /// Until the last socket has joined the group each would get every frame: so none gets any.
@@ -68,8 +79,8 @@ fn open_halves(
     device: u32,
     workers: NonZeroU8,
     claim: &Arc<UnixListener>,
-) -> io::Result<Vec<(Receiver, Sender)>> {
-    let mut halves = Vec::new();
+) -> io::Result<(Vec<(Receiver, Sender)>, Option<FanOut>)> {
+    let mut halves: Vec<(Receiver, Sender)> = Vec::new();
     let mut group = None;
     for _ in 0..workers.get() {
         let sender = Sender::open(device)?;
@@ -79,10 +90,12 @@ fn open_halves(
         }
         halves.push((receiver, sender));
     }
+    let first = halves.first().filter(|_| group.is_some());
+    let fan_out = first.map(|(receiver, _)| receiver.fan_out_handle()).transpose()?;
     for (receiver, _) in &halves {
         receiver.begin()?;
     }
-    Ok(halves)
+    Ok((halves, fan_out.map(FanOut::new)))
 }
 
 /// Keeps other instances off the device: two would each translate and send every packet.

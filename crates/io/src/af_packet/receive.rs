@@ -67,6 +67,11 @@ impl Receiver {
         self.socket.fan_out(group)
     }
 
+    /// What shares the frames out among the members of the group.
+    pub(super) fn fan_out_handle(&self) -> io::Result<PacketSocket> {
+        self.socket.try_clone()
+    }
+
     /// Takes frames from now on.
     pub(super) fn begin(&self) -> io::Result<()> {
         self.socket.accept_all()

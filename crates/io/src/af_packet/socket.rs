@@ -57,18 +57,33 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
     }
 
-    /// Joins the fan-out group `group`, or a new one: of the sockets in a group one, chosen by the hash
-    /// of the flow, gets a frame. The socket must be bound. Returns the group.
+    /// Joins the fan-out group `group`, or a new one: of the sockets in a group one, chosen by a program
+    /// ([`Self::share_out`]; until there is one, the first), gets a frame. The socket must be bound. Returns the
+    /// group.
     ///
     /// Fragments are not rebuilt (no PACKET_FANOUT_FLAG_DEFRAG).
     pub(super) fn fan_out(&self, group: Option<u16>) -> io::Result<u16> {
         let unique = if group.is_none() { PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
-        let mode = (libc::PACKET_FANOUT_HASH | unique) << 16;
+        let mode = (libc::PACKET_FANOUT_CBPF | unique) << 16;
         let request = u32::from(group.unwrap_or(0)) | mode;
         self.set(libc::SOL_PACKET, libc::PACKET_FANOUT, &request)?;
         let mut joined = 0_u32;
         self.read(libc::PACKET_FANOUT, &mut joined)?;
         Ok(joined as u16)
+    }
+
+    /// Gives the group of this socket another program, which says of every frame which of the sockets, in
+    /// the order in which they have joined, gets it. The kernel refuses what is no program (EINVAL).
+    pub(super) fn share_out(&self, program: &[libc::sock_filter]) -> io::Result<()> {
+        let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // The kernel copies it and writes nothing.
+        let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+        self.set(libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, &program)
+    }
+
+    /// Another handle of the same socket.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()? })
     }
 
     /// Hands frames to the driver directly: no queueing discipline, no capture on this device.

@@ -48,6 +48,8 @@ pub struct Port {
     pub link: Link,
     /// The program on it.
     pub steering: Arc<Steering>,
+    /// What shares out the frames that the program passes, of the packet sockets beside.
+    pub fan_out: Option<af_packet::FanOut>,
     /// Receive queues of the device, each with a socket.
     pub queues: u32,
     /// Whether the driver writes frames itself, without the kernel copying.
@@ -106,7 +108,8 @@ impl Memories {
             return Err(OpenError::TooLong { device: device.to_owned(), mtu: link.mtu });
         }
         // First of all: a device that another instance has is left alone.
-        let (beside, _) = af_packet::open_group(device, workers)?;
+        let af_packet::Opened { halves: beside, fan_out, .. } =
+            af_packet::open_group(device, workers)?;
         let queues = socket::queues(device);
         let mut opened = Vec::new();
         for number in 0..queues {
@@ -134,7 +137,7 @@ impl Memories {
             Ok((receiver, Sender::new(sending.into_iter().next(), sender)))
         });
         let halves = halves.collect::<Result<_, OpenError>>()?;
-        Ok(Port { halves, link, steering, queues, zero_copy })
+        Ok(Port { halves, link, steering, fan_out, queues, zero_copy })
     }
 }
 

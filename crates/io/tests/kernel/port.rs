@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use mooring_io::af_packet::{self, Groups, OpenError, Receiver, Sender};
+use mooring_io::af_packet::{self, Groups, OpenError, Receiver, Sender, sock_filter};
 use mooring_io::link::{Link, LinkError, Operation};
 use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
 use mooring_wire::Mac;
@@ -199,7 +199,8 @@ fn a_tagged_frame_keeps_its_tag() {
     });
 }
 
-/// Flows are spread over the members of a group; each frame arrives once.
+/// A frame goes to the member that the program names, of the order in which they were opened, and arrives
+/// once; without a program to the first.
 #[test]
 fn a_group_shares_the_frames_of_a_device() {
     isolated("port::a_group_shares_the_frames_of_a_device", || {
@@ -207,22 +208,36 @@ fn a_group_shares_the_frames_of_a_device() {
         let (_b_in, mut b_out) =
             within("peer", || af_packet::open("b0").map(|(rx, tx, _)| (rx, tx))).expect("it is up");
         let three = NonZeroU8::new(3).expect("not zero");
-        let (mut group, _) = af_packet::open_group("a0", three).expect("it is up");
+        let opened = af_packet::open_group("a0", three).expect("it is up");
+        let (mut group, fan_out) = (opened.halves, opened.fan_out.expect("there are three"));
         let denied = af_packet::open("a0").err().expect("one claim for the group");
         assert!(matches!(denied, OpenError::InUse { .. }), "{denied}");
         let mut frames: Vec<_> = (0..240).map(|n| datagram(1_000 + n)).collect();
-        assert_eq!(send(&mut b_out, &mut frames).packets, 240);
-        let mut seen = [(); 3].map(|()| Vec::new());
-        for (seen, (receiver, _)) in seen.iter_mut().zip(&mut group) {
-            seen.extend(receive(receiver).1);
+        let mut shares = || {
+            assert_eq!(send(&mut b_out, &mut frames).packets, 240);
+            [0, 1, 2].map(|member| receive(&mut group[member].0).1)
+        };
+        assert_eq!(shares().map(|frames| frames.len()), [240, 0, 0]);
+        fan_out.share_out(BY_SOURCE_PORT).expect("it is a program");
+        let fallen = [sock_filter { code: 0x05, jt: 0, jf: 0, k: 7 }];
+        let refused = fan_out.share_out(fallen).err().and_then(|error| error.raw_os_error());
+        assert_eq!(refused, Some(libc::EINVAL), "it jumps out of itself");
+        for (member, frames) in shares().into_iter().enumerate() {
+            let ports = (1_000..1_240).filter(|port| port % 3 == member as u16);
+            assert_eq!(frames, ports.map(datagram).collect::<Vec<_>>());
         }
-        let shares = seen.each_ref().map(Vec::len);
-        assert!(shares.iter().all(|share| *share > 20), "{shares:?}");
-        let mut all = seen.concat();
-        all.sort();
-        assert!(all == frames, "{shares:?}");
     });
 }
+
+/// The port of a datagram over IPv4; what the kernel takes modulo the members.
+const BY_SOURCE_PORT: [sock_filter; 3] = [
+    sock_filter { code: 0xb1, jt: 0, jf: 0, k: NETWORK },
+    sock_filter { code: 0x48, jt: 0, jf: 0, k: NETWORK },
+    sock_filter { code: 0x16, jt: 0, jf: 0, k: 0 },
+];
+
+/// `SKF_NET_OFF`.
+const NETWORK: u32 = (-0x10_0000_i32).cast_unsigned();
 
 /// A UDP datagram of four bytes over IPv4, from `port`; its checksums do not matter here.
 fn datagram(port: u16) -> Vec<u8> {

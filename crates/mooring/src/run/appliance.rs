@@ -5,6 +5,7 @@
 //! as an immutable snapshot, which all of them have acknowledged before the one before is freed.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct Appliance {
     pub watch: KernelWatch,
     /// What stays of the ports beside the workers.
     pub attached: Attachments,
+    /// How many there are.
+    pub workers: NonZeroU8,
     /// Answers questions.
     pub desk: Arc<Desk>,
     /// How to reach the workers.
@@ -159,6 +162,8 @@ impl Appliance {
             self.miss(worker, &next)?;
         }
         self.watch.adopt(guard);
+        // Not before: until all workers follow, those before know better who has a session.
+        self.attached.share_out(&next.policy, self.workers);
         if let Some(Err(failure)) = groups.map(|groups| self.attached.listen(&groups)) {
             say(&format!("mooring: warning: not all groups are joined: {}", failure.message));
         }

@@ -7,12 +7,13 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use mooring_engine::Link;
-use mooring_io::af_packet::{self, Groups as Membership};
+use mooring_io::af_packet::{self, FanOut, Groups as Membership, sock_filter};
 use mooring_io::af_xdp::{Memories, OpenError, Steering};
 use mooring_io::port::{AnyReceiver, AnySender};
 use mooring_io::seam::Seam;
 use mooring_io::tap::{self, Delivered, KernelSide};
 use mooring_io::{af_xdp, link, tun_tap};
+use mooring_nat::fan_out;
 use mooring_observe::report::{Details, PortInfo};
 use mooring_packet::Abilities;
 use mooring_policy::{Backend, Interface, InterfaceId, Policy};
@@ -51,6 +52,8 @@ struct Attachment {
     end: End,
     /// The program that brings us frames past the kernel, if there is one.
     steering: Option<Arc<Steering>>,
+    /// What shares the frames of packet sockets out among several workers.
+    fan_out: Option<FanOut>,
 }
 
 /// What is beside us on the device.
@@ -95,14 +98,16 @@ pub fn open(policy: &Policy, workers: NonZeroU8, kernel: &[IpAddr]) -> Result<Op
 
 fn open_af_packet(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> {
     let opened = af_packet::open_group(&interface.device, workers);
-    let (halves, link) = opened.map_err(|error| failed(&error, error.hint()))?;
+    let opened = opened.map_err(|error| failed(&error, error.hint()))?;
+    let af_packet::Opened { halves, link, fan_out } = opened;
     warn_of_small_buffers(interface, &halves[0].0);
     let membership = Membership::of(&link).map_err(|error| failed(&error, None))?;
     let abilities = af_packet::ABILITIES;
     let halves = halves.into_iter().map(|(receiver, sender)| {
         (AnyReceiver::AfPacket(receiver), AnySender::AfPacket(Seam::new(sender, abilities)))
     });
-    let attachment = Attachment::new("af_packet", abilities, End::Link(membership));
+    let mut attachment = Attachment::new("af_packet", abilities, End::Link(membership));
+    attachment.fan_out = fan_out;
     Ok(Port { halves: halves.collect(), link, attachment })
 }
 
@@ -125,7 +130,7 @@ fn open_af_xdp(
         Ok(memories) => memories.open(&interface.device, kernel),
         Err(error) => return open_instead(interface, workers, error),
     };
-    let af_xdp::Port { halves, link, steering, queues, zero_copy } = match port {
+    let af_xdp::Port { halves, link, steering, fan_out, queues, zero_copy } = match port {
         Ok(port) => port,
         // Nor can a packet socket be had.
         Err(error @ (OpenError::Link(_) | OpenError::Packet(_))) => {
@@ -151,6 +156,7 @@ fn open_af_xdp(
         abilities,
         end: End::Link(membership),
         steering: Some(steering),
+        fan_out,
     };
     Ok(Port { halves: halves.collect(), link, attachment })
 }
@@ -213,7 +219,7 @@ fn warn_of_small_buffers(interface: &Interface, receiver: &af_packet::Receiver) 
 
 impl Attachment {
     fn new(backend: &'static str, abilities: Abilities, end: End) -> Self {
-        Self { backend, details: Details::default(), abilities, end, steering: None }
+        Self { backend, details: Details::default(), abilities, end, steering: None, fan_out: None }
     }
 }
 
@@ -250,6 +256,28 @@ impl Attachments {
             membership.set(&groups, all).map_err(|error| failed(&error, None))?;
         }
         Ok(())
+    }
+
+    /// Lets the kernel give packets to their owners, as far as it can tell them by `policy`. Where it
+    /// cannot, or refuses to, workers hand packets over.
+    pub fn share_out(&self, policy: &Policy, workers: NonZeroU8) {
+        for (at, attachment) in self.all.iter().enumerate() {
+            let Some(group) = &attachment.fan_out else { continue };
+            let interface = InterfaceId(at as u8);
+            let program = fan_out::program(policy, interface, workers.get());
+            let program = program.into_iter().map(|one| sock_filter {
+                code: one.code,
+                jt: one.jump_true,
+                jf: one.jump_false,
+                k: one.constant,
+            });
+            if let Err(error) = group.share_out(program) {
+                let name = &policy.interface(interface).name;
+                say(&format!(
+                    "mooring: warning: packets of `{name}` do not come to their owners at once: {error}"
+                ));
+            }
+        }
     }
 
     /// Gives the kernel's ends the addresses that `policy` delivers to them, and no others.
