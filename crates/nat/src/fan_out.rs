@@ -255,8 +255,8 @@ impl Program {
     }
 
     /// The jump ends here.
-    fn land(&mut self, jump: Jump) {
-        self.all[jump.0].constant = (self.all.len() - jump.0 - 1) as u32;
+    fn land(&mut self, Jump(at): Jump) {
+        self.all[at].constant = (self.all.len() - at - 1) as u32;
     }
 }
 

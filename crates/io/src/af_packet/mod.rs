@@ -45,10 +45,13 @@ pub fn open(device: &str) -> Result<(Receiver, Sender, Link), OpenError> {
     Ok((receiver, sender, link))
 }
 
+/// The two halves of the port of each worker.
+pub type Halves = Vec<(Receiver, Sender)>;
+
 /// A port for each worker on one device.
 pub struct Opened {
     /// By worker.
-    pub halves: Vec<(Receiver, Sender)>,
+    pub halves: Halves,
     /// The device.
     pub link: Link,
     /// What shares its frames out among several workers.
@@ -79,8 +82,8 @@ fn open_halves(
     device: u32,
     workers: NonZeroU8,
     claim: &Arc<UnixListener>,
-) -> io::Result<(Vec<(Receiver, Sender)>, Option<FanOut>)> {
-    let mut halves: Vec<(Receiver, Sender)> = Vec::new();
+) -> io::Result<(Halves, Option<FanOut>)> {
+    let mut halves = Halves::new();
     let mut group = None;
     for _ in 0..workers.get() {
         let sender = Sender::open(device)?;
