@@ -193,7 +193,8 @@ pub(super) fn queues(device: &str) -> u32 {
     };
     // SAFETY: the request names a device and points to a whole `ethtool_channels`, which the kernel fills;
     // both outlive the call and are read only after it.
-    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    let status =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if status != 0 {
         return 1;
     }
