@@ -1,13 +1,13 @@
 //! A port on a kernel device by AF_XDP sockets: frames that are ours to carry come past the kernel's stack,
 //! and leave past it.
 //!
-//! A [`program`] of ours on the device brings to the sockets what is for our addresses or sent through us;
+//! A program (`program.rs`) of ours on the device brings to the sockets what is for our addresses or sent through us;
 //! everything else takes its way to the kernel, and to the packet socket that stands beside
 //! ([`crate::af_packet`]): ARP, multicast, what is for the kernel itself. So no frame is lost to us that a
 //! packet socket would have seen, and none that is ours to translate is seen by the kernel.
 //!
 //! The sockets of one worker share the memory of their frames: a packet leaves from where it came in. A frame
-//! comes without a word about its checksum ([`unfinished`]), and super-packets do not come: the program has
+//! comes without a word about its checksum (`unfinished.rs`), and super-packets do not come: the program has
 //! the other end of a veth pair cut them. See docs/decisions/0010-af-xdp.md.
 
 mod assembler;
