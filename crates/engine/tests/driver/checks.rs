@@ -120,8 +120,9 @@ pub(crate) fn left(
     }
 }
 
-/// A packet that goes from one link to the other, as it came and as it leaves.
-pub(crate) fn translated(given: &Given, after: &[u8], egress: &Link) {
+/// A packet that goes from one link to the other, as it came and as it leaves: of a super-packet that routers
+/// may cut the segments may have become shorter.
+pub(crate) fn translated(given: &Given, (after, offload): (&[u8], Offload), egress: &Link) {
     if given.frame[12..14] == [0x86, 0xdd] {
         return translated_v6(given, after, egress);
     }
@@ -131,8 +132,9 @@ pub(crate) fn translated(given: &Given, after: &[u8], egress: &Link) {
     assert_eq!(now.ttl(), before.ttl() - 1);
     assert_eq!(after.len(), HEADER_LEN + usize::from(now.total_len()), "nothing follows it");
     assert_eq!((now.protocol(), now.total_len()), (before.protocol(), before.total_len()));
-    if given.offload.is_gso() {
-        assert!(given.offload.gso_size() < egress.mtu, "a segment fits the link");
+    assert_eq!(offload.is_gso(), given.offload.is_gso());
+    if offload.is_gso() {
+        assert!(offload.gso_size() < egress.mtu, "a segment fits the link");
     } else {
         assert!(now.total_len() <= egress.mtu, "a packet fits the link");
     }

@@ -175,7 +175,8 @@ impl World {
                 Verdict::Tx(egress) => {
                     if egress != self.link && packet.number != WAITED {
                         let link = &LINKS[usize::from(egress.0)];
-                        checks::translated(&given[packet.number], &packet.bytes, link);
+                        let left = (&packet.bytes[..], packet.offload);
+                        checks::translated(&given[packet.number], left, link);
                     }
                     self.leave(at, egress, &packet.bytes, packet.offload, forged);
                 }
