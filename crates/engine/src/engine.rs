@@ -75,14 +75,14 @@ impl Engine {
         Self::for_worker(Share::ALL, policy, generation, links, seed)
     }
 
-    /// Makes the pages of all sessions be there, which otherwise come with the first packets that need
-    /// them, each of which waits for its own.
+    /// Makes the pages of all sessions, mappings and sources be there, which otherwise come with the first
+    /// packets that need them, each of which waits for its own.
     ///
     /// # Errors
     /// The operating system's. What is not there still comes with the packets.
     pub fn prefault(&mut self) -> io::Result<()> {
-        self.nats.v4.sessions.prefault()?;
-        self.nats.v6.sessions.prefault()
+        self.nats.v4.prefault()?;
+        self.nats.v6.prefault()
     }
 
     /// An engine for `policy`, with one link for each of its interfaces, in their order. All that is

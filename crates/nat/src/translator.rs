@@ -1,5 +1,7 @@
 //! The state of translation of one address family in one worker.
 
+use std::io;
+
 use mooring_policy::{Policy, Pool, PoolId};
 use mooring_session::{
     Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
@@ -154,6 +156,16 @@ impl<A: Address> Nat<A> {
     #[must_use]
     pub fn pool_of(&self, mapping: &Mapping<A>) -> Option<PoolId> {
         self.pools.pool(mapping.pool)
+    }
+
+    /// Makes the pages of what every new session takes be there: records of sessions, mappings and sources.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn prefault(&mut self) -> io::Result<()> {
+        self.sessions.prefault()?;
+        self.mappings.prefault()?;
+        self.sources.prefault()
     }
 
     /// Bytes allocated for the tables that grow with the limit of sessions.

@@ -1,12 +1,13 @@
 //! Mappings of the endpoint-independent kind (RFC 4787 REQ-1): inside end to outside end, shared by
 //! all sessions of that inside end and gone with the last of them.
 
+use std::io;
 use std::num::NonZeroU32;
 
 use mooring_wire::Protocol;
 
 use crate::index::Index;
-use crate::memory::{Room, room_for};
+use crate::memory::{Room, prefault, room_for};
 use crate::{Address, KeyedHash};
 
 /// An inside end and what stands for it outside, whoever it talks to.
@@ -84,6 +85,15 @@ impl<A: Address> MappingTable<A> {
             capacity,
             hash,
         }
+    }
+
+    /// Makes the pages of all records be there: see [`prefault`].
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn prefault(&mut self) -> io::Result<()> {
+        prefault(&mut self.records)?;
+        prefault(&mut self.free)
     }
 
     /// The same with another key, of a table that nothing has been in.

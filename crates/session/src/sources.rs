@@ -5,10 +5,12 @@
 //! (by [`SourceIndex::number`]) has its place. A table of its own: a general hash map would move a
 //! million entries at once, or allocate, in the middle of a packet.
 
+use std::io;
+
 use mooring_wire::Protocol;
 
 use crate::index::Index;
-use crate::memory::{Room, room_for};
+use crate::memory::{Room, prefault, room_for};
 use crate::{Address, Direction, KeyedHash};
 
 /// A bounded table of the sources of one address family.
@@ -67,6 +69,14 @@ impl<A: Address> SourceTable<A> {
             capacity,
             hash,
         }
+    }
+
+    /// Makes the pages of all records be there: see [`prefault`].
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn prefault(&mut self) -> io::Result<()> {
+        prefault(&mut self.records)
     }
 
     /// The source at `address`, if it has sessions.

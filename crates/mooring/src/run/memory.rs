@@ -30,7 +30,37 @@ const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 #[cfg(test)]
 mod tests {
-    use super::refuses;
+    use std::sync::Arc;
+
+    use mooring_engine::{Engine, Link};
+    use mooring_policy::{Generation, load};
+    use mooring_wire::Mac;
+
+    use super::{prepare, refuses};
+
+    const CONFIG: &str = r#"
+        limits = { sessions = 200000 }
+        interface = [{ name = "inside", device = "in0", addresses = ["10.0.0.1/24"] }]
+    "#;
+
+    /// KiB of the pages of this process that are there.
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux tells it");
+        let line = status.lines().find(|line| line.starts_with("Rss:")).expect("there is one");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
+    #[test]
+    fn tables_are_there_before_the_first_packet() {
+        let policy = Arc::new(load(CONFIG).expect("it is valid").policy);
+        let link = Link { mac: Mac([2; 6]), mtu: 1500 };
+        let mut engines = [Engine::new(policy, Generation(1), &[link], [7; 32])];
+        let before = resident();
+        prepare(&mut engines);
+        // Of IPv4 and of IPv6: what packets touch of a session, and what lies beside it.
+        let records = 200_000 * (64 + 28 + 128 + 28);
+        assert!(resident() >= before + records / 1024);
+    }
 
     #[test]
     fn who_gives_no_huge_pages_says_so() {
