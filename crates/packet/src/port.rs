@@ -26,7 +26,8 @@ pub trait Receive {
 /// The transmitting half of a port.
 pub trait Transmit {
     /// Sends the packets in order. Never blocks: what the device does not take at once is counted as
-    /// refused and is gone, as on any wire.
+    /// refused and is gone, as on any wire, or is kept by the port and sent by the next call, which may
+    /// bring no packet.
     fn transmit<'p, 'b: 'p>(
         &mut self,
         packets: impl Iterator<Item = &'p Packet<'b>>,

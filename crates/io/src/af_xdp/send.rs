@@ -8,7 +8,7 @@ use mooring_packet::{HEADROOM, Offload, Packet, Transmit, Transmitted};
 use zerocopy::IntoBytes;
 
 use super::ring::{Consumer, Descriptor, Producer};
-use super::socket::XdpSocket;
+use super::socket::{SEND_RING, XdpSocket};
 use super::umem::{Frame, Umem};
 use super::{CHUNK, METADATA, SendMetadata};
 use crate::af_packet;
@@ -83,23 +83,26 @@ impl Queue {
         let mut stuck = 0;
         while self.send.waiting() > 0 && stuck < ATTEMPTS {
             let before = self.send.waiting();
-            let kicked = self.socket.kick();
-            self.take_back();
-            if kicked.is_err() && self.send.waiting() == before {
-                stuck += 1;
-            }
+            // Whether it could send shows in the rings; an error may come behind what was sent.
+            let _ = self.socket.kick();
+            let moved = self.take_back() > 0 || self.send.waiting() != before;
+            stuck = if moved { 0 } else { stuck + 1 };
         }
         self.take_back();
     }
 
-    fn take_back(&mut self) {
+    /// Takes back what the kernel has sent: how many packets.
+    fn take_back(&mut self) -> u32 {
+        let mut packets = 0;
         while let Some(address) = self.sent.take() {
+            packets += 1;
             match self.umem.take_back(address) {
                 Some(frame) => self.free.push(frame),
                 None => self.umem.end_sending(address),
             }
         }
         self.sent.release();
+        packets
     }
 }
 
@@ -140,7 +143,8 @@ impl Transmit for Sender {
     }
 }
 
-/// Times in a row that the device may take nothing.
-const ATTEMPTS: u32 = 2;
+/// Times in a row that nothing may move. Linux before 6.17 sends 32 packets a call and shows in the ring only
+/// later that it has.
+const ATTEMPTS: u32 = SEND_RING / 32;
 
 const _: () = assert!(METADATA <= HEADROOM);

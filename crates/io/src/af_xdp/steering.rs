@@ -58,11 +58,12 @@ impl Steering {
     /// The operating system's, when they are too many for the program: it brings nothing any more then, and
     /// all frames come by packet sockets.
     pub fn leave_to_kernel(&self, before: &[IpAddr], now: &[IpAddr]) -> io::Result<()> {
-        let come = now.iter().filter(|address| !before.contains(address));
-        let gone = before.iter().filter(|address| !now.contains(address));
-        let come = come.map(|address| self.kernel.insert(&program::key(*address), &1));
-        let gone = gone.map(|address| self.kernel.remove(&program::key(*address)));
-        come.chain(gone).collect::<io::Result<()>>().inspect_err(|_| self.bring_nothing())
+        // Each once: two devices may have the same address.
+        let [before, now] = [before, now].map(|all| all.iter().copied().collect::<BTreeSet<_>>());
+        // First what goes, so that there is room for what comes.
+        let gone = before.difference(&now).map(|gone| self.kernel.remove(&program::key(*gone)));
+        let come = now.difference(&before).map(|come| self.kernel.insert(&program::key(*come), &1));
+        gone.chain(come).collect::<io::Result<()>>().inspect_err(|_| self.bring_nothing())
     }
 
     /// The device's name.

@@ -94,13 +94,12 @@ impl<T: Transmit> Transmit for Seam<T> {
             abilities.carry(packet.offload) && !checksum::is_crc(packet.offload)
         };
         let mut sent = Transmitted::default();
-        while packets.peek().is_some() {
+        loop {
+            // The port is asked without any packet, too: it may have kept some back.
             sent += self.port.transmit(std::iter::from_fn(|| packets.next_if(as_it_is)));
-            if let Some(packet) = packets.next() {
-                sent += self.send_conforming(packet);
-            }
+            let Some(packet) = packets.next() else { return sent };
+            sent += self.send_conforming(packet);
         }
-        sent
     }
 }
 

@@ -5,7 +5,7 @@
 //! as an immutable snapshot, which all of them have acknowledged before the one before is freed.
 
 use std::net::IpAddr;
-use std::num::NonZeroU8;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +45,6 @@ pub struct Appliance {
     pub watch: KernelWatch,
     /// What stays of the ports beside the workers.
     pub attached: Attachments,
-    /// How many there are.
-    pub workers: NonZeroU8,
     /// Answers questions.
     pub desk: Arc<Desk>,
     /// How to reach the workers.
@@ -163,7 +161,7 @@ impl Appliance {
         }
         self.watch.adopt(guard);
         // Not before: until all workers follow, those before know better who has a session.
-        self.attached.share_out(&next.policy, self.workers);
+        self.attached.share_out(&next.policy);
         if let Some(Err(failure)) = groups.map(|groups| self.attached.listen(&groups)) {
             say(&format!("mooring: warning: not all groups are joined: {}", failure.message));
         }
@@ -215,9 +213,10 @@ impl Appliance {
             })
             .collect();
         let (mut groups, mut silent, mut leftovers) = (None, None, Vec::new());
+        let mut slices = 0..SLICES;
         for (worker, answer) in answers.iter().enumerate() {
             // One that is silent for so long has ended, or frees the policy itself when it goes on.
-            let Some(adopted) = adopted(answer) else {
+            let Some(adopted) = adopted(answer, &mut slices) else {
                 silent.get_or_insert(worker);
                 continue;
             };
@@ -242,7 +241,9 @@ impl Appliance {
             Err(error) if self.leave_to_kernel(&error)? => {}
             Err(error) => return Err(refused(&error)),
         }
-        self.attached.leave_to_kernel(self.watch.addresses());
+        if self.attached.leave_to_kernel(self.watch.addresses()) {
+            self.show(Arc::clone(&self.desk.shown().since));
+        }
         self.trouble.look(&self.lines, &self.state.policy, now);
         self.heed_conflicts()?;
         self.desk.miss_events(self.events.look(&self.lines, self.clock));
@@ -331,9 +332,12 @@ fn held(policy: &Policy) -> impl Iterator<Item = IpAddr> {
     policy.given().filter(|given| given.standing.is_held()).map(|given| given.address)
 }
 
-/// What a worker answers in time. Time in which the whole process was stopped does not count.
-fn adopted(answer: &Receiver<Adopted>) -> Option<Adopted> {
-    let mut slices = 0..SLICES;
+/// What a worker answers in time: what is left of [`PATIENCE`], which all of them share. Time in which the whole
+/// process was stopped does not count.
+fn adopted(answer: &Receiver<Adopted>, slices: &mut Range<u32>) -> Option<Adopted> {
+    if slices.start == slices.end {
+        return answer.try_recv().ok();
+    }
     let answered = slices.find_map(|_| match answer.recv_timeout(PATIENCE / SLICES) {
         Err(RecvTimeoutError::Timeout) => None,
         answer => Some(answer.ok()),

@@ -77,7 +77,7 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     let ports::Opened { ports, links, mut attached } =
         ports::open(&state.policy, workers, watch.addresses())?;
     attached.deliver(&state.policy)?;
-    attached.share_out(&state.policy, workers);
+    attached.share_out(&state.policy);
     // The kernel has delivered addresses now, and is kept from them where others send to them.
     watch.look(clock.now(), &[]).map_err(|error| kernel_watch::refused(&error))?;
     attached.leave_to_kernel(watch.addresses());
@@ -105,7 +105,6 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
         links,
         watch,
         attached,
-        workers,
         desk,
         lines,
         trouble,

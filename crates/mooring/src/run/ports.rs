@@ -39,6 +39,7 @@ pub struct Opened {
 pub struct Attachments {
     /// By interface.
     all: Vec<Attachment>,
+    workers: NonZeroU8,
     /// The kernel's own addresses, as steering programs know them.
     kernel: Vec<IpAddr>,
 }
@@ -93,7 +94,7 @@ pub fn open(policy: &Policy, workers: NonZeroU8, kernel: &[IpAddr]) -> Result<Op
         links.push(Link { mac: port.link.mac, mtu: mtu_of(interface, &port.link) });
         all.push(port.attachment);
     }
-    Ok(Opened { ports, links, attached: Attachments { all, kernel: kernel.to_vec() } })
+    Ok(Opened { ports, links, attached: Attachments { all, workers, kernel: kernel.to_vec() } })
 }
 
 fn open_af_packet(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> {
@@ -171,12 +172,13 @@ fn open_instead(
     let hint = error.hint().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
     let name = &interface.name;
     say(&format!("mooring: warning: `{name}`: af_packet instead of af_xdp: {error}{hint}"));
-    port.attachment.details = Details {
-        instead_of: Some("af_xdp"),
-        reason: Some(error.to_string()),
-        ..Details::default()
-    };
+    port.attachment.details = instead_of_af_xdp(error.to_string());
     Ok(port)
+}
+
+/// Of an interface that packet sockets serve, for this reason.
+fn instead_of_af_xdp(reason: String) -> Details {
+    Details { instead_of: Some("af_xdp"), reason: Some(reason), ..Details::default() }
 }
 
 fn open_tap(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> {
@@ -225,20 +227,30 @@ impl Attachment {
 
 impl Attachments {
     /// Leaves to the kernel what is for one of these addresses, its own, and nothing else that is for one.
-    pub fn leave_to_kernel(&mut self, addresses: &[IpAddr]) {
+    /// True when an interface has another backend since.
+    pub fn leave_to_kernel(&mut self, addresses: &[IpAddr]) -> bool {
         if self.kernel == addresses {
-            return;
+            return false;
         }
-        for steering in self.all.iter().filter_map(|attachment| attachment.steering.as_ref()) {
+        let mut changed = false;
+        for attachment in &mut self.all {
+            let Some(steering) = &attachment.steering else { continue };
             if let Err(error) = steering.leave_to_kernel(&self.kernel, addresses) {
                 let device = steering.device();
+                let reason =
+                    format!("cannot tell its steering program of the kernel's addresses: {error}");
                 say(&format!(
-                    "mooring: warning: packet sockets take all frames of `{device}` now: cannot tell its \
-                     steering program of the kernel's addresses: {error}"
+                    "mooring: warning: packet sockets take all frames of `{device}` now: {reason}"
                 ));
+                // Its sockets still have the program, which brings them nothing any more.
+                attachment.steering = None;
+                attachment.backend = "af_packet";
+                attachment.details = instead_of_af_xdp(reason);
+                changed = true;
             }
         }
         self.kernel = addresses.to_vec();
+        changed
     }
 
     /// Receives these groups from now on. Of an interface where that fails nobody would find our IPv6
@@ -260,11 +272,11 @@ impl Attachments {
 
     /// Lets the kernel give packets to their owners, as far as it can tell them by `policy`. Where it
     /// cannot, or refuses to, workers hand packets over.
-    pub fn share_out(&self, policy: &Policy, workers: NonZeroU8) {
+    pub fn share_out(&self, policy: &Policy) {
         for (at, attachment) in self.all.iter().enumerate() {
             let Some(group) = &attachment.fan_out else { continue };
             let interface = InterfaceId(at as u8);
-            let program = fan_out::program(policy, interface, workers.get());
+            let program = fan_out::program(policy, interface, self.workers.get());
             let program = program.into_iter().map(|one| sock_filter {
                 code: one.code,
                 jt: one.jump_true,

@@ -220,6 +220,9 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             busy |= self.turn_port(now, at)?;
         }
         let busy = self.turn_others(now) | busy;
+        if !busy {
+            self.core.settle();
+        }
         self.tell_conflicts();
         Ok(busy)
     }

@@ -74,6 +74,14 @@ impl<T: Transmit> Core<T> {
         self.flush();
     }
 
+    /// Lets ports send what their devices would not take before. For turns in which nothing is sent by which
+    /// they would.
+    pub(super) fn settle(&mut self) {
+        for tx in &mut self.tx {
+            tx.transmit(std::iter::empty());
+        }
+    }
+
     /// Transmits what the engine has to say and what has waited for its neighbour, and hands over what
     /// has waited for another worker.
     pub(super) fn flush(&mut self) {
