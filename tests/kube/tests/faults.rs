@@ -27,8 +27,8 @@ fn traffic_flows_while_the_api_server_is_dead_and_what_it_says_then_counts() {
         let stream = Stream::start(&edge.client, SocketAddr::from((HOST, 4001)), world(7001))?;
         edge.translates(&echo)?;
 
-        let seconds = env::var("MOORING_OUTAGE").ok().and_then(|text| text.parse().ok());
-        let outage = Duration::from_secs(seconds.unwrap_or(8));
+        let seconds = env::var("MOORING_OUTAGE").map_or(Ok(8), |text| text.parse());
+        let outage = Duration::from_secs(seconds.context("MOORING_OUTAGE are seconds")?);
         edge.cluster.kill_api()?;
         let (away, begin) = (Stopwatch::start(), since_1970());
         while away.elapsed() < outage {

@@ -1,5 +1,6 @@
 //! `tests/mutants`: every mutation still applies to the code and names tests that exist. That these tests
-//! notice it is for `cargo xtask mutants` to find out; here, that it has.
+//! notice it is for `cargo xtask mutants` to find out; here, that it has at some time, with these tests:
+//! a mutation that was changed is to be tried again by whoever changes it.
 
 use std::collections::HashMap;
 
