@@ -87,6 +87,22 @@ impl Flows {
     }
 }
 
+/// Which ends the packet of a turn has.
+#[derive(Debug)]
+pub(crate) enum Tuples {
+    /// Flows of an addressing, from this one on.
+    Counted(Addressing, u64),
+}
+
+impl Tuples {
+    /// The number for the receiver, and the ends.
+    pub(crate) fn of(&self, turn: &Turn) -> (u32, Ends) {
+        match self {
+            Self::Counted(addressing, first) => (turn.slot, addressing.of(first + turn.flow)),
+        }
+    }
+}
+
 /// The addresses that flows go between.
 #[derive(Clone, Debug)]
 pub(crate) struct Addressing {

@@ -9,8 +9,8 @@ use mooring_io::af_packet;
 use mooring_packet::{Batch, Receive};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::Traffic;
 use crate::tracker::Tracker;
+use crate::traffic::Path;
 use crate::{clock, namespace};
 
 /// Listens at a device.
@@ -27,12 +27,12 @@ impl Listener {
     ///
     /// # Errors
     /// When the device cannot be used.
-    pub(crate) fn open(traffic: &Traffic) -> Result<Option<Self>> {
-        let Some(device) = traffic.receive.as_deref() else { return Ok(None) };
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        let Some(device) = path.receive.as_deref() else { return Ok(None) };
         let (port, _, _) =
-            namespace::within(traffic.receive_netns.as_deref(), || af_packet::open(device))?
+            namespace::within(path.receive_netns.as_deref(), || af_packet::open(device))?
                 .with_context(|| format!("the receiving device {device}"))?;
-        Ok(Some(Self { port, settle: traffic.settle }))
+        Ok(Some(Self { port, settle: path.settle }))
     }
 
     /// Throws away what waits.

@@ -26,9 +26,19 @@ pub(crate) enum Template {
     Icmp,
 }
 
+/// Which way the packets of a flow go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From where it begins.
+    There,
+    /// Answers: source and destination change sides, a SYN is acknowledged, a request replied to.
+    Back,
+}
+
 /// The frames of a run.
 pub(crate) struct Frames {
     template: Template,
+    direction: Direction,
     is_ipv4: bool,
     sizes: Vec<Prepared>,
 }
@@ -51,12 +61,13 @@ pub(crate) struct LinkEnds {
 
 impl Frames {
     /// Frames of the sizes, which count the frame check sequence (RFC 2544 §9 gives sizes so); one that is
-    /// too small for headers and stamp is made larger.
+    /// too small for headers and stamp is made larger. `port` is that of the far end, which flows share.
     pub(crate) fn new(
         template: Template,
         is_ipv4: bool,
         link: LinkEnds,
         port: u16,
+        direction: Direction,
         sizes: &[u16],
     ) -> Self {
         let prepare = |size: &u16| {
@@ -67,9 +78,9 @@ impl Frames {
                 let body = LINK + network_len(is_ipv4);
                 len = body + (len - body).next_multiple_of(4);
             }
-            prepare(template, is_ipv4, link, port, len)
+            prepare((template, direction), is_ipv4, link, port, len)
         };
-        Self { template, is_ipv4, sizes: sizes.iter().map(prepare).collect() }
+        Self { template, direction, is_ipv4, sizes: sizes.iter().map(prepare).collect() }
     }
 
     /// The longest frame in bytes, without its check sequence.
@@ -95,7 +106,7 @@ impl Frames {
             put(frame, body + 6, stamp.sequence as u16);
             total = add(total, stamp.sequence as u16);
         } else {
-            put(frame, body, ends.port);
+            put(frame, body + self.direction.near(), ends.port);
         }
         let bytes = stamp.bytes();
         let at = len - Stamp::LEN;
@@ -130,6 +141,13 @@ impl Frames {
     }
 }
 
+impl Direction {
+    /// Where the port of the near end stands behind the IP header.
+    fn near(self) -> usize {
+        if self == Self::There { 0 } else { 2 }
+    }
+}
+
 impl Template {
     /// Bytes between the IP header and the payload.
     fn header_len(self) -> usize {
@@ -151,7 +169,13 @@ impl Template {
     }
 }
 
-fn prepare(template: Template, is_ipv4: bool, link: LinkEnds, port: u16, len: usize) -> Prepared {
+fn prepare(
+    (template, direction): (Template, Direction),
+    is_ipv4: bool,
+    link: LinkEnds,
+    port: u16,
+    len: usize,
+) -> Prepared {
     let protocol = template.protocol(is_ipv4);
     let body = LINK + network_len(is_ipv4);
     let mut bytes = vec![0; len];
@@ -173,7 +197,7 @@ fn prepare(template: Template, is_ipv4: bool, link: LinkEnds, port: u16, len: us
         network[8] = protocol.0;
         network[9] = HOPS;
     }
-    write_head(template, is_ipv4, port, rest);
+    write_head((template, direction), is_ipv4, port, rest);
     let pseudo = match (template, is_ipv4) {
         (Template::Icmp, true) => 0,
         (_, true) => pseudo_v4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, protocol, rest_len),
@@ -186,30 +210,54 @@ fn prepare(template: Template, is_ipv4: bool, link: LinkEnds, port: u16, len: us
 }
 
 /// Writes what is the same in all packets behind the IP header.
-fn write_head(template: Template, is_ipv4: bool, port: u16, body: &mut [u8]) {
+fn write_head(
+    (template, direction): (Template, Direction),
+    is_ipv4: bool,
+    port: u16,
+    body: &mut [u8],
+) {
     let len = body.len() as u16;
+    let is_answer = direction == Direction::Back;
+    // The ports stand at the beginning of everything but ICMP: that of the far end, here.
+    let far = 2 - direction.near();
     match template {
         Template::Udp => {
-            put(body, 2, port);
+            put(body, far, port);
             put(body, 4, len);
         }
         Template::Tcp | Template::TcpSyn => {
-            put(body, 2, port);
+            put(body, far, port);
             // A sequence number, and one that is acknowledged unless this is the beginning.
             body[7] = 1;
-            body[11] = u8::from(template == Template::Tcp);
+            body[11] = match (template, is_answer) {
+                (Template::Tcp, _) => 1,
+                // RFC 9293 §3.4: a SYN counts as one.
+                (_, true) => 2,
+                (_, false) => 0,
+            };
             body[12] = 5 << 4;
-            body[13] = if template == Template::Tcp { TCP_ACK } else { TCP_SYN };
+            body[13] = match (template, is_answer) {
+                (Template::Tcp, _) => TCP_ACK,
+                (_, true) => TCP_SYN | TCP_ACK,
+                (_, false) => TCP_SYN,
+            };
             put(body, 14, u16::MAX);
         }
         Template::Sctp => {
-            put(body, 2, port);
+            put(body, far, port);
             // RFC 9260 §3.1: a verification tag; §3.3.1: one DATA chunk, whole and unordered.
             body[4..8].copy_from_slice(&VERIFICATION_TAG);
             body[13] = SCTP_WHOLE_UNORDERED;
             put(body, 14, len - 12);
         }
-        Template::Icmp => body[0] = if is_ipv4 { 8 } else { 128 },
+        Template::Icmp => {
+            body[0] = match (is_ipv4, is_answer) {
+                (true, false) => 8,
+                (true, true) => 0,
+                (false, false) => 128,
+                (false, true) => 129,
+            };
+        }
     }
 }
 

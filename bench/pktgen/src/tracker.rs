@@ -2,9 +2,12 @@
 //! it have come. A number is therefore late (RFC 4737 §3.3: smaller than one that came before), there for
 //! the second time, or new. What is late by 64 or more counts as late; whether it came twice nobody knows.
 
+use std::sync::mpsc;
+
 use hdrhistogram::Histogram;
 
 use crate::stamp::Stamp;
+use crate::timeline::{Sealed, Span, Timeline};
 
 /// Counts what arrives in one run.
 pub(crate) struct Tracker {
@@ -12,6 +15,7 @@ pub(crate) struct Tracker {
     slots: Vec<Window>,
     pub(crate) total: Arrivals,
     pub(crate) buckets: Vec<Arrivals>,
+    pub(crate) timeline: Timeline,
     /// Frames that are none of this run's: of neighbours, of another run, super-packets.
     pub(crate) strays: u64,
 }
@@ -44,12 +48,20 @@ enum Order {
 }
 
 impl Tracker {
-    /// For a run with so many slots, counted in `buckets` groups beside the total.
-    pub(crate) fn new(run: u16, slots: u32, buckets: u32) -> Self {
+    /// For a run with so many slots, counted in `buckets` groups and in intervals beside the total.
+    pub(crate) fn new(
+        run: u16,
+        slots: u32,
+        buckets: u32,
+        span: Span,
+        listener: Option<mpsc::Sender<Sealed>>,
+    ) -> Self {
+        let total = Arrivals::new();
         Self {
             run,
             slots: vec![Window::default(); slots as usize],
-            total: Arrivals::new(),
+            timeline: Timeline::new(span, &total.latency, listener),
+            total,
             buckets: (0..buckets.clamp(1, slots)).map(|_| Arrivals::new()).collect(),
             strays: 0,
         }
@@ -65,6 +77,9 @@ impl Tracker {
             return;
         };
         let order = window.place(stamp.sequence);
+        if order != Order::Duplicate {
+            self.timeline.count(stamp.time, now - stamp.time);
+        }
         let bucket = stamp.slot as usize % self.buckets.len();
         for arrivals in [&mut self.total, &mut self.buckets[bucket]] {
             arrivals.count(order, frame.len(), now - stamp.time);
@@ -120,6 +135,11 @@ const DIGITS: u8 = 3;
 mod tests {
     use super::Tracker;
     use crate::stamp::Stamp;
+    use crate::timeline::Span;
+
+    fn tracker() -> Tracker {
+        Tracker::new(7, 3, 2, Span { start: 0, length: 1_000 }, None)
+    }
 
     /// An IPv4 frame that is nothing but a stamp.
     fn frame(run: u16, slot: u32, sequence: u32, time: u64) -> Vec<u8> {
@@ -131,7 +151,7 @@ mod tests {
     }
 
     fn after(sequences: &[u32]) -> (u64, u64, u64) {
-        let mut tracker = Tracker::new(7, 3, 2);
+        let mut tracker = tracker();
         for sequence in sequences {
             tracker.take(&frame(7, 1, *sequence, 0), 5);
         }
@@ -156,7 +176,7 @@ mod tests {
 
     #[test]
     fn each_bucket_has_its_own_slots_and_latencies() {
-        let mut tracker = Tracker::new(7, 3, 2);
+        let mut tracker = tracker();
         for (slot, latency) in [(0, 100), (1, 2_000), (2, 100)] {
             tracker.take(&frame(7, slot, 0, 1_000), 1_000 + latency);
         }
@@ -170,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_not_of_this_run_is_not_counted() {
-        let mut tracker = Tracker::new(7, 3, 2);
+        let mut tracker = tracker();
         // Another run, no such slot, from the future, no stamp.
         tracker.take(&frame(8, 0, 0, 0), 5);
         tracker.take(&frame(7, 3, 0, 0), 5);

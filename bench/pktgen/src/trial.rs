@@ -1,15 +1,19 @@
 //! One run: a thread that sends and one that receives, and what both saw together.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cli::Traffic;
 use crate::clock;
+use crate::flows::{Flows, Tuples};
 use crate::receive::{Expected, Listener};
-use crate::tracker::Tracker;
-use crate::transmit::{Generator, Load, Sent};
+use crate::template::{Direction, Frames, LinkEnds};
+use crate::timeline::{Came, Sealed, Span};
+use crate::tracker::{Arrivals, Tracker};
+use crate::traffic::Traffic;
+use crate::transmit::{self, Generator, Load, Sent};
 
 /// The devices, open.
 pub(crate) struct Bench {
@@ -21,6 +25,19 @@ pub(crate) struct Bench {
     run: u16,
 }
 
+/// How one run is to be.
+pub(crate) struct Plan {
+    /// Packets a second; none is as many as the device takes.
+    pub(crate) rate: Option<u64>,
+    pub(crate) time: Duration,
+    /// Ends after so many packets, too.
+    pub(crate) count: Option<u64>,
+    /// How long the intervals are that packets are counted in.
+    pub(crate) interval: Duration,
+    /// Is told of every interval.
+    pub(crate) listener: Option<mpsc::Sender<Sealed>>,
+}
+
 /// What a run measured.
 pub(crate) struct Outcome {
     pub(crate) sent: Sent,
@@ -29,7 +46,11 @@ pub(crate) struct Outcome {
 
 /// What a receiver saw.
 pub(crate) struct Received {
-    pub(crate) tracker: Tracker,
+    pub(crate) total: Arrivals,
+    pub(crate) buckets: Vec<Arrivals>,
+    pub(crate) intervals: Vec<Came>,
+    /// Frames that are none of this run's.
+    pub(crate) strays: u64,
     /// Frames that the receiver had no room for.
     pub(crate) overflow: u64,
 }
@@ -40,13 +61,22 @@ impl Bench {
     /// # Errors
     /// What cannot be opened, or must not be sent to.
     pub(crate) fn open(traffic: &Traffic) -> Result<Self> {
-        let addressing = traffic.addressing()?;
+        let path = &traffic.path;
+        let addressing = path.addressing(traffic.flows)?;
+        let (sender, link) = transmit::open(path)?;
+        let ends = LinkEnds { source: link.mac, destination: path.next_hop };
+        let is_ipv4 = addressing.destination.is_ipv4();
+        let frames =
+            Frames::new(path.template, is_ipv4, ends, path.port, Direction::There, &path.size.0);
+        transmit::check_fit(&frames, &link)?;
+        let flows = Flows::new(traffic.flows, traffic.burst, traffic.new_flows);
+        let flows = (flows, Tuples::Counted(addressing, 0));
         let mut bench = Self {
-            generator: Generator::open(traffic, addressing)?,
-            listener: Listener::open(traffic)?,
+            generator: Generator::new(sender, frames, flows, path.batch, traffic.buckets),
+            listener: Listener::open(path)?,
             flows: traffic.flows,
             buckets: traffic.buckets,
-            settle: traffic.settle,
+            settle: path.settle,
             run: clock::now() as u16,
         };
         if let Some(rate) = traffic.warm_up {
@@ -58,6 +88,7 @@ impl Bench {
     fn warm_up(&mut self, rate: u64) {
         let load = Load {
             run: self.run,
+            span: Span { start: clock::now(), length: u64::MAX },
             rate: Some(rate),
             time: NO_END,
             count: Some(self.generator.round()),
@@ -70,20 +101,18 @@ impl Bench {
     ///
     /// # Errors
     /// When the receiving device is gone.
-    pub(crate) fn run(
-        &mut self,
-        rate: Option<u64>,
-        time: Duration,
-        count: Option<u64>,
-        progress: impl FnMut(u64),
-    ) -> Result<Outcome> {
+    pub(crate) fn run(&mut self, plan: Plan, progress: impl FnMut(&Sent)) -> Result<Outcome> {
         self.run = self.run.wrapping_add(1);
-        let load = Load { run: self.run, rate, time, count };
+        let Plan { rate, time, count, interval, listener: told } = plan;
+        if let Some(listener) = &mut self.listener {
+            listener.drain()?;
+        }
+        let span = Span { start: clock::now(), length: interval.as_nanos() as u64 };
+        let load = Load { run: self.run, span, rate, time, count };
         let Some(listener) = &mut self.listener else {
             return Ok(Outcome { sent: self.generator.send(&load, progress), received: None });
         };
-        listener.drain()?;
-        let mut tracker = Tracker::new(self.run, self.flows, self.buckets);
+        let mut tracker = Tracker::new(self.run, self.flows, self.buckets, span, told);
         let expected = Expected::unknown();
         let (sent, overflow) = thread::scope(|scope| {
             let receiver = scope.spawn(|| listener.listen(&mut tracker, &expected));
@@ -93,7 +122,12 @@ impl Bench {
             (sent, overflow)
         });
         let overflow = overflow.context("the receiving device")?;
-        Ok(Outcome { sent, received: Some(Received { tracker, overflow }) })
+        let Tracker { total, buckets, timeline, strays, .. } = tracker;
+        let intervals = timeline.finish();
+        Ok(Outcome {
+            sent,
+            received: Some(Received { total, buckets, intervals, strays, overflow }),
+        })
     }
 }
 
@@ -106,7 +140,7 @@ impl Outcome {
 
     /// Packets that were sent and have not come.
     pub(crate) fn lost(&self) -> u64 {
-        let came = self.received.as_ref().map_or(0, |received| received.tracker.total.packets);
+        let came = self.received.as_ref().map_or(0, |received| received.total.packets);
         self.sent.packets.saturating_sub(came)
     }
 }

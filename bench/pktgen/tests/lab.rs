@@ -93,6 +93,74 @@ fn a_search_finds_a_rate_through_the_appliance() {
     });
 }
 
+#[test]
+fn a_soak_records_every_interval() {
+    isolated("a_soak_records_every_interval", || {
+        let lab = Lab::new()?;
+        let next_hop = mac(&lab.gateway, "in0")?;
+        let (log, page) = ("/run/lab/soak.hlog", "/run/lab/soak.html");
+        let mut command = generator("soak", &lab.client, &next_hop, &lab.gateway, "in0");
+        command
+            .args(["--source", "10.0.0.2", "--destination", "198.51.100.1", "--flows", "10"])
+            .args(["--rate", "2000", "--duration", "1.2", "--interval", "0.1"])
+            .args(["--histogram-log", log, "--report", page]);
+        let Output { status, stdout, stderr } = command.output()?;
+        let said = String::from_utf8_lossy(&stderr);
+        ensure!(status.success(), "{said}");
+        let report: Value = serde_json::from_slice(&stdout)?;
+        let intervals = report["run"]["intervals"].as_array().context("intervals")?;
+        ensure!(intervals.len() == 12, "{report:#}");
+        // Each has its share of the packets, and all of them came, with their latencies.
+        for interval in intervals {
+            let sent = interval["sent"].as_u64().context("sent")?;
+            ensure!((100..=300).contains(&sent) && interval["packets"] == sent, "{report:#}");
+            ensure!(interval["latency_ns"]["p50"].as_u64().is_some_and(|ns| ns > 0), "{report:#}");
+        }
+        let sent: u64 = intervals.iter().filter_map(|interval| interval["sent"].as_u64()).sum();
+        ensure!(report["run"]["sent"] == sent && sent == 2_400, "{report:#}");
+        ensure!(report["drift"]["first"]["loss"] == 0.0, "{report:#}");
+        // While it runs a line for each, and each in the log.
+        ensure!(said.lines().filter(|line| line.contains("  p99 ")).count() == 12, "{said}");
+        let text = std::fs::read_to_string(log)?;
+        ensure!(text.lines().filter(|line| line.contains(",HISTEw")).count() == 12, "{text}");
+        let page = std::fs::read_to_string(page)?;
+        for part in
+            ["<svg", "Rate over time", "Latency by percentile", "first quarter", "--rate 2000"]
+        {
+            ensure!(page.contains(part), "{part}: {page}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_told_by_exit_code_2() {
+    let exit = |mode: &str, more: &[&str]| {
+        let common = ["--send", "none", "--next-hop", "02:00:00:00:00:01", "--source", "10.0.0.2"];
+        let output = Command::new(GENERATOR).arg(mode).args(common).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let to = ["--destination", "10.0.1.1"];
+    for (mode, more, reason) in [
+        ("run", &["--destination", "fd00::1"][..], "families"),
+        ("run", &["--destination", "10.0.1.1", "--flows", "70000"], "make 64512 flows"),
+        ("search", &to, "needs --receive"),
+        (
+            "search",
+            &["--destination", "10.0.1.1", "--receive", "x", "--lowest", "9999999"],
+            "order",
+        ),
+        ("soak", &["--destination", "10.0.1.1", "--rate", "1"], "needs --receive"),
+        ("run", &["--destination", "10.0.1.1", "--size", "63"], "sizes from 64"),
+    ] {
+        let (code, said) = exit(mode, more);
+        assert!(code == Some(2) && said.contains(reason), "{mode} {more:?}: {code:?} {said}");
+    }
+    // A device that is not there is no fault of the arguments.
+    let (code, said) = exit("run", &to);
+    assert!(code == Some(1) && said.contains("none"), "{code:?} {said}");
+}
+
 /// No lab is needed: nothing is opened before the address is looked at.
 #[test]
 fn an_address_outside_of_the_lab_is_refused_by_its_name() {

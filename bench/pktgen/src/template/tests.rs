@@ -7,7 +7,7 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use mooring_wire::Mac;
 use mooring_wire::crc32c::crc32c;
 
-use super::{Frames, LinkEnds, Template};
+use super::{Direction, Frames, LinkEnds, Template};
 use crate::flows::Ends;
 use crate::stamp::Stamp;
 
@@ -21,9 +21,9 @@ fn ends(is_ipv4: bool) -> Ends {
     Ends { source, destination, port: 0x1234 }
 }
 
-fn frame(template: Template, is_ipv4: bool, size: u16) -> Vec<u8> {
+fn frame(template: Template, direction: Direction, is_ipv4: bool, size: u16) -> Vec<u8> {
     let link = LinkEnds { source: Mac([2, 0, 0, 0, 0, 1]), destination: Mac([2, 0, 0, 0, 0, 2]) };
-    let frames = Frames::new(template, is_ipv4, link, 9, &[size]);
+    let frames = Frames::new(template, is_ipv4, link, 9, direction, &[size]);
     // What was there before must not shine through.
     let mut buffer = [0xa5; 1_600];
     let len = frames.write(5, &ends(is_ipv4), &STAMP, &mut buffer);
@@ -45,44 +45,89 @@ const STAMPED: &str = "1122 00334455 00667788 0000000000 99aabb";
 #[test]
 fn frames_are_these_bytes() {
     let v6 = "fd000010000000000000000000000021 20010db8000200000000000000000007";
-    for (template, is_ipv4, expected) in [
-        (
-            Template::Udp,
-            true,
-            format!("{LINK4} 4500002e00004000 4011 0664 0a000021 c6336407 1234 0009 001a UUUU"),
-        ),
-        (Template::Udp, false, format!("{LINK6} 60000000 001a 11 40 {v6} 1234 0009 001a UUUU")),
-        (
-            Template::Tcp,
-            true,
-            format!(
-                "{LINK4} 4500003a00004000 4006 0663 0a000021 c6336407 \
+    are_these_bytes(
+        Direction::There,
+        [
+            (
+                Template::Udp,
+                true,
+                format!("{LINK4} 4500002e00004000 4011 0664 0a000021 c6336407 1234 0009 001a UUUU"),
+            ),
+            (Template::Udp, false, format!("{LINK6} 60000000 001a 11 40 {v6} 1234 0009 001a UUUU")),
+            (
+                Template::Tcp,
+                true,
+                format!(
+                    "{LINK4} 4500003a00004000 4006 0663 0a000021 c6336407 \
                  1234 0009 00000001 00000001 5010 ffff UUUU 0000"
+                ),
             ),
-        ),
-        (
-            Template::TcpSyn,
-            false,
-            format!(
-                "{LINK6} 60000000 0026 06 40 {v6} 1234 0009 00000001 00000000 5002 ffff UUUU 0000"
+            (
+                Template::TcpSyn,
+                false,
+                format!(
+                    "{LINK6} 60000000 0026 06 40 {v6} 1234 0009 00000001 00000000 5002 ffff UUUU 0000"
+                ),
             ),
-        ),
-        (
-            Template::Sctp,
-            true,
-            format!(
-                "{LINK4} 4500004400004000 4084 05db 0a000021 c6336407 \
+            (
+                Template::Sctp,
+                true,
+                format!(
+                    "{LINK4} 4500004400004000 4084 05db 0a000021 c6336407 \
                  1234 0009 6d6f6f72 UUUUUUUU 0007 0024 00000000 0000 0000 00000000 0000"
+                ),
             ),
-        ),
-        (
-            Template::Icmp,
-            true,
-            format!("{LINK4} 4500002e00004000 4001 0674 0a000021 c6336407 0800 UUUU 1234 7788"),
-        ),
-        (Template::Icmp, false, format!("{LINK6} 60000000 001a 3a 40 {v6} 8000 UUUU 1234 7788")),
-    ] {
-        let frame = frame(template, is_ipv4, 64);
+            (
+                Template::Icmp,
+                true,
+                format!("{LINK4} 4500002e00004000 4001 0674 0a000021 c6336407 0800 UUUU 1234 7788"),
+            ),
+            (
+                Template::Icmp,
+                false,
+                format!("{LINK6} 60000000 001a 3a 40 {v6} 8000 UUUU 1234 7788"),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn answers_are_these_bytes() {
+    let v6 = "fd000010000000000000000000000021 20010db8000200000000000000000007";
+    let v4 = "0a000021 c6336407";
+    are_these_bytes(
+        Direction::Back,
+        [
+            (
+                Template::Udp,
+                true,
+                format!("{LINK4} 4500002e00004000 4011 0664 {v4} 0009 1234 001a UUUU"),
+            ),
+            (
+                Template::TcpSyn,
+                true,
+                format!(
+                    "{LINK4} 4500003a00004000 4006 0663 {v4} \
+                     0009 1234 00000001 00000002 5012 ffff UUUU 0000"
+                ),
+            ),
+            (
+                Template::Icmp,
+                true,
+                format!("{LINK4} 4500002e00004000 4001 0674 {v4} 0000 UUUU 1234 7788"),
+            ),
+            (
+                Template::Icmp,
+                false,
+                format!("{LINK6} 60000000 001a 3a 40 {v6} 8100 UUUU 1234 7788"),
+            ),
+        ],
+    );
+}
+
+fn are_these_bytes<const N: usize>(direction: Direction, all: [(Template, bool, String); N]) {
+    for (template, is_ipv4, expected) in all {
+        let frame = frame(template, direction, is_ipv4, 64);
         // The checksum has a test of its own.
         let at = expected.replace(' ', "").find('U').unwrap() / 2;
         let mut without = frame.clone();
@@ -99,12 +144,15 @@ fn another_implementation_finds_every_checksum_right() {
     for template in Template::value_variants() {
         for is_ipv4 in [true, false] {
             // 81 and 1,499: a stamp at an odd place.
-            for size in [64, 81, 594, 1_499, 1_518] {
-                let frame = frame(*template, is_ipv4, size);
+            for (size, direction) in [64, 81, 594, 1_499, 1_518]
+                .into_iter()
+                .flat_map(|size| [(size, Direction::There), (size, Direction::Back)])
+            {
+                let frame = frame(*template, direction, is_ipv4, size);
                 assert!(frame.len() + 4 >= usize::from(size));
                 let rounded = if *template == Template::Sctp { 3 } else { 0 };
                 assert!(size < 594 || frame.len() + 4 <= usize::from(size) + rounded);
-                check(&frame, *template);
+                check(&frame, (*template, direction));
                 assert_eq!(Stamp::of(&frame), Some(STAMP));
             }
         }
@@ -112,7 +160,7 @@ fn another_implementation_finds_every_checksum_right() {
 }
 
 #[track_caller]
-fn check(frame: &[u8], template: Template) {
+fn check(frame: &[u8], template: (Template, Direction)) {
     let packet = SlicedPacket::from_ethernet(frame).unwrap();
     let v4 = match packet.net.as_ref().unwrap() {
         NetSlice::Ipv4(slice) => {
@@ -160,8 +208,9 @@ fn check(frame: &[u8], template: Template) {
     assert_eq!(found, expected, "{template:?}");
 }
 
-fn syn_and_ack(template: Template) -> (bool, bool) {
-    (template == Template::TcpSyn, template == Template::Tcp)
+fn syn_and_ack((template, direction): (Template, Direction)) -> (bool, bool) {
+    let is_answer = direction == Direction::Back;
+    (template == Template::TcpSyn, template == Template::Tcp || is_answer)
 }
 
 #[track_caller]
@@ -175,7 +224,7 @@ fn check_sctp(packet: &[u8]) {
 #[test]
 fn a_udp_checksum_of_zero_is_sent_as_all_ones() {
     let link = LinkEnds { source: Mac::ZERO, destination: Mac::ZERO };
-    let frames = Frames::new(Template::Udp, true, link, 9, &[64]);
+    let frames = Frames::new(Template::Udp, true, link, 9, Direction::There, &[64]);
     let mut buffer = [0; 64];
     let mut seen = Vec::new();
     // One of all the ports makes the sum all ones.
