@@ -110,14 +110,17 @@ fn a_soak_records_every_interval() {
         let report: Value = serde_json::from_slice(&stdout)?;
         let intervals = report["run"]["intervals"].as_array().context("intervals")?;
         ensure!(intervals.len() == 12, "{report:#}");
-        // Each has its share of the packets, and all of them came, with their latencies.
+        // All that was sent in an interval came, with its latency.
         for interval in intervals {
             let sent = interval["sent"].as_u64().context("sent")?;
-            ensure!((100..=300).contains(&sent) && interval["packets"] == sent, "{report:#}");
-            ensure!(interval["latency_ns"]["p50"].as_u64().is_some_and(|ns| ns > 0), "{report:#}");
+            ensure!(interval["packets"] == sent && interval["lost"] == 0, "{report:#}");
+            let median = interval["latency_ns"]["p50"].as_u64();
+            ensure!(sent == 0 || median.is_some_and(|ns| ns > 0), "{report:#}");
         }
         let sent: u64 = intervals.iter().filter_map(|interval| interval["sent"].as_u64()).sum();
-        ensure!(report["run"]["sent"] == sent && sent == 2_400, "{report:#}");
+        // A busy machine may leave the generator behind.
+        let behind = report["run"]["behind"].as_u64().context("behind")?;
+        ensure!(report["run"]["sent"] == sent && sent + behind == 2_400, "{report:#}");
         ensure!(report["drift"]["first"]["loss"] == 0.0, "{report:#}");
         // While it runs a line for each, and each in the log.
         ensure!(said.lines().filter(|line| line.contains("  p99 ")).count() == 12, "{said}");
