@@ -48,7 +48,16 @@ impl About {
 
     /// All of it, for people.
     pub(crate) fn table(&self) -> Table {
-        let arguments = format!("mooring-pktgen {}", self.arguments.join(" "));
+        let quoted = |argument: &String| {
+            let is_plain = !argument.is_empty() && !argument.contains([' ', '\'', '"', '$', '*']);
+            if is_plain {
+                argument.clone()
+            } else {
+                format!("'{}'", argument.replace('\'', "'\\''"))
+            }
+        };
+        let arguments: Vec<String> = self.arguments.iter().map(quoted).collect();
+        let arguments = format!("mooring-pktgen {}", arguments.join(" "));
         let rows = [("command".to_owned(), arguments)].into_iter().chain(self.parameters.clone());
         let rows = rows.map(|(name, value)| vec![name, value]).collect();
         Table { title: "Parameters", head: Vec::new(), rows }

@@ -1,11 +1,17 @@
 //! The command line, and what it must not ask for.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, Parser, Subcommand};
 
+use crate::connect::Load;
+use crate::flows::nth;
 use crate::invalid::Invalid;
+use crate::lab_only;
+use crate::search::Bounds;
+use crate::session_cli::Measure;
 use crate::traffic::Traffic;
 
 /// Sends flows of packets at a rate, and measures what becomes of them on the way.
@@ -30,6 +36,11 @@ pub(crate) enum Mode {
     Search(Search),
     /// Sends at a rate for long, says what became of every interval, and how the last ones differ
     Soak(Soak),
+    /// Measures sessions of a NAT, from both of its sides (RFC 9693)
+    #[command(subcommand)]
+    Sessions(Measure),
+    /// Makes TCP connections on real sockets: connect, request, answer, close
+    Connect(Connect),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +83,52 @@ pub(crate) struct Soak {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// The network namespace of the client: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client_netns: Option<String>,
+    /// The network namespace of the server: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_netns: Option<String>,
+    /// The first address of the client; without it the kernel chooses
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<IpAddr>,
+    /// Its addresses, from the first on
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    sources: u32,
+    /// The first address of the server
+    #[arg(long, value_name = "ADDRESS")]
+    destination: IpAddr,
+    /// Its addresses, from the first on
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    destinations: u32,
+    /// The port that the server listens at
+    #[arg(long, default_value_t = 8_080, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Connections at a time, at most
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    concurrent: u32,
+    /// Connections a second; without it as many as there is room for
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
+    rate: Option<u64>,
+    /// How long to connect, in seconds
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    duration: Duration,
+    /// How long a connection may take, in seconds
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    patience: Duration,
+    /// Bytes of a request
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    request: u32,
+    /// Bytes of an answer
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    answer: u32,
+    /// Connects to addresses outside of every lab, too
+    #[arg(long)]
+    really: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Search {
     #[command(flatten)]
     pub(crate) traffic: Traffic,
@@ -102,25 +159,52 @@ pub(crate) struct Search {
 }
 
 impl Search {
+    /// What is searched for.
+    ///
     /// # Errors
     /// What is wrong, for the person who typed it.
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
-        let says = |text: &str| text.to_owned();
+    pub(crate) fn bounds(&self) -> Result<Bounds, Invalid> {
         Invalid::unless(self.traffic.path.receive.is_some(), || {
-            says("a search needs --receive: loss is seen there")
+            "a search needs --receive: loss is seen there".to_owned()
         })?;
-        let rates = 0 < self.lowest && self.lowest <= self.highest && self.highest <= FASTEST;
-        Invalid::unless(rates, || {
-            format!(
-                "--lowest and --highest are packets a second, from 1 to {FASTEST}, in this order"
-            )
-        })?;
-        Invalid::unless(self.precision > 0, || says("--precision is at least 1"))?;
-        Invalid::unless((0.0..1.0).contains(&self.loss), || {
-            says("--loss is a part: from 0 to less than 1")
-        })?;
-        Invalid::unless((0.0..=1.0).contains(&self.offered), || {
-            says("--offered is a part: from 0 to 1")
+        Invalid::unless(self.traffic.transmit.keeps_a_rate(), no_rate)?;
+        let Self { lowest, highest, precision, loss, repeats, confirmations, offered, .. } = *self;
+        let bounds = Bounds { lowest, highest, precision, loss, offered, repeats, confirmations };
+        bounds.check().map(|()| bounds)
+    }
+}
+
+impl Connect {
+    /// What is asked of client and server.
+    ///
+    /// # Errors
+    /// What is wrong, for the person who typed it.
+    pub(crate) fn load(&self) -> Result<Load, Invalid> {
+        let Self { source, sources, destination, destinations, port, really, .. } = *self;
+        let too_many =
+            |first| Invalid::new(format!("there are not so many addresses after {first}"));
+        let all = |first: IpAddr, count: u32| -> Result<Vec<IpAddr>, Invalid> {
+            let all = (0..count).map(|n| nth(first, n)).collect::<Option<_>>();
+            all.ok_or_else(|| too_many(first))
+        };
+        let targets = all(destination, destinations)?;
+        if !really {
+            lab_only::check(destination, targets.last().copied().unwrap_or(destination))?;
+        }
+        let sources = source.map_or(Ok(Vec::new()), |first| all(first, sources))?;
+        let is_one_family = source.is_none_or(|first| first.is_ipv4() == destination.is_ipv4());
+        Invalid::unless(is_one_family, || "source and destination are of two families".to_owned())?;
+        let targets = targets.into_iter().map(|target| SocketAddr::new(target, port)).collect();
+        Ok(Load {
+            sources,
+            targets,
+            concurrent: self.concurrent,
+            rate: self.rate,
+            time: self.duration,
+            patience: self.patience,
+            request: self.request as usize,
+            answer: self.answer as usize,
+            interval: (self.duration / 60).max(SHORTEST_INTERVAL),
         })
     }
 }
@@ -132,6 +216,7 @@ impl Soak {
         Invalid::unless(self.traffic.path.receive.is_some(), || {
             "a soak needs --receive: what becomes of the packets is seen there".to_owned()
         })?;
+        Invalid::unless(self.traffic.transmit.keeps_a_rate(), no_rate)?;
         Invalid::unless(
             self.interval >= SHORTEST_INTERVAL && self.interval <= self.duration,
             || "--interval is from 0.01 seconds to all of --duration".to_owned(),
@@ -140,8 +225,22 @@ impl Soak {
 }
 
 impl Run {
-    /// The intervals that were asked for, or about sixty of them.
+    /// # Errors
+    /// What is wrong, for the person who typed it.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        Invalid::unless(self.rate.is_none() || self.traffic.transmit.keeps_a_rate(), no_rate)?;
+        let is_live = !self.traffic.transmit.keeps_a_rate();
+        Invalid::unless(self.interval.is_none() || !is_live, || {
+            "--transmit xdp-live does not know when what was sent: it has no --interval".to_owned()
+        })
+    }
+
+    /// The intervals that were asked for, or about sixty of them; a single one where nobody knows when what was
+    /// sent.
     pub(crate) fn intervals(&self) -> Duration {
+        if !self.traffic.transmit.keeps_a_rate() {
+            return self.duration * 2;
+        }
         self.interval.unwrap_or(self.duration / 60).max(SHORTEST_INTERVAL)
     }
 }
@@ -161,6 +260,10 @@ pub(crate) fn parameters(command: &Command, matches: &ArgMatches) -> Vec<(String
     values.collect()
 }
 
+fn no_rate() -> String {
+    "--transmit xdp-live keeps no rate: it has no --rate, no search and no soak".to_owned()
+}
+
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "seconds, such as 2 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds)
@@ -176,7 +279,7 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Packets a second.
-const FASTEST: u64 = 1_000_000_000;
+pub(crate) const FASTEST: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

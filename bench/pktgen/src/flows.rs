@@ -92,6 +92,8 @@ impl Flows {
 pub(crate) enum Tuples {
     /// Flows of an addressing, from this one on.
     Counted(Addressing, u64),
+    /// These, each with the number that its packets carry for the receiver; as many as there are flows.
+    Listed(Vec<(u32, Ends)>),
 }
 
 impl Tuples {
@@ -99,6 +101,7 @@ impl Tuples {
     pub(crate) fn of(&self, turn: &Turn) -> (u32, Ends) {
         match self {
             Self::Counted(addressing, first) => (turn.slot, addressing.of(first + turn.flow)),
+            Self::Listed(all) => all[turn.flow as usize % all.len()],
         }
     }
 }
@@ -155,7 +158,7 @@ impl Addressing {
 }
 
 /// The address `n` after `first`.
-fn nth(first: IpAddr, n: u32) -> Option<IpAddr> {
+pub(crate) fn nth(first: IpAddr, n: u32) -> Option<IpAddr> {
     Some(match first {
         IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits().checked_add(n)?).into(),
         IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits().checked_add(n.into())?).into(),
@@ -165,10 +168,10 @@ fn nth(first: IpAddr, n: u32) -> Option<IpAddr> {
 const MILLION: u32 = 1_000_000;
 
 /// Those below are for services.
-const FIRST_PORT: u16 = 1_024;
+pub(crate) const FIRST_PORT: u16 = 1_024;
 
 /// Source ports of one address.
-const PORTS: u64 = 65_536 - FIRST_PORT as u64;
+pub(crate) const PORTS: u64 = 65_536 - FIRST_PORT as u64;
 
 #[cfg(test)]
 mod tests {

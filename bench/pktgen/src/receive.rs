@@ -9,9 +9,20 @@ use mooring_io::af_packet;
 use mooring_packet::{Batch, Receive};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::tracker::Tracker;
 use crate::traffic::Path;
 use crate::{clock, namespace};
+
+/// Looks at what arrives.
+pub(crate) trait Take {
+    /// A frame that was received at `now`.
+    fn take(&mut self, frame: &[u8], now: u64);
+
+    /// A super-packet, which no generator has sent.
+    fn stray(&mut self) {}
+
+    /// Packets so far, each counted once.
+    fn packets(&self) -> u64;
+}
 
 /// Listens at a device.
 pub(crate) struct Listener {
@@ -32,7 +43,12 @@ impl Listener {
         let (port, _, _) =
             namespace::within(path.receive_netns.as_deref(), || af_packet::open(device))?
                 .with_context(|| format!("the receiving device {device}"))?;
-        Ok(Some(Self { port, settle: path.settle }))
+        Ok(Some(Self::new(port, path.settle)))
+    }
+
+    /// Listens at a port, and waits so long for the last packets.
+    pub(crate) fn new(port: af_packet::Receiver, settle: Duration) -> Self {
+        Self { port, settle }
     }
 
     /// Throws away what waits.
@@ -53,13 +69,13 @@ impl Listener {
     ///
     /// # Errors
     /// When the device is gone.
-    pub(crate) fn listen(&mut self, tracker: &mut Tracker, expected: &Expected) -> io::Result<u64> {
+    pub(crate) fn listen(&mut self, who: &mut impl Take, expected: &Expected) -> io::Result<u64> {
         let before = self.port.lost();
         let mut last = clock::now();
         loop {
             let sent = expected.known();
             if let Some(sent) = sent
-                && tracker.total.packets >= sent
+                && who.packets() >= sent
             {
                 break;
             }
@@ -68,9 +84,9 @@ impl Listener {
             let now = clock::now();
             for packet in batch.packets() {
                 if packet.offload.is_gso() {
-                    tracker.strays += 1;
+                    who.stray();
                 } else {
-                    tracker.take(packet.bytes(), now);
+                    who.take(packet.bytes(), now);
                 }
             }
             drop(batch);

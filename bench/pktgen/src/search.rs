@@ -10,6 +10,9 @@
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::cli::FASTEST;
+use crate::invalid::Invalid;
+
 /// What is searched for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -30,6 +33,25 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// # Errors
+    /// What is wrong, for the person who typed it.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        let says = |text: &str| text.to_owned();
+        let rates = 0 < self.lowest && self.lowest <= self.highest && self.highest <= FASTEST;
+        Invalid::unless(rates, || {
+            format!(
+                "--lowest and --highest are packets a second, from 1 to {FASTEST}, in this order"
+            )
+        })?;
+        Invalid::unless(self.precision > 0, || says("--precision is at least 1"))?;
+        Invalid::unless((0.0..1.0).contains(&self.loss), || {
+            says("--loss is a part: from 0 to less than 1")
+        })?;
+        Invalid::unless((0.0..=1.0).contains(&self.offered), || {
+            says("--offered is a part: from 0 to 1")
+        })
+    }
+
     fn is_kept(&self, rate: u64, sent_pps: f64) -> bool {
         sent_pps >= rate as f64 * self.offered
     }

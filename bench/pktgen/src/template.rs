@@ -158,7 +158,7 @@ impl Template {
         }
     }
 
-    fn protocol(self, is_ipv4: bool) -> Protocol {
+    pub(crate) fn protocol(self, is_ipv4: bool) -> Protocol {
         match self {
             Self::Udp => Protocol::UDP,
             Self::Tcp | Self::TcpSyn => Protocol::TCP,

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use hdrhistogram::Histogram;
 
+use crate::receive::Take;
 use crate::stamp::Stamp;
 use crate::timeline::{Sealed, Span, Timeline};
 
@@ -66,9 +67,10 @@ impl Tracker {
             strays: 0,
         }
     }
+}
 
-    /// A frame that was received at `now`.
-    pub(crate) fn take(&mut self, frame: &[u8], now: u64) {
+impl Take for Tracker {
+    fn take(&mut self, frame: &[u8], now: u64) {
         let stamp = Stamp::of(frame)
             .filter(|stamp| stamp.run == self.run && stamp.time <= now)
             .and_then(|stamp| Some((stamp, self.slots.get_mut(stamp.slot as usize)?)));
@@ -84,6 +86,14 @@ impl Tracker {
         for arrivals in [&mut self.total, &mut self.buckets[bucket]] {
             arrivals.count(order, frame.len(), now - stamp.time);
         }
+    }
+
+    fn stray(&mut self) {
+        self.strays += 1;
+    }
+
+    fn packets(&self) -> u64 {
+        self.total.packets
     }
 }
 
@@ -134,6 +144,7 @@ const DIGITS: u8 = 3;
 #[cfg(test)]
 mod tests {
     use super::Tracker;
+    use crate::receive::Take;
     use crate::stamp::Stamp;
     use crate::timeline::Span;
 

@@ -12,6 +12,7 @@ use crate::flows::Addressing;
 use crate::invalid::Invalid;
 use crate::lab_only;
 use crate::template::Template;
+use crate::transmit::Way;
 
 /// From where to where, and what.
 #[derive(Debug, Args)]
@@ -77,6 +78,9 @@ pub(crate) struct Traffic {
     /// The part of the packets that begin a new flow, from 0 to 1
     #[arg(long, value_name = "PART", default_value = "0", value_parser = part)]
     pub(crate) new_flows: u32,
+    /// How frames get to the device
+    #[arg(long, value_enum, default_value_t = Way::Sendmmsg)]
+    pub(crate) transmit: Way,
     /// First one packet of every flow at this rate, not measured: sessions and neighbours are there then
     #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) warm_up: Option<u64>,
@@ -129,6 +133,11 @@ impl FromStr for Sizes {
         });
         sizes.collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// Whether a number is a part of one.
+pub(crate) fn is_part(number: f64) -> bool {
+    (0.0..=1.0).contains(&number)
 }
 
 /// A part of one in millionths.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mooring_io::af_packet;
+use clap::ValueEnum;
 use mooring_io::link::Link;
-use mooring_packet::{Offload, Packet, Transmit};
+use mooring_io::{af_packet, af_xdp};
+use mooring_packet::{Offload, Packet, Transmit, Transmitted};
 
 use crate::flows::{Flows, Tuples, Turn};
 use crate::invalid::Invalid;
@@ -16,9 +17,46 @@ use crate::timeline::Span;
 use crate::traffic::Path;
 use crate::{clock, namespace};
 
+/// How frames get to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// Packet socket, a call for each batch
+    Sendmmsg,
+    /// Packet socket, frames written to memory that the kernel reads
+    Ring,
+    /// AF_XDP socket, by copy
+    AfXdp,
+    /// Frames that a program makes in the kernel, as fast as it goes
+    XdpLive,
+}
+
+impl Way {
+    /// Whether packets leave when they are due.
+    pub(crate) fn keeps_a_rate(self) -> bool {
+        self != Self::XdpLive
+    }
+}
+
+/// A device to hand frames to.
+pub(crate) enum Device {
+    Sendmmsg(af_packet::Sender),
+    Ring(af_packet::RingSender),
+    AfXdp(af_xdp::Sender),
+}
+
+impl Device {
+    fn transmit(&mut self, packets: &[Packet<'_>]) -> Transmitted {
+        match self {
+            Self::Sendmmsg(sender) => sender.transmit(packets.iter()),
+            Self::Ring(sender) => sender.transmit(packets.iter()),
+            Self::AfXdp(sender) => sender.transmit(packets.iter()),
+        }
+    }
+}
+
 /// Sends the flows.
 pub(crate) struct Generator {
-    sender: af_packet::Sender,
+    device: Device,
     flows: Flows,
     tuples: Tuples,
     frames: Frames,
@@ -59,9 +97,9 @@ pub(crate) struct Sent {
 }
 
 impl Generator {
-    /// Sends by `sender` at most `batch` frames at a time, counted in `buckets` groups of flows.
+    /// Sends by `device` at most `batch` frames at a time, counted in `buckets` groups of flows.
     pub(crate) fn new(
-        sender: af_packet::Sender,
+        device: Device,
         frames: Frames,
         (flows, tuples): (Flows, Tuples),
         batch: u64,
@@ -70,7 +108,13 @@ impl Generator {
         let stride = frames.longest();
         let buckets = buckets.min(flows.len());
         let buffers = vec![0; stride * batch as usize];
-        Self { sender, flows, tuples, frames, buffers, stride, batch, buckets }
+        Self { device, flows, tuples, frames, buffers, stride, batch, buckets }
+    }
+
+    /// Other flows from now on.
+    pub(crate) fn aim(&mut self, flows: Flows, tuples: Tuples) {
+        self.flows = flows;
+        self.tuples = tuples;
     }
 
     /// Packets until each flow has had its turn.
@@ -132,7 +176,7 @@ impl Generator {
                 Packet::new(buffer, 0, len, Offload::NONE)
             })
             .collect();
-        let taken = self.sender.transmit(packets.iter());
+        let taken = self.device.transmit(&packets);
         sent.packets += taken.packets;
         sent.bytes += taken.bytes;
         sent.refused += taken.refused;
@@ -151,16 +195,30 @@ impl Generator {
 /// How often progress is told, in nanoseconds.
 const TELL: u64 = 100_000_000;
 
-/// The device that sends, open.
+/// The device that sends, open. By live frames nothing is kept open, so that is as by sendmmsg.
 ///
 /// # Errors
-/// When it cannot be used, or does not carry the sizes.
-pub(crate) fn open(path: &Path) -> Result<(af_packet::Sender, Link)> {
-    let device = path.send.as_str();
-    let open = || af_packet::open(device);
-    let (_, sender, link) = namespace::within(path.send_netns.as_deref(), open)?
-        .with_context(|| format!("the sending device {device}"))?;
-    Ok((sender, link))
+/// When it cannot be used.
+pub(crate) fn open(path: &Path, way: Way) -> Result<(Device, Link)> {
+    let name = path.send.as_str();
+    let open = || -> Result<(Device, Link)> {
+        Ok(match way {
+            Way::Sendmmsg | Way::XdpLive => {
+                let (_, sender, link) = af_packet::open(name)?;
+                (Device::Sendmmsg(sender), link)
+            }
+            Way::Ring => {
+                let (sender, link) = af_packet::open_ring(name)?;
+                (Device::Ring(sender), link)
+            }
+            Way::AfXdp => {
+                let (sender, link) = af_xdp::open_sender(name)?;
+                (Device::AfXdp(sender), link)
+            }
+        })
+    };
+    namespace::within(path.send_netns.as_deref(), open)?
+        .with_context(|| format!("the sending device {name}"))
 }
 
 /// # Errors

@@ -8,21 +8,46 @@ use anyhow::{Context, Result};
 
 use crate::clock;
 use crate::flows::{Flows, Tuples};
+use crate::live::LiveGenerator;
 use crate::receive::{Expected, Listener};
 use crate::template::{Direction, Frames, LinkEnds};
 use crate::timeline::{Came, Sealed, Span};
 use crate::tracker::{Arrivals, Tracker};
 use crate::traffic::Traffic;
-use crate::transmit::{self, Generator, Load, Sent};
+use crate::transmit::{self, Generator, Load, Sent, Way};
 
 /// The devices, open.
 pub(crate) struct Bench {
-    generator: Generator,
+    generator: Source,
     listener: Option<Listener>,
     flows: u32,
     buckets: u32,
     settle: Duration,
     run: u16,
+}
+
+/// What sends.
+enum Source {
+    /// What is due, batch by batch.
+    Paced(Box<Generator>),
+    /// As fast as it goes.
+    Live(Box<LiveGenerator>),
+}
+
+impl Source {
+    fn round(&self) -> u64 {
+        match self {
+            Self::Paced(generator) => generator.round(),
+            Self::Live(generator) => generator.round(),
+        }
+    }
+
+    fn send(&mut self, load: &Load, progress: impl FnMut(&Sent)) -> Result<Sent> {
+        match self {
+            Self::Paced(generator) => Ok(generator.send(load, progress)),
+            Self::Live(generator) => generator.send(load, progress),
+        }
+    }
 }
 
 /// How one run is to be.
@@ -63,16 +88,22 @@ impl Bench {
     pub(crate) fn open(traffic: &Traffic) -> Result<Self> {
         let path = &traffic.path;
         let addressing = path.addressing(traffic.flows)?;
-        let (sender, link) = transmit::open(path)?;
+        let (device, link) = transmit::open(path, traffic.transmit)?;
         let ends = LinkEnds { source: link.mac, destination: path.next_hop };
         let is_ipv4 = addressing.destination.is_ipv4();
         let frames =
             Frames::new(path.template, is_ipv4, ends, path.port, Direction::There, &path.size.0);
         transmit::check_fit(&frames, &link)?;
-        let flows = Flows::new(traffic.flows, traffic.burst, traffic.new_flows);
-        let flows = (flows, Tuples::Counted(addressing, 0));
+        let generator = if traffic.transmit == Way::XdpLive {
+            Source::Live(Box::new(LiveGenerator::new(traffic, &frames, addressing, link)?))
+        } else {
+            let flows = Flows::new(traffic.flows, traffic.burst, traffic.new_flows);
+            let flows = (flows, Tuples::Counted(addressing, 0));
+            let buckets = traffic.buckets;
+            Source::Paced(Box::new(Generator::new(device, frames, flows, path.batch, buckets)))
+        };
         let mut bench = Self {
-            generator: Generator::new(sender, frames, flows, path.batch, traffic.buckets),
+            generator,
             listener: Listener::open(path)?,
             flows: traffic.flows,
             buckets: traffic.buckets,
@@ -80,12 +111,12 @@ impl Bench {
             run: clock::now() as u16,
         };
         if let Some(rate) = traffic.warm_up {
-            bench.warm_up(rate);
+            bench.warm_up(rate)?;
         }
         Ok(bench)
     }
 
-    fn warm_up(&mut self, rate: u64) {
+    fn warm_up(&mut self, rate: u64) -> Result<()> {
         let load = Load {
             run: self.run,
             span: Span { start: clock::now(), length: u64::MAX },
@@ -93,8 +124,9 @@ impl Bench {
             time: NO_END,
             count: Some(self.generator.round()),
         };
-        self.generator.send(&load, |_| ());
+        self.generator.send(&load, |_| ())?;
         thread::sleep(self.settle);
+        Ok(())
     }
 
     /// Sends at a rate for a time or until there were `count` packets.
@@ -110,17 +142,19 @@ impl Bench {
         let span = Span { start: clock::now(), length: interval.as_nanos() as u64 };
         let load = Load { run: self.run, span, rate, time, count };
         let Some(listener) = &mut self.listener else {
-            return Ok(Outcome { sent: self.generator.send(&load, progress), received: None });
+            return Ok(Outcome { sent: self.generator.send(&load, progress)?, received: None });
         };
         let mut tracker = Tracker::new(self.run, self.flows, self.buckets, span, told);
         let expected = Expected::unknown();
         let (sent, overflow) = thread::scope(|scope| {
             let receiver = scope.spawn(|| listener.listen(&mut tracker, &expected));
             let sent = self.generator.send(&load, progress);
-            expected.set(sent.packets);
+            // Whatever became of it: the receiver must end.
+            expected.set(sent.as_ref().map_or(0, |sent| sent.packets));
             let overflow = receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (sent, overflow)
         });
+        let sent = sent?;
         let overflow = overflow.context("the receiving device")?;
         let Tracker { total, buckets, timeline, strays, .. } = tracker;
         let intervals = timeline.finish();

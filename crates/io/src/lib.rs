@@ -3,6 +3,7 @@
 //!
 //! - [`af_packet`]: packet sockets on a kernel device, super-packets and partial checksums whole.
 //! - [`af_xdp`]: AF_XDP sockets on a kernel device, past the kernel's stack.
+//! - [`xdp_live`]: frames that an XDP program makes in the kernel, to send as fast as it goes.
 //! - [`tap`]: a TAP device of our own, whose other end is the kernel.
 //! - [`tun_tap`]: the same without offloads, to compare with.
 //! - [`port`]: one of these, whichever.
@@ -15,7 +16,7 @@
 //! - [`tsc`]: the counter that benchmarks count in.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
-//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`,
+//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`, `af_packet/send_ring.rs`,
 //! `tap/device.rs`, and of `af_xdp` `socket.rs`, `ring.rs`, `umem.rs`, `bpf.rs`), one instruction in `tsc.rs`, and nowhere else.
 //! This crate moves bytes and their offload metadata; only the seam looks into a packet, and `af_xdp` for a checksum that was left.
 #![deny(unsafe_code)]
@@ -35,3 +36,4 @@ pub mod seam;
 pub mod tap;
 pub mod tsc;
 pub mod tun_tap;
+pub mod xdp_live;

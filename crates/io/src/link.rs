@@ -116,16 +116,32 @@ impl TransmitDrops {
     }
 }
 
+/// Packets that left the device of this number since it was made, as its driver counts them.
+///
+/// # Errors
+/// The kernel's answer to the question, or that it does not say.
+pub fn transmitted(device: u32) -> io::Result<u64> {
+    statistic(device, TX_PACKETS)
+}
+
 fn transmit_drops(device: u32) -> io::Result<u64> {
+    statistic(device, TX_DROPPED)
+}
+
+/// The number at this place of `struct rtnl_link_stats64` (linux/if_link.h).
+fn statistic(device: u32, at: usize) -> io::Result<u64> {
     let mut header = [0; IFINFOMSG_LEN];
     header[4..8].copy_from_slice(&device.to_ne_bytes());
     let body = NetlinkSocket::open(ROUTE)?.get(libc::RTM_GETLINK, &header)?;
     let statistics = body
         .get(IFINFOMSG_LEN..)
         .and_then(|rest| attributes(rest).find(|(kind, _)| *kind == libc::IFLA_STATS64));
-    let dropped = statistics.and_then(|(_, numbers)| numbers.get(TX_DROPPED..)?.first_chunk());
-    dropped.map(|bytes| u64::from_ne_bytes(*bytes)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    let number = statistics.and_then(|(_, numbers)| numbers.get(at..)?.first_chunk());
+    number.map(|bytes| u64::from_ne_bytes(*bytes)).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
+
+/// Where `tx_packets` lies in `struct rtnl_link_stats64`, in bytes.
+const TX_PACKETS: usize = 8;
 
 /// Where `tx_dropped` lies in `struct rtnl_link_stats64` (linux/if_link.h), in bytes.
 const TX_DROPPED: usize = 7 * 8;

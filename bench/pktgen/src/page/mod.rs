@@ -99,7 +99,7 @@ impl Plot {
 
     fn write(&self, html: &mut String) {
         let _ = write!(html, "<figure>\n<h2>{}</h2>\n<p class=\"legend\">", escaped(self.title));
-        for series in self.series.iter().filter(|series| series.colour != Colour::Faint) {
+        for series in self.series.iter().filter(|series| series.is_named()) {
             let _ = write!(
                 html,
                 "<span><i class=\"swatch {} {}\"></i>{}</span>",

@@ -128,16 +128,17 @@ impl Plot {
             );
         }
         for mark in &x.marks {
-            let at = across(x, *mark);
+            let (at, name) = (across(x, *mark), x.name(*mark));
+            // The last one stays on the drawing.
+            let is_cut = at > right - 10.0 && name.len() > 3;
             let _ = writeln!(
                 svg,
                 "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
                  <text class=\"mark\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{}\">{}</text>",
-                // The last one stays on the drawing.
-                if at > right - 20.0 { right + RIGHT - 2.0 } else { at },
+                if is_cut { right + RIGHT - 2.0 } else { at },
                 bottom + 18.0,
-                if at > right - 20.0 { "end" } else { "middle" },
-                escaped(&x.name(*mark))
+                if is_cut { "end" } else { "middle" },
+                escaped(&name)
             );
         }
         let (middle, half) = (LEFT.midpoint(right), TOP.midpoint(bottom));
@@ -154,6 +155,11 @@ impl Plot {
 }
 
 impl Series {
+    /// Whether it stands in the legend.
+    pub(super) fn is_named(&self) -> bool {
+        self.colour != Colour::Faint && !self.points.is_empty()
+    }
+
     fn draw(&self, svg: &mut String, x: &Fitted, y: &Fitted) {
         let class = self.colour.class();
         let drawn = || self.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());

@@ -1,9 +1,11 @@
 //! Results: what others read as JSON, a table of the same, and a page with plots.
 
+mod connect;
 mod interval;
 mod log;
 mod run;
 mod search;
+mod sessions;
 mod soak;
 
 use anyhow::{Context, Result};
@@ -13,9 +15,13 @@ use crate::about::About;
 use crate::cli::Cli;
 use crate::page::Page;
 
+pub(crate) use connect::ConnectReport;
 pub(crate) use log::LatencyLog;
 pub(crate) use run::RunReport;
 pub(crate) use search::SearchReport;
+pub(crate) use sessions::{
+    SessionCapacityReport, SessionExpiryReport, SessionRateReport, SessionTeardownReport,
+};
 pub(crate) use soak::{SoakReport, line};
 
 /// What a mode measured.

@@ -131,7 +131,7 @@ impl Report for RunReport {
 
     fn page(&self) -> Page {
         let mut plots = interval::plots(&self.intervals, self.rate_pps, self.received.is_some());
-        plots.extend((!self.quantiles.is_empty()).then(|| percentiles(self.quantiles.clone())));
+        plots.extend((!self.quantiles.is_empty()).then(|| self.percentiles()));
         Page {
             title: "A run at an offered rate".to_owned(),
             figures: self.figures(),
@@ -158,6 +158,16 @@ impl RunReport {
         figures
     }
 
+    fn percentiles(&self) -> Plot {
+        percentile_plot(
+            "Latency by percentile",
+            "How long a packet took, for so many of all. Every mark to the right leaves out a tenth as many, up \
+             to the slowest single packet."
+                .to_owned(),
+            vec![("latency", Colour::First, self.quantiles.clone())],
+        )
+    }
+
     /// What makes a figure less than it seems.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
@@ -177,16 +187,23 @@ impl RunReport {
     }
 }
 
-/// Latencies by the part of the packets that they were enough for.
-pub(super) fn percentiles(points: Vec<(f64, f64)>) -> Plot {
+/// A name, its colour, and the [`quantiles`].
+pub(super) type Distribution = (&'static str, Colour, Vec<(f64, f64)>);
+
+/// Times by the part of all that they were enough for.
+pub(super) fn percentile_plot(
+    title: &'static str,
+    caption: String,
+    all: Vec<Distribution>,
+) -> Plot {
+    let series =
+        |(name, colour, points): Distribution| Series { name, shape: Shape::Line, colour, points };
     Plot {
-        title: "Latency by percentile",
-        caption: "How long a packet took, for so many of all. Every mark to the right leaves out a tenth \
-                  as many, up to the slowest single packet."
-            .to_owned(),
-        x: Axis { label: "part of the packets", scale: Scale::Nines, unit: Unit::Part },
-        y: Axis { label: "latency", scale: Scale::Log, unit: Unit::Time },
-        series: vec![Series { name: "latency", shape: Shape::Line, colour: Colour::First, points }],
+        title,
+        caption,
+        x: Axis { label: "part of all", scale: Scale::Nines, unit: Unit::Part },
+        y: Axis { label: "time", scale: Scale::Log, unit: Unit::Time },
+        series: all.into_iter().map(series).collect(),
         limit: None,
     }
 }

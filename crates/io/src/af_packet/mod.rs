@@ -12,6 +12,7 @@ mod groups;
 mod receive;
 mod ring;
 mod send;
+mod send_ring;
 mod socket;
 
 use std::io;
@@ -31,6 +32,7 @@ pub use groups::Groups;
 pub use libc::sock_filter;
 pub use receive::Receiver;
 pub use send::Sender;
+pub use send_ring::RingSender;
 
 /// Opens a port on `device`, which must be set up. The device is this port's alone until the
 /// [`Receiver`] is dropped.
@@ -43,6 +45,18 @@ pub fn open(device: &str) -> Result<(Receiver, Sender, Link), OpenError> {
     let Opened { mut halves, link, .. } = open_group(device, NonZeroU8::MIN)?;
     let (receiver, sender) = halves.pop().expect("one worker has one port");
     Ok((receiver, sender, link))
+}
+
+/// Opens only a sending half on `device`, by a ring. The device must be set up and no port be open on it; it is
+/// not claimed.
+///
+/// # Errors
+/// [`OpenError`]; nothing stays open then.
+pub fn open_ring(device: &str) -> Result<(RingSender, Link), OpenError> {
+    let link = Link::find(device)?.require_up()?;
+    drop(claim(&link)?);
+    let sender = RingSender::open(link.index).map_err(|source| OpenError::of(device, source))?;
+    Ok((sender, link))
 }
 
 /// The two halves of the port of each worker.
@@ -68,12 +82,7 @@ pub fn open_group(device: &str, workers: NonZeroU8) -> Result<Opened, OpenError>
     let link = Link::find(device)?.require_up()?;
     let claim = Arc::new(claim(&link)?);
     let (halves, fan_out) =
-        open_halves(link.index, workers, &claim).map_err(|source| match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => {
-                OpenError::NotPermitted { device: device.to_owned() }
-            }
-            _ => OpenError::Socket { device: device.to_owned(), source },
-        })?;
+        open_halves(link.index, workers, &claim).map_err(|source| OpenError::of(device, source))?;
     Ok(Opened { halves, link, fan_out })
 }
 
@@ -157,6 +166,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What the kernel says of a socket.
+    fn of(device: &str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted { device: device.to_owned() },
+            _ => Self::Socket { device: device.to_owned(), source },
+        }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

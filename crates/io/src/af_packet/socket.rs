@@ -57,6 +57,20 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
     }
 
+    /// Makes the ring to send by; its slots are of TPACKET_V2.
+    pub(super) fn set_send_ring(&self, request: &libc::tpacket_req) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_VERSION, &libc::tpacket_versions::TPACKET_V2)?;
+        self.set(libc::SOL_PACKET, libc::PACKET_TX_RING, request)
+    }
+
+    /// Has the kernel send what waits in the ring.
+    pub(super) fn kick(&self) -> io::Result<()> {
+        // SAFETY: no memory is passed.
+        let sent =
+            unsafe { libc::sendto(self.raw(), ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// Joins the fan-out group `group`, or a new one: of the sockets in a group one, chosen by a program
     /// ([`Self::share_out`]; until there is one, the first), gets a frame. The socket must be bound. Returns the
     /// group.

@@ -10,8 +10,8 @@
 //! comes without a word about its checksum (`unfinished.rs`), and super-packets do not come: the program has
 //! the other end of a veth pair cut them. See docs/decisions/0010-af-xdp.md.
 
-mod assembler;
-mod bpf;
+pub(crate) mod assembler;
+pub(crate) mod bpf;
 mod error;
 mod program;
 mod receive;
@@ -139,6 +139,25 @@ impl Memories {
         let halves = halves.collect::<Result<_, OpenError>>()?;
         Ok(Port { halves, link, steering, fan_out, queues, zero_copy })
     }
+}
+
+/// Opens only a sending half on `device`, at its first queue, and leaves what arrives there to the kernel. The
+/// device must be set up and no port be open on it; it is not claimed.
+///
+/// # Errors
+/// [`OpenError`]; nothing stays open then.
+pub fn open_sender(device: &str) -> Result<(Sender, Link), OpenError> {
+    let (_, beside, link) = af_packet::open(device)?;
+    if link.mtu as usize > LONGEST_MTU {
+        return Err(OpenError::TooLong { device: device.to_owned(), mtu: link.mtu });
+    }
+    let mut memories = Memories::for_devices(&[device], NonZeroU8::MIN)?;
+    let memory = memories.all.first_mut().expect("one for one worker");
+    let opened = memory
+        .open(Queue { device: link.index, number: 0 })
+        .map_err(|source| OpenError::of(device, "open a socket", source))?;
+    let (_, sending) = opened.halves();
+    Ok((Sender::new(Some(sending), beside), link))
 }
 
 /// A socket with what it needs to receive and to send.

@@ -1,10 +1,15 @@
 //! The generator between real devices: straight across a link, and through the appliance.
 
+mod connect;
+mod sessions;
+
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use mooring_lab::{Appliance, Config, Family, Lab, Namespace, Site, Variant, isolated};
 use mooring_wire::Mac;
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use serde_json::Value;
 
 #[test]
@@ -94,6 +99,108 @@ fn a_search_finds_a_rate_through_the_appliance() {
 }
 
 #[test]
+fn every_way_to_transmit_sends_the_same_packets() {
+    isolated("every_way_to_transmit_sends_the_same_packets", || {
+        let lab = Lab::new()?;
+        let next_hop = mac(&lab.gateway, "in0")?;
+        // Live frames are taken by a device whose other end collects packets.
+        lab.gateway.output("ethtool", &["-K", "in0", "gro", "on"])?;
+        for way in ["sendmmsg", "ring", "af-xdp", "xdp-live"] {
+            for (family, source, destination) in
+                [("IPv4", "10.0.0.33", "198.51.100.250"), ("IPv6", "fd00:10::33", "2001:db8:2::1")]
+            {
+                for template in ["udp", "tcp-syn"] {
+                    let mut command = generator("run", &lab.client, &next_hop, &lab.gateway, "in0");
+                    command
+                        .args(["--source", source, "--sources", "3", "--destination", destination])
+                        .args(["--destinations", "5", "--template", template, "--transmit", way])
+                        .args(["--flows", "40", "--size", "130", "--count", "2000"]);
+                    if way != "xdp-live" {
+                        command.args(["--rate", "20000"]);
+                    }
+                    let report = json(&mut command)?;
+                    let what = format!("{way} {family} {template}: {report:#}");
+                    let received = &report["received"];
+                    ensure!(report["sent"] == 2_000 && received["packets"] == 2_000, "{what}");
+                    ensure!(received["duplicates"] == 0 && received["reordered"] == 0, "{what}");
+                    ensure!(received["bytes"] == report["sent_bytes"], "{what}");
+                    ensure!(received["latency_ns"]["max"].as_u64() < Some(5_000_000_000), "{what}");
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// What the kernel of the host behind the link makes of the packets: it answers to no wrong checksum.
+#[test]
+fn every_way_to_transmit_fills_in_right_checksums() {
+    isolated("every_way_to_transmit_fills_in_right_checksums", || {
+        let lab = Lab::new()?;
+        // Hosts on one link: the gateway's device is a host itself.
+        lab.gateway.sysctl("net/ipv6/conf/in0/disable_ipv6", "0")?;
+        lab.gateway
+            .ip("address add 10.0.0.9/24 dev in0\naddress add fd00:10::9/64 dev in0 nodad\n")?;
+        lab.gateway.output("ethtool", &["-K", "in0", "gro", "on"])?;
+        let next_hop = mac(&lab.gateway, "in0")?;
+        for (way, destination) in ["sendmmsg", "ring", "af-xdp", "xdp-live"]
+            .into_iter()
+            .flat_map(|way| [(way, "10.0.0.9"), (way, "fd00:10::9")])
+        {
+            let source = if destination.contains(':') { "fd00:10::2" } else { "10.0.0.2" };
+            let counted = |name: &str| -> Result<u64> {
+                let text = lab.gateway.output("nstat", &["-a", "-s", "-z", name])?;
+                let number = text.split_whitespace().skip_while(|word| *word != name).nth(1);
+                number.with_context(|| text.clone())?.parse().context("a number")
+            };
+            let six = if destination.contains(':') { "6" } else { "" };
+            let no_port = if six.is_empty() { "UdpNoPorts" } else { "Udp6NoPorts" };
+            let wrong = if six.is_empty() { "UdpInCsumErrors" } else { "Udp6InCsumErrors" };
+            let before = [counted(no_port)?, counted(wrong)?];
+            let report = json(
+                generator("run", &lab.client, &next_hop, &lab.gateway, "in0")
+                    .args(["--source", source, "--destination", destination, "--port", "4321"])
+                    .args(["--transmit", way, "--flows", "200", "--count", "1000"]),
+            )?;
+            ensure!(report["sent"] == 1_000, "{way}: {report:#}");
+            let after = [counted(no_port)?, counted(wrong)?];
+            ensure!(after[1] == before[1], "{way} {destination}: {before:?} {after:?}");
+            ensure!(after[0] >= before[0] + 900, "{way} {destination}: {before:?} {after:?}");
+        }
+        Ok(())
+    });
+}
+
+/// A socket that reads nothing holds more packets than the ring has slots. Where they refer to the slots, later
+/// packets have overwritten earlier ones by the time it reads.
+#[test]
+fn a_slot_that_is_written_again_changes_no_packet_under_way() {
+    isolated("a_slot_that_is_written_again_changes_no_packet_under_way", || {
+        let lab = Lab::new()?;
+        lab.gateway.ip("address add 10.0.0.9/24 dev in0\n")?;
+        let next_hop = mac(&lab.gateway, "in0")?;
+        let socket = lab.gateway.udp("10.0.0.9:4321".parse()?)?;
+        set_socket_recv_buffer_size_force(&socket, 64 << 20)?;
+        socket.set_nonblocking(true)?;
+        let report = json(
+            generator("run", &lab.client, &next_hop, &lab.gateway, "in0")
+                .args(["--source", "10.0.0.2", "--destination", "10.0.0.9", "--port", "4321"])
+                .args(["--transmit", "ring", "--size", "300", "--count", "6000"])
+                .args(["--rate", "50000"]),
+        )?;
+        ensure!(report["sent"] == 6_000, "{report:#}");
+        let (mut bytes, mut numbers) = ([0; 400], BTreeSet::new());
+        while let Ok(len) = socket.recv(&mut bytes) {
+            // The stamp: run, flow, number, time.
+            let number = bytes[..len].get(len.saturating_sub(12)..).and_then(<[u8]>::first_chunk);
+            numbers.insert(u32::from_be_bytes(*number.context("a stamp")?));
+        }
+        ensure!(numbers.len() > 5_900, "{} of 6,000 packets are there", numbers.len());
+        Ok(())
+    });
+}
+
+#[test]
 fn a_soak_records_every_interval() {
     isolated("a_soak_records_every_interval", || {
         let lab = Lab::new()?;
@@ -155,6 +262,11 @@ fn arguments_that_make_no_sense_are_told_by_exit_code_2() {
         ),
         ("soak", &["--destination", "10.0.1.1", "--rate", "1"], "needs --receive"),
         ("run", &["--destination", "10.0.1.1", "--size", "63"], "sizes from 64"),
+        (
+            "run",
+            &["--destination", "10.0.1.1", "--transmit", "xdp-live", "--rate", "9"],
+            "no --rate",
+        ),
     ] {
         let (code, said) = exit(mode, more);
         assert!(code == Some(2) && said.contains(reason), "{mode} {more:?}: {code:?} {said}");

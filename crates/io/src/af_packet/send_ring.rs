@@ -1,0 +1,222 @@
+//! A sending half by a ring: frames are written to memory that the kernel reads, and one call sends all that
+//! wait there (PACKET_TX_RING, TPACKET_V2).
+//!
+//! By itself the kernel hands the pages of a slot on to the device, and marks the slot free as soon as the
+//! device lets go of the sender: a veth pair does so long before the other end has read the bytes
+//! (`skb_orphan` on its way), and whoever writes the slot again changes a packet that is under way. So each
+//! frame says that all of it is header (`hdr_len` of its `virtio_net_hdr`), which the kernel copies before it
+//! sends: no packet refers to a slot that is marked free.
+//!
+//! Invariant: at every moment a slot is the kernel's or ours, and its status word says whose. We write the
+//! rest of a slot only while the word says `TP_STATUS_AVAILABLE`, and store `TP_STATUS_SEND_REQUEST` behind
+//! that. No reference ever covers a status word.
+#![allow(unsafe_code, reason = "the one file of the sending ring's memory")]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mooring_packet::{Offload, Packet, Transmit, Transmitted};
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
+
+use super::socket::PacketSocket;
+
+/// Sends Ethernet frames out of a device by a ring. Super-packets it refuses.
+///
+/// Bypasses the queueing discipline, as [`super::Sender`] does.
+#[derive(Debug)]
+pub struct RingSender {
+    socket: PacketSocket,
+    memory: NonNull<u8>,
+    /// The slot that is written next.
+    next: usize,
+    /// Slots before it that the kernel is asked to send.
+    waiting: usize,
+}
+
+impl RingSender {
+    pub(super) fn open(device: u32) -> io::Result<Self> {
+        let socket = PacketSocket::open()?;
+        socket.bypass_queueing()?;
+        set_socket_send_buffer_size_force(&socket, BUFFER)
+            .or_else(|_| set_socket_send_buffer_size(&socket, BUFFER))?;
+        socket.set_send_ring(&REQUEST)?;
+        socket.bind(device, NO_PROTOCOL)?;
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let memory = unsafe { libc::mmap(ptr::null_mut(), BYTES, protection, flags, fd, 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { socket, memory, next: 0, waiting: 0 })
+    }
+
+    /// Writes a packet to the next slot. False when that is not ours.
+    fn push(&mut self, packet: &Packet<'_>) -> bool {
+        if self.status(self.next).load(Ordering::Acquire) != libc::TP_STATUS_AVAILABLE {
+            return false;
+        }
+        let len = packet.len() as u32;
+        let front = (FRAME_FRONT + packet.len()) as u32;
+        let slot = self.slot(self.next);
+        // Flags, kind of super-packet, length of the headers, size of a segment, checksum.
+        let mut metadata = [0_u8; size_of::<Offload>()];
+        metadata[2..4].copy_from_slice(&(len as u16).to_ne_bytes());
+        // SAFETY: the slot is ours, as its status word has just said, and long enough: the frame is no longer
+        // than FRAME_BYTES, which our caller has looked at. `tp_len` is no part of the status word.
+        unsafe {
+            slot.add(offset_of!(libc::tpacket2_hdr, tp_len)).cast::<u32>().write(front);
+            ptr::copy_nonoverlapping(
+                metadata.as_ptr(),
+                slot.add(HEADER_BYTES).as_ptr(),
+                FRAME_FRONT,
+            );
+            ptr::copy_nonoverlapping(
+                packet.bytes().as_ptr(),
+                slot.add(HEADER_BYTES + FRAME_FRONT).as_ptr(),
+                packet.len(),
+            );
+        }
+        self.status(self.next).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
+        self.next = (self.next + 1) % SLOTS;
+        self.waiting += 1;
+        true
+    }
+
+    /// Has the kernel send what waits. What a full device does not take is taken back, and counted as refused.
+    fn flush(&mut self, done: &mut Transmitted) {
+        let mut stuck = 0;
+        loop {
+            let before = self.waiting;
+            if before == 0 {
+                return;
+            }
+            // How far it came shows in the slots; an error may come behind what was sent.
+            let _ = self.socket.kick();
+            self.waiting = self.count_requests();
+            stuck = if self.waiting < before { 0 } else { stuck + 1 };
+            if stuck > 1 {
+                return self.take_back(done);
+            }
+        }
+    }
+
+    /// The newest slots that the kernel has not looked at yet.
+    fn count_requests(&self) -> usize {
+        (0..self.waiting)
+            .find(|back| {
+                let at = (self.next + SLOTS - 1 - back) % SLOTS;
+                self.status(at).load(Ordering::Acquire) != libc::TP_STATUS_SEND_REQUEST
+            })
+            .unwrap_or(self.waiting)
+    }
+
+    /// The kernel stays at the first of them, and so do we.
+    fn take_back(&mut self, done: &mut Transmitted) {
+        for _ in 0..std::mem::take(&mut self.waiting) {
+            self.next = (self.next + SLOTS - 1) % SLOTS;
+            // SAFETY: we have written the number, and the kernel only reads it.
+            let front = unsafe {
+                self.slot(self.next)
+                    .add(offset_of!(libc::tpacket2_hdr, tp_len))
+                    .cast::<u32>()
+                    .read()
+            };
+            self.status(self.next).store(libc::TP_STATUS_AVAILABLE, Ordering::Release);
+            done.packets -= 1;
+            done.bytes -= u64::from(front) - FRAME_FRONT as u64;
+            done.refused += 1;
+        }
+    }
+
+    fn slot(&self, at: usize) -> NonNull<u8> {
+        // SAFETY: a slot number is below SLOTS, so its bytes lie in the mapping.
+        unsafe { self.memory.add(at / BLOCK_SLOTS * BLOCK_BYTES + at % BLOCK_SLOTS * SLOT_BYTES) }
+    }
+
+    fn status(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: a slot begins with its status word, aligned as the slot is (to 64 bytes), mapped as long as
+        // `self` lives; whoever touches it, here and in the kernel, does so atomically.
+        unsafe { AtomicU32::from_ptr(self.slot(at).as_ptr().cast()) }
+    }
+}
+
+impl Transmit for RingSender {
+    fn transmit<'p, 'b: 'p>(
+        &mut self,
+        packets: impl Iterator<Item = &'p Packet<'b>>,
+    ) -> Transmitted {
+        let mut done = Transmitted::default();
+        for packet in packets {
+            // What is left of a checksum, or a super-packet, has no place here.
+            if packet.offload != Offload::NONE || packet.len() > FRAME_BYTES {
+                done.refused += 1;
+                continue;
+            }
+            let mut taken = self.push(packet);
+            if !taken {
+                self.flush(&mut done);
+                taken = self.push(packet);
+            }
+            done.packets += u64::from(taken);
+            done.bytes += if taken { packet.len() as u64 } else { 0 };
+            done.refused += u64::from(!taken);
+        }
+        self.flush(&mut done);
+        done
+    }
+}
+
+impl Drop for RingSender {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this address and length; nobody borrows from it.
+        let _ = unsafe { libc::munmap(self.memory.as_ptr().cast(), BYTES) };
+    }
+}
+
+// SAFETY: the mapping is this value's alone and belongs to no thread.
+unsafe impl Send for RingSender {}
+
+/// What is asked of the kernel.
+const REQUEST: libc::tpacket_req = libc::tpacket_req {
+    tp_block_size: BLOCK_BYTES as u32,
+    tp_block_nr: BLOCKS as u32,
+    tp_frame_size: SLOT_BYTES as u32,
+    tp_frame_nr: SLOTS as u32,
+};
+
+/// Bytes of a slot, an odd number of cache lines: see the receiving ring.
+const SLOT_BYTES: usize = 25 * 64;
+
+/// Bytes that are contiguous in the kernel's memory, too.
+const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_SLOTS: usize = BLOCK_BYTES / SLOT_BYTES;
+const BLOCKS: usize = 13;
+const SLOTS: usize = BLOCKS * BLOCK_SLOTS;
+const BYTES: usize = BLOCKS * BLOCK_BYTES;
+
+/// `struct tpacket2_hdr`, behind which the kernel reads a frame that is sent (`TPACKET2_HDRLEN` without the
+/// address that follows it).
+const HEADER_BYTES: usize = size_of::<libc::tpacket2_hdr>();
+
+/// In front of the frame: its offload metadata.
+const FRAME_FRONT: usize = size_of::<Offload>();
+
+/// The longest frame.
+const FRAME_BYTES: usize = SLOT_BYTES - HEADER_BYTES - FRAME_FRONT;
+
+/// A socket bound to it receives nothing; the kernel reads the protocol of a sent frame from its Ethernet header.
+const NO_PROTOCOL: u16 = 0;
+
+/// Bytes in flight in the driver.
+const BUFFER: usize = 8 << 20;
+
+const _: () = {
+    assert!(offset_of!(libc::tpacket2_hdr, tp_status) == 0);
+    assert!(HEADER_BYTES.is_multiple_of(16) && SLOT_BYTES.is_multiple_of(16));
+    assert!(FRAME_BYTES >= 14 + 4 + 1_500 && FRAME_BYTES <= u16::MAX as usize);
+};
