@@ -7,21 +7,25 @@ use crate::oracle::Judge;
 use crate::report::Row;
 use crate::scene::{STEP, Scene, Way, bytes_per_session};
 
-/// Packets of known sessions, out and in, short ones and of mixed lengths: one engine, all cases in turn.
-pub(crate) fn hits(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
+/// Packets of known sessions, out and in, short ones and of mixed lengths: one engine, all cases in turn. All
+/// rows, or those that are `wanted`.
+pub(crate) fn hits(family: Family, sessions: u32, runs: u64, wanted: &[String]) -> Vec<Row> {
     let mapping = Mapping::Independent;
     let bytes = bytes_per_session(family, mapping, sessions);
     let mut scene = Scene::new(family, mapping, sessions);
     // Spread over most of their timeout, as sessions that have been there for long are due: evenly.
     scene.fill((0, sessions), FILL_MILLIS);
-    let mut cases = HITS.map(|(name, way, shape)| {
-        let mut row = Row::new(name, family, sessions, bytes);
-        scene.shape = shape;
-        let mut judge = Judge::new(false);
-        scene.judge(way, &packets(shape, sessions, 0, 1), u32::MAX, &mut judge);
-        row.verified = judge.compared;
-        (way, shape, row)
-    });
+    let asked = HITS.into_iter().filter(|(name, ..)| is_wanted(name, wanted));
+    let mut cases: Vec<_> = asked
+        .map(|(name, way, shape)| {
+            let mut row = Row::new(name, family, sessions, bytes);
+            scene.shape = shape;
+            let mut judge = Judge::new(false);
+            scene.judge(way, &packets(shape, sessions, 0, 1), u32::MAX, &mut judge);
+            row.verified = judge.compared;
+            (way, shape, row)
+        })
+        .collect();
     for run in 0..runs {
         for (way, shape, row) in &mut cases {
             scene.shape = *shape;
@@ -30,7 +34,7 @@ pub(crate) fn hits(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
         }
     }
     assert_eq!(scene.occupancy().sessions, sessions as usize, "none has ended");
-    cases.map(|(_, _, row)| row).into()
+    cases.into_iter().map(|(_, _, row)| row).collect()
 }
 
 /// Of a hundred packets one is the first of a session.
@@ -62,9 +66,9 @@ pub(crate) fn one_percent_new(family: Family, sessions: u32, runs: u64) -> Row {
 }
 
 /// First packets: a table is filled from half to 95 of 100, a new one for each run; then all of its sessions end.
-pub(crate) fn news(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
+pub(crate) fn news(family: Family, sessions: u32, runs: u64, wanted: &[String]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (name, mapping) in NEWS {
+    for (name, mapping) in NEWS.into_iter().filter(|(name, _)| is_wanted(name, wanted)) {
         let bytes = bytes_per_session(family, mapping, sessions);
         let mut row = Row::new(name, family, sessions, bytes);
         let ends = (sessions / 2, sessions / 100 * 95);
@@ -98,6 +102,11 @@ pub(crate) fn news(family: Family, sessions: u32, runs: u64) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// Whether a row is to be timed; all are where none is named.
+fn is_wanted(name: &str, wanted: &[String]) -> bool {
+    wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)
 }
 
 /// A run of a case.

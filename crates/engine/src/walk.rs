@@ -14,6 +14,7 @@ use mooring_policy::InterfaceId;
 use mooring_session::memory::prefetch;
 use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
+use rand_chacha::rand_core::Rng;
 
 use crate::classify::{Class, Classified, Flow, classify};
 use crate::family::Family;
@@ -91,10 +92,14 @@ impl Engine {
         // Out of the engine for as long as it is changed, so that no flow has to be copied.
         let mut classified = std::mem::take(&mut self.classified);
         for packets in batch.packets_mut().chunks_mut(STRETCH) {
-            let classified = &mut classified[..packets.len()];
-            self.classify(scene.arrived, packets, classified);
-            self.prefetch(classified);
-            for (packet, classified) in packets.iter_mut().zip(&*classified) {
+            let all = &mut classified[..packets.len()];
+            self.classify(scene.arrived, packets, all);
+            self.prefetch_buckets(all);
+            let unknown = self.prefetch_sessions(scene.ingress, all);
+            for (at, (packet, classified)) in packets.iter_mut().zip(&*all).enumerate() {
+                if unknown != 0 && at % GROUP == 0 {
+                    self.prefetch_outside(scene.ingress, all, (unknown, at));
+                }
                 let verdict = self.finish(scene, classified, packet, outbox);
                 self.counters.count(verdict);
                 verdicts.push(verdict);
@@ -105,7 +110,7 @@ impl Engine {
         verdicts
     }
 
-    /// Hop 2, and the first pass of hop 3: parse, hash, start loading the buckets.
+    /// Hop 2: parse.
     fn classify(&self, ingress: InterfaceId, packets: &[Packet<'_>], all: &mut [Classified]) {
         let own = self.links[usize::from(ingress.0)].mac;
         for (at, (packet, classified)) in packets.iter().zip(all).enumerate() {
@@ -113,30 +118,88 @@ impl Engine {
                 prefetch(byte);
             }
             classify(packet, own, classified);
-            match classified.class {
+        }
+    }
+
+    /// The first pass of hop 3: hash, start loading the buckets. Apart from parsing: a load that waits for
+    /// a walk of the page tables holds up all but some hundred instructions behind it, and so other such
+    /// loads have to be near.
+    fn prefetch_buckets(&self, all: &mut [Classified]) {
+        for Classified { class, v4, v6 } in all {
+            match class {
                 Class::Flow => {
-                    let Flow { key, hash, .. } = &mut classified.v4;
-                    *hash = self.nats.v4.sessions.hash(key);
-                    self.nats.v4.sessions.prefetch_bucket(*hash);
+                    v4.hash = self.nats.v4.sessions.hash(&v4.key);
+                    self.nats.v4.sessions.prefetch_bucket(v4.hash);
                 }
                 Class::FlowV6 => {
-                    let Flow { key, hash, .. } = &mut classified.v6;
-                    *hash = self.nats.v6.sessions.hash(key);
-                    self.nats.v6.sessions.prefetch_bucket(*hash);
+                    v6.hash = self.nats.v6.sessions.hash(&v6.key);
+                    self.nats.v6.sessions.prefetch_bucket(v6.hash);
                 }
                 _ => {}
             }
         }
     }
 
-    /// The second pass of hop 3: read the buckets, start loading the sessions.
-    fn prefetch(&self, all: &[Classified]) {
-        for classified in all {
-            match classified.class {
-                Class::Flow => self.nats.v4.sessions.prefetch_session(classified.v4.hash),
-                Class::FlowV6 => self.nats.v6.sessions.prefetch_session(classified.v6.hash),
-                _ => {}
+    /// The second pass: read the buckets, start loading the sessions. A bit for each packet that has none:
+    /// of those what admission reads first begins to be loaded.
+    fn prefetch_sessions(&self, ingress: InterfaceId, all: &[Classified]) -> Unknown {
+        let mut unknown = 0;
+        for (at, Classified { class, v4, v6 }) in all.iter().enumerate() {
+            let known = match class {
+                Class::Flow => self.nats.v4.sessions.prefetch_session(v4.hash),
+                Class::FlowV6 => self.nats.v6.sessions.prefetch_session(v6.hash),
+                _ => true,
+            };
+            if !known {
+                unknown |= 1 << at;
+                self.prefetch_inside(ingress, &all[at]);
             }
+        }
+        unknown
+    }
+
+    /// For a packet that has no session.
+    #[cold]
+    #[inline(never)]
+    fn prefetch_inside(&self, ingress: InterfaceId, classified: &Classified) {
+        let Classified { class, v4, v6 } = classified;
+        match class {
+            Class::FlowV6 => self.nats.v6.load_inside(ingress, &v6.key),
+            _ => self.nats.v4.load_inside(ingress, &v4.key),
+        }
+    }
+
+    /// The rest of it, for those of the stretch that are `unknown`, a group at a time: before the group from
+    /// `at` on is admitted, for the one behind it. No earlier: each port that turns out to be taken puts off
+    /// all that are drawn after it.
+    #[cold]
+    #[inline(never)]
+    fn prefetch_outside(
+        &self,
+        ingress: InterfaceId,
+        all: &[Classified],
+        (unknown, at): (Unknown, usize),
+    ) {
+        let between = |from: usize, to: usize| {
+            let below = |at: usize| {
+                Unknown::MAX.checked_shl(at as u32).map_or(Unknown::MAX, |above| !above)
+            };
+            unknown & below(to) & !below(from)
+        };
+        // What will be drawn is known, and is not taken.
+        let mut random = self.random.clone();
+        let begun = if at == 0 { 0 } else { GROUP };
+        for _ in 0..between(at, at + begun).count_ones() {
+            random.next_u32();
+        }
+        let mut next = between(at + begun, at + 2 * GROUP);
+        while next != 0 {
+            let Classified { class, v4, v6 } = &all[next.trailing_zeros() as usize];
+            match class {
+                Class::FlowV6 => self.nats.v6.load_outside(ingress, &v6.key, &mut random),
+                _ => self.nats.v4.load_outside(ingress, &v4.key, &mut random),
+            }
+            next &= next - 1;
         }
     }
 
@@ -392,6 +455,14 @@ pub(crate) const STRETCH: usize = 64;
 
 /// How many packets ahead of the one that is parsed the headers begin to be loaded.
 const AHEAD: usize = 8;
+
+/// Packets for which what admission draws is foreseen at a time.
+const GROUP: usize = 4;
+
+/// A bit for each packet of a stretch.
+type Unknown = u64;
+
+const _: () = assert!(STRETCH <= Unknown::BITS as usize);
 
 /// Bytes of the IP packet that the wire will carry: of one segment, for a super-packet.
 #[inline]

@@ -100,6 +100,9 @@ impl<A: Address> Nat<A> {
         if arrival.ttl <= 1 && arrival.ingress != HAIRPIN_INTERFACE {
             return Err(Refusal::TtlExpired);
         }
+        if let End::Lease(pool) = plan.end {
+            self.expect_more(arrival.ingress, pool, admission.policy);
+        }
         let claim = self.claim(&plan, arrival);
         let begun = self.enter(plan, &claim, arrival, admission);
         if let Ok(found) = begun
@@ -134,7 +137,7 @@ impl<A: Address> Nat<A> {
             plan = self.plan(arrival, admission.policy).inspect_err(|_| self.withdraw(claim))?;
         }
         let begun = self.outside_of(&plan, admission).and_then(|outside| {
-            self.begin(&plan, &outside, admission)
+            self.begin(&plan, &outside, arrival.hash, admission)
                 .inspect_err(|_| self.let_go(&outside, plan.forward.source, admission.now))
         });
         let index = begun.inspect_err(|_| self.withdraw(claim))?;
@@ -165,11 +168,12 @@ impl<A: Address> Nat<A> {
         self.sessions.find_key(&arrival.key.exchanged()).map(|first| first.index)
     }
 
-    /// Inserts the session under both keys.
+    /// Inserts the session under both keys, of which `hash` is that of the packet's.
     fn begin<R, H: NextHops>(
         &mut self,
         plan: &Plan<A>,
         outside: &Outside<A>,
+        hash: u64,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<SessionIndex, Refusal> {
         let forward = &plan.forward;
@@ -180,7 +184,11 @@ impl<A: Address> Nat<A> {
         }
         let now = admission.now;
         let translated = FlowKey { source: outside.address, source_port: outside.port, ..*forward };
-        self.sessions.prefetch_bucket(self.sessions.hash(&translated.exchanged()));
+        let hashes = match plan.began {
+            Direction::Forward => [hash, self.sessions.hash(&translated.exchanged())],
+            Direction::Reverse => [self.sessions.hash(forward), hash],
+        };
+        hashes.into_iter().for_each(|hash| self.sessions.prefetch_bucket(hash));
         let hops = plan.acquire(admission.hops, now).ok_or(Refusal::NeighborTableFull)?;
         let admitted = Admitted {
             outside: outside.address,
@@ -199,7 +207,7 @@ impl<A: Address> Nat<A> {
         let session = Session::new(forward, admitted);
         // Another worker may still pass packets of it, by the policy before.
         let inserted = match admission.owners.is_settled(&session) {
-            true => self.sessions.insert(session, held, now),
+            true => self.sessions.insert_hashed(session, hashes, held, now),
             false => Err(InsertError::KeyTaken),
         };
         let index = inserted.map_err(|error| {

@@ -10,6 +10,7 @@
 
 mod address_choice;
 pub mod admit;
+mod ahead;
 mod blocks;
 mod bucket;
 pub mod choice;

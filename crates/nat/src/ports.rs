@@ -16,6 +16,8 @@ use crate::Choice;
 pub struct PortLedger<A> {
     addresses: HashMap<A, AddressPorts, KeyedHash>,
     leased: usize,
+    /// Ports that are leased, or rest.
+    used: usize,
     /// Some addresses are no pool's.
     has_unnamed: bool,
     /// Memory of addresses that nothing is leased of: for others, or to be given back.
@@ -27,7 +29,7 @@ impl<A: Address> PortLedger<A> {
     #[must_use]
     pub fn new(hash: KeyedHash) -> Self {
         let addresses = HashMap::with_hasher(hash);
-        Self { addresses, leased: 0, has_unnamed: false, spare: Vec::new() }
+        Self { addresses, leased: 0, used: 0, has_unnamed: false, spare: Vec::new() }
     }
 
     /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
@@ -103,7 +105,19 @@ impl<A: Address> PortLedger<A> {
         let port = preferred.or_else(|| ports.random_free(choice, &claimed, random))?;
         all.set(protocol, port, true);
         self.leased += 1;
+        self.used += 1;
         Some(port)
+    }
+
+    /// The port that [`Self::lease`] would give if none were preferred or claimed.
+    pub(crate) fn foresee(
+        &self,
+        address: A,
+        protocol: Protocol,
+        choice: &Choice,
+        random: &mut impl Rng,
+    ) -> Option<u16> {
+        self.addresses.get(&address)?.read(protocol)?.random_free(choice, &|_| None, random)
     }
 
     /// Gives a port back. False when it was not leased.
@@ -111,6 +125,7 @@ impl<A: Address> PortLedger<A> {
         let all = self.addresses.get_mut(&address);
         let was_leased = all.is_some_and(|all| all.set(protocol, port, false));
         self.leased -= usize::from(was_leased);
+        self.used -= usize::from(was_leased);
         was_leased
     }
 
@@ -124,7 +139,7 @@ impl<A: Address> PortLedger<A> {
     /// A port that rests is free.
     pub(crate) fn wake(&mut self, address: A, protocol: Protocol, port: u16) {
         if let Some(all) = self.addresses.get_mut(&address) {
-            all.set(protocol, port, false);
+            self.used -= usize::from(all.set(protocol, port, false));
         }
     }
 
@@ -137,6 +152,10 @@ impl<A: Address> PortLedger<A> {
     /// Whether a port is leased now, or rests.
     #[must_use]
     pub fn is_leased(&self, address: A, protocol: Protocol, port: u16) -> bool {
+        // Where all pools share ports between remotes nothing has to be looked up.
+        if self.used == 0 {
+            return false;
+        }
         let ports = self.addresses.get(&address).and_then(|all| all.read(protocol));
         ports.is_some_and(|ports| ports.is_set(port))
     }

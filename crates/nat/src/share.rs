@@ -41,12 +41,16 @@ impl Share {
     /// Whether this worker may lease `port`.
     #[must_use]
     pub const fn has(self, port: u16) -> bool {
-        owner_of_port(port, self.of) == self.worker
+        self.of == 1 || owner_of_port(port, self.of) == self.worker
     }
 
     /// The port of its own that has the place of `port` in the round of all workers. The first ports
     /// of all are not followed by as many rounds as there are: the place may be beyond the last one.
     pub(crate) const fn near(self, port: u16) -> u16 {
+        // A division for nothing.
+        if self.of == 1 {
+            return port;
+        }
         let pair = port >> 1;
         let own = (pair - pair % self.of as u16) as u32 + self.worker as u32;
         let wrapped = if own > (u16::MAX >> 1) as u32 { own - self.of as u32 } else { own };

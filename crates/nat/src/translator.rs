@@ -10,6 +10,7 @@ use mooring_session::{
 
 use crate::address_choice::AddressUse;
 use crate::admit::release;
+use crate::ahead::Usual;
 use crate::blocks::Blocks;
 use crate::hold_down::HoldDown;
 use crate::holdings::Leases;
@@ -63,6 +64,8 @@ pub struct Nat<A> {
     /// Sessions that were ended to make room since the start.
     pub evicted: u64,
     pub(crate) share: Share,
+    /// What is loaded ahead for packets without a session.
+    pub(crate) usual: Option<Usual<A>>,
     /// The record that a sweep after a reload looks at next; `None`: it is done.
     pub(crate) swept: Option<u32>,
     /// A TCP segment may be one that is not to pass, although it is of a live session.
@@ -107,6 +110,7 @@ impl<A: Address> Nat<A> {
             created: 0,
             evicted: 0,
             share,
+            usual: None,
             swept: None,
             watching: false,
             hash,
@@ -268,6 +272,7 @@ impl<A: Address> Nat<A> {
             begun.into_iter().for_each(|holder| tally.begin(holder));
         }
         self.watching = needs.half_open || needs.windows;
+        self.usual = None;
     }
 
     /// Takes the tables that a policy needs out of the stock, or makes them; lays those aside that it does

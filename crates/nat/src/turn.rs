@@ -29,10 +29,11 @@ impl<A: Address> Nat<A> {
     /// many others have. Arbitrary pooling goes on with the next ones, up to a bound.
     pub(crate) fn turn(&self, ask: &Ask<'_, A>) -> Result<Turn, Refusal> {
         let (key, pool) = (ask.key, ask.pool);
-        if pool.nth_address(0).and_then(A::from_ip).is_none() {
+        let first = pool.addresses.first().map(|prefix| prefix.addr());
+        if first.and_then(A::from_ip).is_none() {
             return Err(Refusal::PoolEmpty);
         }
-        if pool.held_count() == 0 {
+        if pool.holds_none() {
             return Err(Refusal::AddressNotHeld);
         }
         let one = |address: A| pool.index_of(address.into()).map(|first| Turn { first, tries: 1 });

@@ -18,12 +18,13 @@ use crate::pool::{Pool, PoolId, address_count, nth_address};
 use crate::rule::{Action, Matcher, Rule, RuleId};
 use crate::service::ServiceId;
 use crate::side::InterfaceSet;
+use crate::spans::Spans;
 
 /// The addresses of a policy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
     /// The prefix that is looked up says by what it is ours and where it is outside.
-    owners: JointPrefixMap<IpNet, (Ownership, InterfaceSet)>,
+    owners: Spans<(Ownership, InterfaceSet)>,
     /// Addresses that rules claim and no pool has, in the order of the rules, each once.
     claimed: Vec<IpNet>,
     /// By address, protocol and first port; they do not overlap.
@@ -31,6 +32,9 @@ pub(crate) struct Claims {
     /// The same, those that follow each other as one.
     taken: Vec<Claim>,
 }
+
+/// By what prefixes are ours, and where they are outside.
+type Owners = JointPrefixMap<IpNet, (Ownership, InterfaceSet)>;
 
 /// Ports of an address that a rule or a service has for itself.
 #[derive(Clone, Debug)]
@@ -46,14 +50,15 @@ impl Claims {
     pub(crate) fn new(policy: &Policy) -> Self {
         let ports = ports(policy);
         let mut claims = Self { taken: joined(&ports), ports, ..Self::default() };
+        let mut owners = Owners::new();
         for (index, pool) in policy.pools.iter().enumerate() {
             for prefix in &pool.addresses {
                 let owner = Ownership::Pool(PoolId(index as u16));
-                claims.owners.insert(*prefix, (owner, sides_of_pools(policy, prefix)));
+                owners.insert(*prefix, (owner, sides_of_pools(policy, prefix)));
             }
         }
         for (index, rule) in policy.rules.iter().enumerate() {
-            claims.add_rule(policy, RuleId(index as u16), rule);
+            claims.add_rule(&mut owners, policy, RuleId(index as u16), rule);
         }
         for (index, interface) in policy.interfaces.iter().enumerate() {
             let id = InterfaceId(index as u8);
@@ -64,20 +69,21 @@ impl Claims {
             for (address, owner) in gateways.chain(own) {
                 let prefix = IpNet::from(address);
                 // Ports of an interface's address may be forwarded as well.
-                let sides = claims.owners.get(&prefix).map_or(InterfaceSet::EMPTY, |(_, s)| *s);
-                claims.owners.insert(prefix, (owner, sides));
+                let sides = owners.get(&prefix).map_or(InterfaceSet::EMPTY, |(_, s)| *s);
+                owners.insert(prefix, (owner, sides));
                 claims.claimed.retain(|claimed| *claimed != prefix);
             }
         }
+        claims.owners = Spans::new(&owners);
         claims
     }
 
     pub(crate) fn owner(&self, address: IpAddr) -> Option<Ownership> {
-        self.find(address).map(|(owner, _)| *owner)
+        self.owners.at(address).map(|(owner, _)| owner)
     }
 
     pub(crate) fn sides(&self, address: IpAddr) -> InterfaceSet {
-        self.find(address).map_or(InterfaceSet::EMPTY, |(_, sides)| *sides)
+        self.owners.at(address).map_or(InterfaceSet::EMPTY, |(_, sides)| sides)
     }
 
     /// The service that has a port.
@@ -95,11 +101,7 @@ impl Claims {
         claim_of(&self.taken, address, protocol, port).map(|claim| *claim.ports.end())
     }
 
-    fn find(&self, address: IpAddr) -> Option<&(Ownership, InterfaceSet)> {
-        self.owners.get_lpm(&IpNet::from(address)).map(|(_, found)| found)
-    }
-
-    fn add_rule(&mut self, policy: &Policy, id: RuleId, rule: &Rule) {
+    fn add_rule(&mut self, owners: &mut Owners, policy: &Policy, id: RuleId, rule: &Rule) {
         let (prefix, named, target) = match &rule.action {
             Action::Static(map) => (map.outside, rule.matcher.to, map.inside.addr()),
             Action::PortForward(forward) => {
@@ -107,8 +109,8 @@ impl Claims {
             }
             Action::SourceNat(_) | Action::Bypass | Action::Drop => return,
         };
-        let (owner, earlier) = match self.find(prefix.addr()) {
-            Some((owner, sides)) => (*owner, *sides),
+        let (owner, earlier) = match owners.get_lpm(&prefix.addr().into()) {
+            Some((_, (owner, sides))) => (*owner, *sides),
             None => {
                 self.claimed.push(prefix);
                 (Ownership::Rule(id), InterfaceSet::EMPTY)
@@ -119,7 +121,7 @@ impl Claims {
             None if matches!(owner, Ownership::Pool(_)) && !earlier.is_empty() => earlier,
             None => away_from(policy, target),
         };
-        self.owners.insert(prefix, (owner, earlier.union(sides)));
+        owners.insert(prefix, (owner, earlier.union(sides)));
     }
 }
 

@@ -7,10 +7,13 @@
 //! Cost: two longest-prefix lookups and six words per 64 rules (100 rules: about 0.1 us, where
 //! asking each took 1.6 us). No allocation.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
 use crate::rule::{Matcher, Question};
+use crate::spans::Spans;
 
 /// The rules of a policy, turned on their side.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ struct Numbers {
 struct Prefixes {
     rows: Rows,
     /// The row of each prefix that a rule names. Addresses in none of them take the first row.
-    row_of: JointPrefixMap<IpNet, u32>,
+    row_of: Spans<u32>,
 }
 
 /// Rows of one bit per rule, one after the other.
@@ -78,11 +81,13 @@ impl Classifier {
             self.from.row(question.ingress.0),
             self.to.row(question.egress.0),
             self.protocol.row(question.protocol.0),
-            self.source.row(question.source.into()),
-            self.destination.row(question.destination.into()),
+            self.source.row(question.source),
+            self.destination.row(question.destination),
         ];
-        for word in 0..self.asked.words() {
-            let mut left = rows.iter().fold(u64::MAX, |left, row| left & row[word]);
+        let [asked, from, to, protocol, source, destination] = rows;
+        let words = asked.iter().zip(from).zip(to).zip(protocol).zip(source).zip(destination);
+        for (word, (((((asked, from), to), protocol), source), destination)) in words.enumerate() {
+            let mut left = asked & from & to & protocol & source & destination;
             while left != 0 {
                 let index = word * 64 + left.trailing_zeros() as usize;
                 if self.matchers[index].ports_match(question) {
@@ -133,12 +138,11 @@ impl Prefixes {
             });
             row_of.insert(*prefix, row as u32);
         }
-        Self { rows, row_of }
+        Self { rows, row_of: Spans::new(&row_of) }
     }
 
-    fn row(&self, address: IpNet) -> &[u64] {
-        let row = self.row_of.get_lpm(&address).map_or(0, |(_, row)| *row);
-        self.rows.row(row as usize)
+    fn row(&self, address: IpAddr) -> &[u64] {
+        self.rows.row(self.row_of.at(address).unwrap_or(0) as usize)
     }
 }
 

@@ -32,6 +32,7 @@ mod schema;
 mod service;
 mod settings;
 mod side;
+mod spans;
 mod unsupported;
 mod validate;
 

@@ -19,6 +19,7 @@ use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
 use crate::side::InterfaceSet;
+use crate::spans::Spans;
 
 /// Which interface of [`Policy::interfaces`], in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +54,8 @@ pub struct Policy {
     pub(crate) forwarded: Forwarded,
     delivered: Vec<(InterfaceId, IpAddr)>,
     routes: JointPrefixMap<IpNet, Route>,
+    /// The same, for one address at a time.
+    ways: Spans<Route>,
     /// Of sessions that their sender begins.
     through: Classifier,
     /// Of packets to addresses of ours: the rules that claim them, wherever that leads.
@@ -267,6 +270,7 @@ impl Policy {
             tcp_lines,
             limits,
             delivered,
+            ways: Spans::new(&routes),
             routes,
         };
         policy.claims = Claims::new(&policy);
@@ -277,7 +281,7 @@ impl Policy {
     /// Where a packet to `destination` leaves, by longest prefix. `None` if no route covers it.
     #[must_use]
     pub fn route(&self, destination: IpAddr) -> Option<Hop> {
-        let (_, route) = self.routes.get_lpm(&IpNet::from(destination))?;
+        let route = self.ways.at(destination)?;
         Some(Hop { interface: route.interface, next_hop: route.via.unwrap_or(destination) })
     }
 

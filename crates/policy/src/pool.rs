@@ -214,13 +214,20 @@ impl Pool {
         self.held.as_ref().map_or_else(|| self.address_count(), |held| held.len() as u32)
     }
 
+    /// Whether none of its addresses is held.
+    #[must_use]
+    pub fn holds_none(&self) -> bool {
+        self.held.as_ref().is_some_and(Vec::is_empty)
+    }
+
     /// The number of the `n`-th address that is held, counted from that with the number `from` on and
     /// round to it. `None` when none is held.
     #[must_use]
     pub fn nth_held(&self, from: u32, n: u32) -> Option<u32> {
         let Some(held) = &self.held else {
-            let at = u64::from(from) + u64::from(n);
-            return Some(at.checked_rem(self.address_count().into())? as u32);
+            let (at, count) = (u64::from(from) + u64::from(n), u64::from(self.address_count()));
+            // Mostly it is the first that is asked for: no round, no division.
+            return Some(if at < count { at } else { at.checked_rem(count)? } as u32);
         };
         let first = held.partition_point(|number| *number < from);
         let at = (first as u64 + u64::from(n)).checked_rem(held.len() as u64)?;

@@ -13,6 +13,17 @@ pub struct Index {
     buckets: Room<Bucket>,
 }
 
+/// What the home bucket of a hash tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// This value may be the one.
+    Likely(u32),
+    /// If there is one it lies in another bucket.
+    Elsewhere,
+    /// There is none.
+    Absent,
+}
+
 impl Index {
     /// An index with room for `values` values, allocated at once.
     #[must_use]
@@ -63,6 +74,19 @@ impl Index {
         let hits = bucket.slots_with(tag(hash));
         // Without a hit there is no such place.
         bucket.values.get(hits.trailing_zeros() as usize).copied()
+    }
+
+    /// As [`Index::likely`], if there is a value at all under `hash`: its home bucket says so.
+    #[inline]
+    #[must_use]
+    pub fn glance(&self, hash: u64) -> Glance {
+        let bucket = &self.buckets[self.home(hash)];
+        let hits = bucket.slots_with(tag(hash));
+        match bucket.values.get(hits.trailing_zeros() as usize) {
+            Some(value) => Glance::Likely(*value),
+            None if bucket.overflow > 0 => Glance::Elsewhere,
+            None => Glance::Absent,
+        }
     }
 
     /// Adds a value. The caller has made sure that it is not there yet.

@@ -85,6 +85,10 @@ pub trait Address: Copy + Debug + Eq + Hash + Into<IpAddr> + 'static {
     /// The first address of its prefix of so many bits.
     #[must_use]
     fn network(self, bits: u8) -> Self;
+
+    /// The address that is so many after this one; the first one follows the last.
+    #[must_use]
+    fn after(self, count: u32) -> Self;
 }
 
 impl Address for Ipv4Addr {
@@ -110,6 +114,11 @@ impl Address for Ipv4Addr {
     fn network(self, bits: u8) -> Self {
         let host_bits = Self::BITS.saturating_sub(bits.into());
         Self::from_bits(self.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0))
+    }
+
+    #[inline]
+    fn after(self, count: u32) -> Self {
+        Self::from_bits(self.to_bits().wrapping_add(count))
     }
 }
 
@@ -137,5 +146,10 @@ impl Address for Ipv6Addr {
     fn network(self, bits: u8) -> Self {
         let host_bits = Self::BITS.saturating_sub(bits.into());
         Self::from_bits(self.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0))
+    }
+
+    #[inline]
+    fn after(self, count: u32) -> Self {
+        Self::from_bits(self.to_bits().wrapping_add(count.into()))
     }
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use mooring_wire::Protocol;
 
 use crate::index::Index;
-use crate::memory::{Room, prefault, room_for};
+use crate::memory::{Room, prefault, prefetch, room_for};
 use crate::{Address, KeyedHash};
 
 /// An inside end and what stands for it outside, whoever it talks to.
@@ -122,6 +122,23 @@ impl<A: Address> MappingTable<A> {
         self.find(self.hash_outside(address, port, protocol), OUTSIDE, |m| {
             (m.outside, m.outside_port, m.protocol) == (address, port, protocol)
         })
+    }
+
+    /// Starts loading what [`Self::find_inside`] reads first.
+    pub fn prefetch_inside(&self, end: &InsideEnd<A>) {
+        self.index.prefetch(self.hash_inside(end));
+    }
+
+    /// Then: starts loading the mapping that it most likely finds; false if there is hardly one.
+    pub fn prefetch_mapping(&self, end: &InsideEnd<A>) -> bool {
+        let value = self.index.likely(self.hash_inside(end));
+        let record = value.and_then(|value| self.records.get((value >> 1) as usize));
+        record.map(prefetch).is_some()
+    }
+
+    /// Starts loading what [`Self::find_outside`] reads first.
+    pub fn prefetch_outside(&self, address: A, port: u16, protocol: Protocol) {
+        self.index.prefetch(self.hash_outside(address, port, protocol));
     }
 
     /// A live mapping.

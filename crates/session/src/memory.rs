@@ -92,19 +92,24 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Below this more of a huge page would be wasted than used.
 const LEAST: usize = HUGE_PAGE / 4;
 
-/// Starts loading the cache line of `item`.
+/// Starts loading the cache lines of `item`.
 #[inline]
 pub fn prefetch<T>(item: &T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults and never changes what the program can observe, whatever the
-    // address; this one comes from a live reference.
-    unsafe {
+    for line in 0..size_of::<T>().div_ceil(LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast());
+        let start = std::ptr::from_ref(item).cast::<i8>().wrapping_add(line * LINE);
+        // SAFETY: a prefetch never faults and never changes what the program can observe, whatever the
+        // address; this one lies within a live reference.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = item;
 }
+
+/// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
 
 /// A bit for each of `tags` that is `tag`, the lowest for the first.
 #[cfg(target_arch = "x86_64")]

@@ -10,7 +10,7 @@ use std::io;
 use mooring_wire::Protocol;
 
 use crate::index::Index;
-use crate::memory::{Room, prefault, room_for};
+use crate::memory::{Room, prefault, prefetch, room_for};
 use crate::{Address, Direction, KeyedHash};
 
 /// A bounded table of the sources of one address family.
@@ -89,6 +89,14 @@ impl<A: Address> SourceTable<A> {
     /// Starts loading what [`Self::find`] reads first.
     pub fn prefetch(&self, address: A) {
         self.index.prefetch(self.hash_of(address));
+    }
+
+    /// Then: starts loading the source that it most likely finds.
+    pub fn prefetch_source(&self, address: A) {
+        let at = self.index.likely(self.hash_of(address));
+        if let Some(source) = at.and_then(|at| self.records.get(at as usize)) {
+            prefetch(source);
+        }
     }
 
     /// A live source.

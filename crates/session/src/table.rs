@@ -8,7 +8,7 @@
 
 use std::io;
 
-use crate::index::Index;
+use crate::index::{Glance, Index};
 use crate::memory::{Room, prefault, prefetch, room_for};
 use crate::record::Cold;
 use crate::wheel::{Link, Links, Wheel};
@@ -119,13 +119,18 @@ impl<A: Address> SessionTable<A> {
         self.index.prefetch(hash);
     }
 
-    /// Second pass: reads the bucket and starts loading the record that it most likely names.
+    /// Second pass: reads the bucket and starts loading the record that it most likely names. False when
+    /// there is none for sure.
     #[inline]
-    pub fn prefetch_session(&self, hash: u64) {
-        if let Some(session) = self.index.likely(hash).and_then(|v| self.hot.get((v >> 1) as usize))
+    #[must_use]
+    pub fn prefetch_session(&self, hash: u64) -> bool {
+        let glance = self.index.glance(hash);
+        if let Glance::Likely(value) = glance
+            && let Some(session) = self.hot.get((value >> 1) as usize)
         {
             prefetch(session);
         }
+        glance != Glance::Absent
     }
 
     /// Third pass: the session of `key`.

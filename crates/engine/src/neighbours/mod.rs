@@ -146,8 +146,11 @@ impl Neighbours {
         now: Tick,
     ) -> Option<NextHopIndex> {
         let slot = self.find_or_insert(Key { interface, address }, now)?;
-        self.table.entry_mut(slot).users += 1;
-        self.table.refile(slot);
+        let entry = self.table.entry_mut(slot);
+        entry.users += 1;
+        if entry.users == 1 {
+            self.table.refile(slot);
+        }
         Some(NextHopIndex(slot))
     }
 
@@ -293,7 +296,7 @@ impl Neighbours {
 
     /// The slot of `key`, made if need be and if there is room. A new one is idle.
     fn find_or_insert(&mut self, key: Key, now: Tick) -> Option<u16> {
-        if let Some(slot) = self.table.find(&key) {
+        if let Some(slot) = self.table.find_again(&key) {
             return Some(slot);
         }
         let link = self.links.get(usize::from(key.interface.0))?;

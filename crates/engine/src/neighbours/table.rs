@@ -36,6 +36,8 @@ pub(super) struct Table {
     /// Keyed per start, since others choose the addresses. Twice the room that is used, so that hashbrown
     /// clears its tombstones in place and never allocates.
     index: HashMap<Key, u16, KeyedHash>,
+    /// The slots that were found last, by their interface: most sessions go where the one before went.
+    lately: [u16; LATELY],
     free: SlotQueue,
     idle: SlotQueue,
     /// Entries in use.
@@ -92,6 +94,7 @@ impl Table {
             hot: vec![Hot::VACANT; usize::from(capacity)].into(),
             entries: vec![Entry::VACANT; usize::from(capacity)].into(),
             index: HashMap::with_capacity_and_hasher(2 * usize::from(capacity), hash),
+            lately: [0; LATELY],
             free,
             idle: SlotQueue::new(capacity),
             in_use: 0,
@@ -178,6 +181,19 @@ impl Table {
         self.index.get(key).copied()
     }
 
+    /// As [`Self::find`], which is asked of the same neighbours over and over again.
+    pub(super) fn find_again(&mut self, key: &Key) -> Option<u16> {
+        let lately = usize::from(key.interface.0) % LATELY;
+        let entry = self.entries.get(usize::from(self.lately[lately]));
+        // A slot with an entry is in the index under its key.
+        if entry.is_some_and(|entry| entry.key == *key && entry.state != State::Vacant) {
+            return Some(self.lately[lately]);
+        }
+        let slot = self.find(key)?;
+        self.lately[lately] = slot;
+        Some(slot)
+    }
+
     /// The entry that has been idle longest.
     pub(super) fn longest_idle(&self) -> Option<u16> {
         self.idle.first()
@@ -220,6 +236,9 @@ impl Table {
         slots.filter(|slot| self.entries[usize::from(*slot)].state != State::Vacant)
     }
 }
+
+/// Interfaces whose neighbour that was found last is remembered.
+const LATELY: usize = 4;
 
 /// One in so many entries is kept for what begins inside, as of the sessions.
 const KEPT: u32 = 4;

@@ -18,11 +18,27 @@ impl<A: Address> SessionTable<A> {
         held: Held,
         now: Tick,
     ) -> Result<SessionIndex, InsertError> {
+        let hashes = WAYS.map(|way| self.hash(&session.key(way)));
+        self.insert_hashed(session, hashes, held, now)
+    }
+
+    /// As [`Self::insert`], for whoever knows the hashes of the keys of forward and reverse packets.
+    ///
+    /// # Errors
+    /// [`InsertError`]; nothing has changed then.
+    #[inline]
+    pub fn insert_hashed(
+        &mut self,
+        session: Session<A>,
+        hashes: [u64; 2],
+        held: Held,
+        now: Tick,
+    ) -> Result<SessionIndex, InsertError> {
         if self.live == self.capacity {
             return Err(InsertError::Full);
         }
-        let keys = [Direction::Forward, Direction::Reverse].map(|way| session.key(way));
-        let hashes = keys.map(|key| self.hash(&key));
+        let keys = WAYS.map(|way| session.key(way));
+        debug_assert_eq!(keys.map(|key| self.hash(&key)), hashes, "they are those of the keys");
         if (0..2).any(|way| self.find(hashes[way], &keys[way]).is_some()) {
             return Err(InsertError::KeyTaken);
         }
@@ -171,7 +187,7 @@ impl<A: Address> SessionTable<A> {
     /// Frees a record that is no longer in the wheel.
     fn forget(&mut self, index: SessionIndex) -> (Session<A>, Held) {
         let session = self.hot[index.at()].clone();
-        for way in [Direction::Forward, Direction::Reverse] {
+        for way in WAYS {
             let removed =
                 self.index.remove(self.hash(&session.key(way)), index.0 << 1 | way as u32);
             debug_assert!(removed, "a live session is in the index under both keys");
@@ -184,6 +200,9 @@ impl<A: Address> SessionTable<A> {
         (session, held)
     }
 }
+
+/// In the order of their numbers.
+const WAYS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 
 /// When a session is looked at again that could not be asked.
 const ASK_AGAIN_MILLIS: u64 = 1_000;

@@ -1,5 +1,7 @@
 //! Counters add up.
 
+use mooring_session::Tick;
+
 use crate::test_bench::frames::{arp_request, inside, outside};
 use crate::test_bench::{
     Bench, CONFIG, GATEWAY, GATEWAY_MAC, HOST, INSIDE, OUTSIDE, POOL, SERVER, STRANGER,
@@ -44,4 +46,27 @@ fn every_packet_is_counted_once() {
     let batches: u64 = counters.work.batches.iter().sum();
     assert_eq!((batches, counters.work.packets), (3, bench.given));
     assert_eq!(counters.sessions_created, 2);
+}
+
+/// However many sessions are over, what a worker does about them between two batches is bounded.
+#[test]
+fn a_poll_looks_at_64_records_at_most() {
+    let mut bench = Bench::ready();
+    for port in 5000..5200 {
+        bench.forward(INSIDE, &inside(HOST, SERVER).udp(port, 53, b"question"));
+    }
+    bench.now = Tick::from_millis(bench.now.as_millis() + 400_000);
+    let mut polls_that_ended = 0;
+    loop {
+        let before = bench.engine.counters.sessions_expired;
+        let is_more = bench.engine.poll(bench.now, &mut bench.outbox);
+        let ended = bench.engine.counters.sessions_expired - before;
+        assert!(ended <= 64, "{ended} in one poll");
+        polls_that_ended += u64::from(ended > 0);
+        if !is_more {
+            break;
+        }
+    }
+    assert_eq!(bench.sessions(), 0);
+    assert!(polls_that_ended >= 200 / 64);
 }

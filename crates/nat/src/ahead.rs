@@ -1,0 +1,109 @@
+//! What the admission of a packet will read, loaded while others are walked: a new session has a line of
+//! its source, one of the index of sessions and, where there are mappings, two of theirs, anywhere in tables of
+//! many megabytes.
+//!
+//! All of it is a guess: that the packet is to be translated, by the pool that the one before it got its
+//! outside end from, and, from random numbers that are drawn again in earnest, to which port. Nothing is
+//! decided here and nothing changes. Where the guess is wrong, or a pool is too special for one,
+//! admission waits for its memory.
+
+use mooring_policy::{
+    AddressChoice, Allocation, InterfaceId, Mapping as Kind, Policy, Pool, PoolId, Pooling,
+};
+use mooring_session::{Address, FlowKey};
+use mooring_wire::Protocol;
+use rand_core::Rng;
+
+use crate::choice::Choice;
+use crate::{Nat, Share};
+
+/// What the last session from inside was: most are like the one before.
+#[derive(Clone, Debug)]
+pub(crate) struct Usual<A> {
+    ingress: InterfaceId,
+    pool: PoolId,
+    is_mapped: bool,
+    plain: Option<Plain<A>>,
+}
+
+/// A pool of which every host has any port of one address.
+#[derive(Clone, Debug)]
+struct Plain<A> {
+    first: A,
+    addresses: u32,
+    ports: Choice,
+}
+
+impl<A: Address> Nat<A> {
+    /// First of all: what the key of a packet alone leads to.
+    pub fn load_inside(&self, ingress: InterfaceId, key: &FlowKey<A>) {
+        let Some(usual) = self.usual(ingress) else {
+            // From outside: a mapping may let it in.
+            let (address, port) = (key.destination, key.destination_port);
+            return self.mappings.prefetch_outside(address, port, key.protocol);
+        };
+        self.sources.prefetch(self.source_of(key.source));
+        if usual.is_mapped {
+            self.mappings.prefetch_inside(&self.inside_end(key, usual.pool));
+        }
+    }
+
+    /// Then, once that is there: where the outside end leads to. `random` is as that of the admission
+    /// will be when it is the packet's turn.
+    pub fn load_outside(&self, ingress: InterfaceId, key: &FlowKey<A>, random: &mut impl Rng) {
+        let Some(usual) = self.usual(ingress) else { return };
+        self.sources.prefetch_source(self.source_of(key.source));
+        let is_mapped = usual.is_mapped;
+        if is_mapped && self.mappings.prefetch_mapping(&self.inside_end(key, usual.pool)) {
+            return;
+        }
+        let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
+        let Some(plain) = usual.plain.as_ref().filter(|_| has_ports) else { return };
+        let address = plain.first.after(self.pairing.spread(key.source, plain.addresses));
+        let port = match is_mapped {
+            true => self.ports.foresee(address, key.protocol, &plain.ports, random),
+            false => plain.ports.draw(random),
+        };
+        let Some(port) = port else { return };
+        if is_mapped {
+            self.mappings.prefetch_outside(address, port, key.protocol);
+        }
+        let translated = FlowKey { source: address, source_port: port, ..*key };
+        self.sessions.prefetch_bucket(self.sessions.hash(&translated.exchanged()));
+    }
+
+    /// A session begins that gets its outside end from a pool.
+    #[inline]
+    pub(crate) fn expect_more(&mut self, ingress: InterfaceId, pool: PoolId, policy: &Policy) {
+        let is_same = |usual: &Usual<A>| (usual.ingress, usual.pool) == (ingress, pool);
+        if !self.usual.as_ref().is_some_and(is_same) {
+            self.usual = Some(Usual::new(ingress, (pool, policy.pool(pool)), self.share));
+        }
+    }
+
+    fn usual(&self, ingress: InterfaceId) -> Option<&Usual<A>> {
+        self.usual.as_ref().filter(|usual| usual.ingress == ingress)
+    }
+}
+
+impl<A: Address> Usual<A> {
+    #[cold]
+    fn new(ingress: InterfaceId, (id, pool): (PoolId, &Pool), share: Share) -> Self {
+        let is_mapped = pool.mapping == Kind::EndpointIndependent;
+        Self { ingress, pool: id, is_mapped, plain: Plain::new(pool, share) }
+    }
+}
+
+impl<A: Address> Plain<A> {
+    fn new(pool: &Pool, share: Share) -> Option<Self> {
+        let [prefix] = pool.addresses[..] else { return None };
+        let is_plain = pool.allocation == Allocation::Random
+            && pool.pooling == Pooling::Paired
+            && pool.address_choice == AddressChoice::Hash
+            && !pool.parity
+            && pool.held.is_none();
+        let first = A::from_ip(prefix.network()).filter(|_| is_plain)?;
+        let ports = Choice::of(pool.ports.clone(), share);
+        Some(Self { first, addresses: pool.address_count(), ports })
+    }
+}

@@ -1,0 +1,164 @@
+//! The value of the longest prefix that an address is in, without a walk from prefix to prefix.
+//!
+//! Prefixes contain each other or have nothing in common, so their edges cut the addresses into spans of
+//! one value each. An address is searched among the first addresses of the spans, which lie side by side:
+//! a few comparisons that depend on nothing but each other, where a walk waits for every node. The first
+//! packet of a session asks six times.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
+
+/// Some prefixes of both families, turned into spans. Never changed: made anew.
+#[derive(Clone, Debug)]
+pub(crate) struct Spans<T> {
+    v4: Sorted<u32, T>,
+    v6: Sorted<u128, T>,
+}
+
+/// The spans of one family.
+#[derive(Clone, Debug)]
+struct Sorted<N, T> {
+    /// The first address of each span, the lowest first; that of the first span is 0.
+    firsts: Box<[N]>,
+    /// What each span has; `None` in no prefix.
+    values: Box<[Option<T>]>,
+}
+
+impl<T: Copy + PartialEq> Spans<T> {
+    /// Of these prefixes.
+    pub(crate) fn new(prefixes: &JointPrefixMap<IpNet, T>) -> Self {
+        let (mut v4, mut v6) = (vec![0], vec![0]);
+        for (prefix, _) in prefixes.iter() {
+            match (prefix.network(), prefix.broadcast()) {
+                (IpAddr::V4(first), IpAddr::V4(last)) => {
+                    v4.push(first.to_bits());
+                    v4.extend(last.to_bits().checked_add(1));
+                }
+                (IpAddr::V6(first), IpAddr::V6(last)) => {
+                    v6.push(first.to_bits());
+                    v6.extend(last.to_bits().checked_add(1));
+                }
+                _ => unreachable!("a prefix is of one family"),
+            }
+        }
+        let value = |address: IpAddr| prefixes.get_lpm(&address.into()).map(|(_, value)| *value);
+        Self {
+            v4: Sorted::new(v4, |first| value(Ipv4Addr::from_bits(first).into())),
+            v6: Sorted::new(v6, |first| value(Ipv6Addr::from_bits(first).into())),
+        }
+    }
+
+    /// The value of the longest prefix that has the address.
+    #[inline]
+    pub(crate) fn at(&self, address: IpAddr) -> Option<T> {
+        match address {
+            IpAddr::V4(v4) => self.v4.at(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.at(v6.to_bits()),
+        }
+    }
+}
+
+impl<T: Copy + PartialEq> Default for Spans<T> {
+    fn default() -> Self {
+        Self::new(&JointPrefixMap::new())
+    }
+}
+
+impl<N: Copy + Ord, T: Copy + PartialEq> Sorted<N, T> {
+    /// From where a span may begin, and what an address has there.
+    fn new(mut firsts: Vec<N>, value: impl Fn(N) -> Option<T>) -> Self {
+        firsts.sort_unstable();
+        firsts.dedup();
+        let mut spans: Vec<(N, Option<T>)> =
+            firsts.into_iter().map(|first| (first, value(first))).collect();
+        spans.dedup_by(|next, before| next.1 == before.1);
+        let (firsts, values): (Vec<N>, Vec<Option<T>>) = spans.into_iter().unzip();
+        Self { firsts: firsts.into(), values: values.into() }
+    }
+
+    #[inline]
+    fn at(&self, address: N) -> Option<T> {
+        let after = self.firsts.partition_point(|first| *first <= address);
+        // The first span begins with the first address.
+        self.values.get(after.wrapping_sub(1)).copied().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use ipnet::IpNet;
+    use prefix_trie::joint::JointPrefixMap;
+    use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
+
+    use super::Spans;
+
+    /// Few networks, so that many contain each other, and some at either end of all addresses.
+    fn prefix() -> impl Strategy<Value = IpNet> {
+        let v4 = (any::<u32>(), 0..=32u8).prop_map(|(bits, len)| {
+            let address = Ipv4Addr::from_bits(crowded(bits.into(), 32) as u32);
+            IpNet::new(address.into(), len).expect("no longer than an address").trunc()
+        });
+        let v6 = (any::<u128>(), 0..=128u8).prop_map(|(bits, len)| {
+            let address = Ipv6Addr::from_bits(crowded(bits, 128));
+            IpNet::new(address.into(), len).expect("no longer than an address").trunc()
+        });
+        prop_oneof![v4, v6]
+    }
+
+    /// One of a few numbers of so many bits.
+    fn crowded(bits: u128, of: u32) -> u128 {
+        let all = u128::MAX >> (128 - of);
+        match bits % 5 {
+            0 => bits >> 120 & 3,
+            1 => all - (bits >> 120 & 3),
+            2 => 0xa << (of - 4) | (bits >> 120 & 7),
+            3 => (bits >> 120 & 7) << (of / 2),
+            _ => bits & all,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_the_longest_prefix_has(
+            prefixes in prop::collection::vec((prefix(), 0u8..4), 0..40),
+            others in prop::collection::vec((any::<u32>(), any::<u128>()), 0..20),
+        ) {
+            let map: JointPrefixMap<IpNet, u8> = prefixes.iter().copied().collect();
+            let spans = Spans::new(&map);
+            let edges = prefixes.iter().flat_map(|(prefix, _)| {
+                let [first, last] = [prefix.network(), prefix.broadcast()];
+                [first, last, before(first), after(last)]
+            });
+            let others = others.iter().flat_map(|(v4, v6)| {
+                [Ipv4Addr::from_bits(*v4).into(), Ipv6Addr::from_bits(*v6).into()]
+            });
+            for address in edges.chain(others) {
+                let longest = map.get_lpm(&IpNet::from(address)).map(|(_, value)| *value);
+                prop_assert_eq!(spans.at(address), longest, "{}", address);
+            }
+        }
+    }
+
+    fn before(address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits().wrapping_sub(1)).into(),
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits().wrapping_sub(1)).into(),
+        }
+    }
+
+    fn after(address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits().wrapping_add(1)).into(),
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits().wrapping_add(1)).into(),
+        }
+    }
+
+    #[test]
+    fn without_prefixes_nothing_has_a_value() {
+        assert_eq!(Spans::<u8>::default().at([10, 0, 0, 1].into()), None);
+    }
+}
