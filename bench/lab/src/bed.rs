@@ -17,6 +17,8 @@ pub(crate) enum Nat {
     Mooring,
     /// The appliance by its backend af_xdp.
     AfXdp,
+    /// The appliance, joining packets of a flow that leave together.
+    Coalescing,
     Nftables,
 }
 
@@ -57,6 +59,9 @@ impl Bed {
         let appliance = match nat {
             Nat::Mooring => Some(Appliance::start(&self.lab.gateway, &self.config())?),
             Nat::AfXdp => Some(Appliance::start(&self.lab.gateway, &self.config().by_af_xdp())?),
+            Nat::Coalescing => {
+                Some(Appliance::start(&self.lab.gateway, &self.config().coalescing())?)
+            }
             Nat::Nftables => {
                 self.start_nftables()?;
                 None

@@ -24,6 +24,10 @@ pub(crate) enum Case {
     TcpBulk,
     /// One TCP connection that is made from the inside, data from outside to inside
     TcpBulkReverse,
+    /// One TCP connection whose sender cuts its segments itself
+    TcpSegments,
+    /// Datagrams of 1,400 bytes of one flow, as fast as one host sends them
+    UdpStream,
     /// 64-byte UDP of 1,000 flows, more than the NAT can take
     #[value(name = "small_packets_1k")]
     SmallPackets1k,
@@ -43,6 +47,7 @@ pub(crate) enum Case {
 }
 
 impl Case {
+    /// Those that compare with nftables.
     pub(crate) const ALL: [Self; 8] = [
         Self::TcpBulk,
         Self::TcpBulkReverse,
@@ -54,10 +59,21 @@ impl Case {
         Self::PingPongP99,
     ];
 
+    /// Those on which joining packets can show.
+    pub(crate) const COALESCING: [Self; 5] = [
+        Self::TcpBulk,
+        Self::TcpSegments,
+        Self::UdpStream,
+        Self::SmallPackets1k,
+        Self::PingPongP50,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TcpBulk => "tcp_bulk",
             Self::TcpBulkReverse => "tcp_bulk_reverse",
+            Self::TcpSegments => "tcp_segments",
+            Self::UdpStream => "udp_stream",
             Self::SmallPackets1k => "small_packets_1k",
             Self::SmallPackets60k => "small_packets_60k",
             Self::LossFreeRate => "loss_free_rate",
@@ -69,7 +85,7 @@ impl Case {
 
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Self::TcpBulk | Self::TcpBulkReverse => "Gb/s",
+            Self::TcpBulk | Self::TcpBulkReverse | Self::TcpSegments | Self::UdpStream => "Gb/s",
             Self::SmallPackets1k | Self::SmallPackets60k | Self::LossFreeRate => "packets/s",
             Self::ConnectRequestClose => "connections/s",
             Self::PingPongP50 | Self::PingPongP99 => "us",
@@ -88,6 +104,8 @@ impl Case {
         match self {
             Self::TcpBulk => iperf3(bed, &[]),
             Self::TcpBulkReverse => iperf3(bed, &["--reverse"]),
+            Self::TcpSegments => segments(bed),
+            Self::UdpStream => iperf3(bed, &["--udp", "--bitrate", "0", "--length", "1400"]),
             Self::SmallPackets1k => flood::delivered(bed, 1_000),
             Self::SmallPackets60k => flood::delivered(bed, 60_000),
             Self::LossFreeRate => flood::loss_free(bed, 1_000),
@@ -114,6 +132,18 @@ fn iperf3(bed: &Bed, direction: &[&str]) -> Result<f64> {
     service.signal(Signal::TERM)?;
     service.wait()?;
     Ok(bits / 1e9)
+}
+
+/// As [`iperf3`], while the client's kernel leaves nothing to its device.
+fn segments(bed: &Bed) -> Result<f64> {
+    let switch = |on: &str| {
+        let arguments = ["-K", "eth0", "tso", on, "gso", on];
+        bed.lab.client.output("ethtool", &arguments).map(drop)
+    };
+    switch("off")?;
+    let measured = iperf3(bed, &[]);
+    switch("on")?;
+    measured
 }
 
 /// Connections a second: connect, send a request, read the answer to its end, over all outside

@@ -39,6 +39,9 @@ struct Arguments {
     /// Compares the backend af_xdp with af_packet, and leaves nftables alone
     #[arg(long)]
     af_xdp: bool,
+    /// Compares joining packets of a flow that leave together with not doing so, and leaves nftables alone
+    #[arg(long, conflicts_with = "af_xdp")]
+    coalescing: bool,
     /// The appliance's binary
     #[arg(long)]
     mooring: PathBuf,
@@ -48,16 +51,17 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     isolation::run(&arguments.mooring, || {
         let bed = Bed::make(arguments.workers)?;
-        let (pair, names) = if arguments.af_xdp {
-            ([Nat::AfXdp, Nat::Mooring], ["af_xdp", "af_packet"])
+        let (pair, names, usual) = if arguments.af_xdp {
+            ([Nat::AfXdp, Nat::Mooring], ["af_xdp", "af_packet"], &Case::ALL[..])
+        } else if arguments.coalescing {
+            ([Nat::Coalescing, Nat::Mooring], ["coalescing", "af_packet"], &Case::COALESCING[..])
         } else {
-            ([Nat::Mooring, Nat::Nftables], ["mooring", "nftables"])
+            ([Nat::Mooring, Nat::Nftables], ["mooring", "nftables"], &Case::ALL[..])
         };
+        let cases = if arguments.case.is_empty() { usual } else { &arguments.case };
         let mut rows = Vec::new();
-        for case in Case::ALL {
-            if arguments.case.is_empty() || arguments.case.contains(&case) {
-                rows.push(compare(&bed, pair, case, arguments.pairs)?);
-            }
+        for case in cases {
+            rows.push(compare(&bed, pair, *case, arguments.pairs)?);
         }
         if arguments.json { print_json(&rows, names) } else { print_table(&rows, names) }
     })

@@ -65,6 +65,10 @@ pub struct InterfaceCounters {
     pub tx_bytes: u64,
     /// Packets that the device refused.
     pub tx_refused: u64,
+    /// Packets among those taken that left joined to others of their flow.
+    pub tx_coalesced: u64,
+    /// The super-packets that they left in.
+    pub tx_super_packets: u64,
 }
 
 impl Counters {
@@ -125,6 +129,8 @@ impl Counters {
         counters.tx_packets += transmitted.packets;
         counters.tx_bytes += transmitted.bytes;
         counters.tx_refused += transmitted.refused;
+        counters.tx_coalesced += transmitted.coalesced;
+        counters.tx_super_packets += transmitted.super_packets;
     }
 
     /// Packets dropped for `reason`.

@@ -23,6 +23,7 @@
 
 pub mod af_packet;
 pub mod af_xdp;
+mod coalesce;
 pub mod kernel_forwarding;
 pub mod link;
 pub mod memory;

@@ -218,7 +218,12 @@ impl Scrape {
         let help = "Packets that could not be read";
         out.counter("interface_rx_unreadable_packets", help, unreadable)?;
         let refused = self.of_interfaces(|counters| counters.tx_refused);
-        out.counter("interface_tx_refused_packets", "Packets that the device refused", refused)
+        out.counter("interface_tx_refused_packets", "Packets that the device refused", refused)?;
+        let coalesced = self.of_interfaces(|counters| counters.tx_coalesced);
+        let help = "Packets that left joined to others of their flow";
+        out.counter("interface_tx_coalesced_packets", help, coalesced)?;
+        let joined = self.of_interfaces(|counters| counters.tx_super_packets);
+        out.counter("interface_tx_super_packets", "Super-packets that they left in", joined)
     }
 }
 

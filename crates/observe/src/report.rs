@@ -263,6 +263,8 @@ fn sum(counters: &[InterfaceCounters]) -> InterfaceCounters {
         tx_packets: sum.tx_packets + one.tx_packets,
         tx_bytes: sum.tx_bytes + one.tx_bytes,
         tx_refused: sum.tx_refused + one.tx_refused,
+        tx_coalesced: sum.tx_coalesced + one.tx_coalesced,
+        tx_super_packets: sum.tx_super_packets + one.tx_super_packets,
     })
 }
 
@@ -275,6 +277,8 @@ fn traffic(counters: &InterfaceCounters) -> Value {
         "tx_packets": counters.tx_packets,
         "tx_bytes": counters.tx_bytes,
         "tx_refused": counters.tx_refused,
+        "tx_coalesced": counters.tx_coalesced,
+        "tx_super_packets": counters.tx_super_packets,
     })
 }
 

@@ -62,6 +62,19 @@ impl Offload {
         Some(PartialChecksum { start: self.checksum_start, offset: self.checksum_offset })
     }
 
+    /// True when somebody has found the transport checksum right (DATA_VALID).
+    #[inline]
+    #[must_use]
+    pub const fn is_verified(self) -> bool {
+        self.flags & DATA_VALID != 0
+    }
+
+    /// An ordinary packet whose transport checksum somebody has found right.
+    #[must_use]
+    pub const fn verified() -> Self {
+        Self { flags: DATA_VALID, ..Self::NONE }
+    }
+
     /// True for a super-packet that a device cuts on its way out (or has joined on its way in).
     #[inline]
     #[must_use]
@@ -126,6 +139,9 @@ pub enum GsoKind {
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`
 const NEEDS_CSUM: u8 = 1;
+
+/// `VIRTIO_NET_HDR_F_DATA_VALID`
+const DATA_VALID: u8 = 2;
 
 /// `VIRTIO_NET_HDR_GSO_ECN`: the first segment alone carries CWR. A bit beside the kind.
 const GSO_ECN: u8 = 0x80;

@@ -54,6 +54,10 @@ pub struct Transmitted {
     pub bytes: u64,
     /// Packets that the device refused (queue full, link down, too long).
     pub refused: u64,
+    /// Packets among those taken that left in a super-packet which the port made of several.
+    pub coalesced: u64,
+    /// How many super-packets that were.
+    pub super_packets: u64,
 }
 
 impl AddAssign for Transmitted {
@@ -61,6 +65,8 @@ impl AddAssign for Transmitted {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.refused += other.refused;
+        self.coalesced += other.coalesced;
+        self.super_packets += other.super_packets;
     }
 }
 

@@ -159,6 +159,7 @@ const INTERFACE: &[Key] = &[
     key("gateway_addresses_from", Table(ADDRESSES_FROM), Means("none"), "Those that routes give, beside them; with the source `kubernetes`."),
     key("network", Text, Means("by the Pod's annotations"), "The network that the device is on, as routes name it; with the source `kubernetes`."),
     key("router_advertisements", Flag, Is("false"), "Tell the IPv6 hosts on this link that the appliance is their router. It needs an IPv6 address there, own or gateway."),
+    key("tx_coalescing", Flag, Is("false"), "Packets of one flow that leave together leave as one super-packet, which the next device cuts again or takes whole (GSO; TCP and UDP). For bulk; captures then show super-packets. Not with `af_xdp` and `tun-tap`."),
 ];
 
 #[rustfmt::skip] // one key a line

@@ -102,6 +102,7 @@ pub(crate) struct Interface {
     pub(crate) gateway_addresses_from: Option<Spanned<AddressesFrom>>,
     pub(crate) network: Option<Spanned<String>>,
     pub(crate) router_advertisements: Option<Spanned<bool>>,
+    pub(crate) tx_coalescing: Option<Spanned<bool>>,
 }
 
 /// Which of the addresses that a control plane gives are meant.

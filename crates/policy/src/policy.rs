@@ -83,6 +83,8 @@ pub struct Interface {
     pub gateway_addresses: Vec<IpAddr>,
     /// Hosts on this link are told by IPv6 router advertisements that we are a router.
     pub router_advertisements: bool,
+    /// Packets of one flow that leave together are joined to a super-packet.
+    pub tx_coalescing: bool,
     /// The network that it is on, as those who give addresses call it; `None` if nobody says.
     pub network: Option<String>,
     /// Bytes of the largest IP packet; `None` takes the device's.

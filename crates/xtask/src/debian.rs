@@ -66,6 +66,7 @@ pub(crate) const BENCH: &[Tool] = &[
     tool("unshare", "util-linux"),
     tool("nft", "nftables"),
     tool("conntrack", "conntrack"),
+    tool("ethtool", "ethtool"),
     tool("iperf3", "iperf3"),
 ];
 

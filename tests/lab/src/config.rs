@@ -56,6 +56,16 @@ impl Config {
         self.replace("backend = \"af_packet\"", "backend = \"af_xdp\"")
     }
 
+    /// Joins packets of one flow that leave together, on every interface.
+    #[must_use]
+    pub fn coalescing(mut self) -> Self {
+        for backend in ["backend = \"af_packet\"", "backend = \"tap\""] {
+            self.network =
+                self.network.replace(backend, &format!("{backend}\ntx_coalescing = true"));
+        }
+        self
+    }
+
     /// Adds a line below `[appliance]`.
     #[must_use]
     pub fn appliance(mut self, line: &str) -> Self {

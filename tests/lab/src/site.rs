@@ -48,6 +48,8 @@ pub enum Variant {
     Tap,
     /// The same through the plain backend, without offloads.
     TunTap,
+    /// As `Tap`, and packets of a flow that leave together are joined, on both sides.
+    Coalescing,
     /// Outside like a Pod's `eth0`: the kernel's /32 and /128, routers off every subnet, forwarding
     /// switched on.
     KernelAddresses,
@@ -146,6 +148,7 @@ impl Site {
             Variant::AfXdp => config.by_af_xdp(),
             Variant::Tap => config.inside_by_tap("tap", self.mtus.inside),
             Variant::TunTap => config.inside_by_tap("tun-tap", self.mtus.inside),
+            Variant::Coalescing => config.inside_by_tap("tap", self.mtus.inside).coalescing(),
             Variant::KernelAddresses => config.outside_from_kernel(),
         }
     }
@@ -197,7 +200,7 @@ impl Site {
 
     /// Whether the inside is a tap device of the appliance's.
     const fn has_tap(&self) -> bool {
-        matches!(self.variant, Variant::Tap | Variant::TunTap)
+        matches!(self.variant, Variant::Tap | Variant::TunTap | Variant::Coalescing)
     }
 
     /// The addresses of the link between appliance and server.

@@ -7,6 +7,7 @@ use mooring_packet::{Packet, Transmit, Transmitted};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 
 use super::socket::{Messages, PacketSocket};
+use crate::coalesce::{Coalescer, Message, WINDOW};
 
 /// Sends Ethernet frames out of a device.
 ///
@@ -15,6 +16,7 @@ use super::socket::{Messages, PacketSocket};
 pub struct Sender {
     socket: PacketSocket,
     messages: Messages,
+    coalescer: Option<Coalescer>,
 }
 
 impl Sender {
@@ -25,39 +27,65 @@ impl Sender {
         set_socket_send_buffer_size_force(&socket, BUFFER)
             .or_else(|_| set_socket_send_buffer_size(&socket, BUFFER))?;
         socket.bind(device, NO_PROTOCOL)?;
-        Ok(Self { socket, messages: Messages::new(MESSAGES) })
+        Ok(Self { socket, messages: Messages::new(WINDOW), coalescer: None })
+    }
+
+    /// Joins packets of one flow that leave together into super-packets from now on, or no longer.
+    pub fn set_coalescing(&mut self, coalescing: bool) {
+        self.coalescer = coalescing.then(Coalescer::new);
     }
 
     /// Sends the packets and counts in `done` what became of each.
-    fn flush(&mut self, mut packets: &[&Packet<'_>], done: &mut Transmitted) {
-        let mut may_retry = true;
-        while !packets.is_empty() {
-            let Err(error) = self.send(&mut packets, done) else { continue };
-            match error.raw_os_error() {
-                // Longer than the MTU, or not what its offload metadata says: the others may pass.
-                Some(libc::EMSGSIZE | libc::EINVAL) => {
+    fn flush(&mut self, packets: &[&Packet<'_>], done: &mut Transmitted) {
+        let mut queue = ArrayVec::<_, WINDOW>::new();
+        match &mut self.coalescer {
+            Some(coalescer) => queue.extend(coalescer.arrange(packets)),
+            None => queue.extend(Message::alone(packets)),
+        }
+        let (socket, messages) = (&self.socket, &mut self.messages);
+        flush(socket, messages, &queue, done);
+    }
+}
+
+/// Sends the messages and counts in `done` what became of their packets.
+fn flush(
+    socket: &PacketSocket,
+    messages: &mut Messages,
+    mut queue: &[Message<'_, '_, '_>],
+    done: &mut Transmitted,
+) {
+    let mut may_retry = true;
+    while let Some(first) = queue.first() {
+        let error = match socket.send(messages, queue) {
+            Ok(count) => {
+                let (sent, rest) = queue.split_at(count);
+                sent.iter().for_each(|message| message.sent(done));
+                queue = rest;
+                continue;
+            }
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            // Longer than the MTU, or not what its offload metadata says: the others may pass.
+            Some(libc::EMSGSIZE | libc::EINVAL) => {
+                let packets: ArrayVec<_, WINDOW> = first.packets().collect();
+                if packets.len() > 1 {
+                    // The device may take them one by one.
+                    let alone: ArrayVec<_, WINDOW> = Message::alone(&packets).collect();
+                    flush(socket, messages, &alone, done);
+                } else {
                     done.refused += 1;
-                    packets = &packets[1..];
                 }
-                // The queue is full. It drains while we ask again; if not, what is left is lost.
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) if may_retry => may_retry = false,
-                // Still full, or the device is down or gone.
-                _ => {
-                    done.refused += packets.len() as u64;
-                    packets = &[];
-                }
+                queue = &queue[1..];
+            }
+            // The queue is full. It drains while we ask again; if not, what is left is lost.
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) if may_retry => may_retry = false,
+            // Still full, or the device is down or gone.
+            _ => {
+                done.refused += queue.iter().map(|message| message.len() as u64).sum::<u64>();
+                queue = &[];
             }
         }
-    }
-
-    /// Sends from the front of `packets` until one is refused, and takes the sent ones off.
-    fn send(&mut self, packets: &mut &[&Packet<'_>], done: &mut Transmitted) -> io::Result<()> {
-        let count = self.socket.send(&mut self.messages, packets)?;
-        let (sent, rest) = packets.split_at(count);
-        done.packets += count as u64;
-        done.bytes += sent.iter().map(|packet| packet.len() as u64).sum::<u64>();
-        *packets = rest;
-        Ok(())
     }
 }
 
@@ -67,7 +95,7 @@ impl Transmit for Sender {
         packets: impl Iterator<Item = &'p Packet<'b>>,
     ) -> Transmitted {
         let mut done = Transmitted::default();
-        let mut queue = ArrayVec::<&Packet<'b>, MESSAGES>::new();
+        let mut queue = ArrayVec::<&Packet<'b>, WINDOW>::new();
         for packet in packets {
             queue.push(packet);
             if queue.is_full() {
@@ -79,9 +107,6 @@ impl Transmit for Sender {
         done
     }
 }
-
-/// Most packets of one system call.
-const MESSAGES: usize = 64;
 
 /// A socket bound to it receives nothing; the kernel reads the protocol of a sent frame from its
 /// Ethernet header.

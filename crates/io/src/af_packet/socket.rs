@@ -7,14 +7,17 @@
 #![allow(unsafe_code, reason = "the one file of the packet socket")]
 
 use std::io;
+use std::iter;
 use std::mem::{self, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
-use mooring_packet::{Offload, Packet};
+use mooring_packet::Offload;
 use mooring_wire::Mac;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use zerocopy::{FromBytes, IntoBytes};
+
+use crate::coalesce::Message;
 
 /// A raw packet socket that never blocks and carries an [`Offload`] in front of every frame.
 #[derive(Debug)]
@@ -173,11 +176,12 @@ impl PacketSocket {
         metadata: &mut [Metadata],
     ) -> io::Result<usize> {
         let mut count = 0;
-        let slots = messages.headers.iter_mut().zip(&mut messages.vectors);
+        let slots = messages.headers.iter_mut().zip(messages.vectors.chunks_exact_mut(2));
         for (((header, vectors), metadata), frame) in slots.zip(&mut *metadata).zip(frames) {
             vectors[0] = vector(metadata.offload.as_mut_bytes());
             vectors[1] = vector(frame);
             header.msg_hdr.msg_iov = vectors.as_mut_ptr();
+            header.msg_hdr.msg_iovlen = 2;
             count += 1;
         }
         // SAFETY: `count` headers are set up above. Each points to its two vectors, those to
@@ -194,22 +198,31 @@ impl PacketSocket {
         Ok(filled)
     }
 
-    /// Sends `packets`, at most as many as there are messages, until one is refused; says how many
-    /// were taken. An error is that of the first packet.
+    /// Sends what is `wanted`, until one message is refused; says how many were taken. An error is that of the
+    /// first one.
+    ///
+    /// # Panics
+    /// When they have more parts than there is room for.
     pub(super) fn send(
         &self,
         messages: &mut Messages,
-        packets: &[&Packet<'_>],
+        wanted: &[Message<'_, '_, '_>],
     ) -> io::Result<usize> {
         let mut count = 0;
-        let slots = messages.headers.iter_mut().zip(&mut messages.vectors);
-        for ((header, vectors), packet) in slots.zip(packets) {
-            vectors[0] = constant_vector(packet.offload.as_bytes());
-            vectors[1] = constant_vector(packet.bytes());
+        let mut free = &mut messages.vectors[..];
+        for (header, message) in messages.headers.iter_mut().zip(wanted) {
+            let mut used = 0;
+            for part in iter::once(message.offload().as_bytes()).chain(message.parts()) {
+                free[used] = constant_vector(part);
+                used += 1;
+            }
+            let (vectors, rest) = free.split_at_mut(used);
             header.msg_hdr.msg_iov = vectors.as_mut_ptr();
+            header.msg_hdr.msg_iovlen = used as _;
+            free = rest;
             count += 1;
         }
-        // SAFETY: `count` headers are set up above. Each points to its two vectors, those to memory
+        // SAFETY: `count` headers are set up above. Each points to its own vectors, those to memory
         // of the lengths they say, borrowed until this function returns; the kernel only reads it.
         // Name and control are null.
         let sent = unsafe { libc::sendmmsg(self.raw(), messages.headers.as_mut_ptr(), count, 0) };
@@ -251,18 +264,17 @@ impl AsFd for PacketSocket {
 /// Room for the message headers of one system call, made once.
 pub(super) struct Messages {
     headers: Box<[libc::mmsghdr]>,
-    /// Of each message, the offload metadata and the frame.
-    vectors: Box<[[libc::iovec; 2]]>,
+    /// Of each message, the offload metadata and the frame, or its parts.
+    vectors: Box<[libc::iovec]>,
 }
 
 impl Messages {
-    /// Room for `count` messages.
+    /// Room for `count` messages of two parts, or for as many parts in fewer messages.
     pub(super) fn new(count: usize) -> Self {
         let empty = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         // SAFETY: an mmsghdr is numbers and pointers, for all of which zero is a value.
-        let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
-        header.msg_hdr.msg_iovlen = 2;
-        Self { headers: vec![header; count].into(), vectors: vec![[empty; 2]; count].into() }
+        let header: libc::mmsghdr = unsafe { mem::zeroed() };
+        Self { headers: vec![header; count].into(), vectors: vec![empty; 2 * count].into() }
     }
 }
 

@@ -5,11 +5,13 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use mooring_packet::owned::LARGE_BUFFER;
 use mooring_packet::{Batch, HEADROOM, Offload, Packet, Receive, Received, Transmit, Transmitted};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::device::HEADER_LEN;
+use crate::coalesce::{Coalescer, WINDOW};
 use crate::link::TransmitDrops;
 
 /// Receives what the kernel sends out of the device.
@@ -24,12 +26,20 @@ pub struct Receiver {
 /// Sends into the device: the kernel receives it.
 pub struct Sender {
     queue: Arc<File>,
+    coalescer: Option<Coalescer>,
+}
+
+impl Sender {
+    /// Joins packets of one flow that leave together into super-packets from now on, or no longer.
+    pub fn set_coalescing(&mut self, coalescing: bool) {
+        self.coalescer = coalescing.then(Coalescer::new);
+    }
 }
 
 pub(super) fn halves(queue: File, drops: Option<TransmitDrops>) -> (Receiver, Sender) {
     let queue = Arc::new(queue);
     let slots = vec![0; SLOTS * SLOT].into_boxed_slice();
-    (Receiver { queue: Arc::clone(&queue), drops, slots }, Sender { queue })
+    (Receiver { queue: Arc::clone(&queue), drops, slots }, Sender { queue, coalescer: None })
 }
 
 impl Receive for Receiver {
@@ -79,21 +89,46 @@ impl Transmit for Sender {
         packets: impl Iterator<Item = &'p Packet<'b>>,
     ) -> Transmitted {
         let mut done = Transmitted::default();
-        for packet in packets {
-            let frame = [IoSlice::new(packet.offload.as_bytes()), IoSlice::new(packet.bytes())];
-            match (&*self.queue).write_vectored(&frame) {
-                // A device takes a whole frame or none.
-                Ok(written) => {
-                    debug_assert_eq!(written, HEADER_LEN + packet.len());
-                    done.packets += 1;
-                    done.bytes += packet.len() as u64;
+        let Some(coalescer) = &mut self.coalescer else {
+            for packet in packets {
+                let taken = write(&self.queue, &packet.offload, [packet.bytes()].into_iter());
+                done.packets += u64::from(taken);
+                done.bytes += if taken { packet.len() as u64 } else { 0 };
+                done.refused += u64::from(!taken);
+            }
+            return done;
+        };
+        let mut packets = packets.peekable();
+        while packets.peek().is_some() {
+            let window: ArrayVec<_, WINDOW> = packets.by_ref().take(WINDOW).collect();
+            for message in coalescer.arrange(&window) {
+                if write(&self.queue, message.offload(), message.parts()) {
+                    message.sent(&mut done);
+                } else {
+                    done.refused += message.len() as u64;
                 }
-                // Set down, gone, or not what its metadata says.
-                Err(_) => done.refused += 1,
             }
         }
         done
     }
+}
+
+/// Writes one frame, given in parts. A device takes a whole frame or none: one that is set down, or gone, or
+/// thinks the frame is not what its metadata says.
+fn write<'p>(
+    mut queue: &File,
+    offload: &'p Offload,
+    parts: impl Iterator<Item = &'p [u8]>,
+) -> bool {
+    let parts = std::iter::once(offload.as_bytes()).chain(parts);
+    let frame: ArrayVec<_, { 2 + WINDOW }> = parts.map(IoSlice::new).collect();
+    let written = queue.write_vectored(&frame);
+    debug_assert!(
+        written.as_ref().is_ok_and(|written| {
+            *written == frame.iter().map(|part| part.len()).sum::<usize>()
+        }) || written.is_err()
+    );
+    written.is_ok()
 }
 
 /// Frames read at a time: enough that a batch pays, few enough that their memory stays warm.

@@ -191,7 +191,7 @@ fn received(arrival: &Arrival<'_>) -> Received {
 }
 
 fn transmitted(bytes: usize) -> Transmitted {
-    Transmitted { packets: 1, bytes: bytes as u64, refused: 0 }
+    Transmitted { packets: 1, bytes: bytes as u64, ..Transmitted::default() }
 }
 
 const NANOS_PER_TICK: u64 = 1_000_000;

@@ -357,13 +357,14 @@ pub(super) fn needs_a_restart(from: &DesiredState, to: &DesiredState) -> Option<
     let (old, new) = (&from.settings, &to.settings);
     let (limits, wanted) = (from.policy.limits, to.policy.limits);
     let fixed = |interface: &Interface| {
-        (interface.name.clone(), interface.device.clone(), interface.backend)
+        let Interface { name, device, backend, tx_coalescing, .. } = interface;
+        (name.clone(), device.clone(), *backend, *tx_coalescing)
     };
     let prefixes = |limits: &Limits| (limits.source_prefix_v4, limits.source_prefix_v6);
     let (here, there) = (&from.policy.interfaces, &to.policy.interfaces);
     let changed = [
         (
-            "`[[interface]]`: number, order, names, devices or backends",
+            "`[[interface]]`: number, order, names, devices, backends or `tx_coalescing`",
             !here.iter().map(fixed).eq(there.iter().map(fixed)),
         ),
         ("`appliance.workers`", old.workers != new.workers),

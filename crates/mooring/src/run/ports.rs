@@ -104,7 +104,8 @@ fn open_af_packet(interface: &Interface, workers: NonZeroU8) -> Result<Port, Fai
     warn_of_small_buffers(interface, &halves[0].0);
     let membership = Membership::of(&link).map_err(|error| failed(&error, None))?;
     let abilities = af_packet::ABILITIES;
-    let halves = halves.into_iter().map(|(receiver, sender)| {
+    let halves = halves.into_iter().map(|(receiver, mut sender)| {
+        sender.set_coalescing(interface.tx_coalescing);
         (AnyReceiver::AfPacket(receiver), AnySender::AfPacket(Seam::new(sender, abilities)))
     });
     let mut attachment = Attachment::new("af_packet", abilities, End::Link(membership));
@@ -186,7 +187,8 @@ fn open_tap(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> 
     let made = made.map_err(|error| failed(&error, error.hint()))?;
     let abilities = made.abilities;
     let attachment = Attachment::new("tap", abilities, End::Kernel(made.kernel));
-    let halves = made.queues.into_iter().map(|(receiver, sender)| {
+    let halves = made.queues.into_iter().map(|(receiver, mut sender)| {
+        sender.set_coalescing(interface.tx_coalescing);
         (AnyReceiver::Tap(receiver), AnySender::Tap(Seam::new(sender, abilities)))
     });
     Ok(Port { halves: halves.collect(), link: made.link, attachment })

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
@@ -199,6 +200,10 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
                 self.core.engine.counters.work.busy_clocks += turned.wrapping_sub(since);
             }
             since = turned;
+            if !busy {
+                // Whoever has work for this core may do it: it may be what we wait for.
+                thread::yield_now();
+            }
             if !self.obey(now) {
                 self.core.engine.farewell(now, &mut self.core.outbox);
                 self.core.flush();

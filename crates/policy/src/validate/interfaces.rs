@@ -121,6 +121,7 @@ pub(super) fn validate(
             from_kernel,
             gateway_addresses: gateways.into_iter().map(|address| address.value).collect(),
             router_advertisements: gateways::advertises(element, id, &links, known, report),
+            tx_coalescing: coalesces(element, report),
             network: assigned::network(element, written, facts.networks),
             mtu: mtu.map(|mtu| mtu as u16),
         };
@@ -140,6 +141,21 @@ fn from_kernel(element: &Element<model::Interface>, report: &mut Report<'_>) -> 
         report.error(addresses.span(), message, hint);
     }
     learned
+}
+
+/// Whether packets are joined on their way out, which needs a port that can send super-packets.
+fn coalesces(element: &Element<model::Interface>, report: &mut Report<'_>) -> bool {
+    let Some(on) = element.keys.tx_coalescing.as_ref().filter(|on| *on.get_ref()) else {
+        return false;
+    };
+    let backend = element.keys.backend.as_ref().map(Spanned::get_ref);
+    if let Some(backend @ (Backend::AfXdp | Backend::TunTap)) = backend {
+        let name = if *backend == Backend::AfXdp { "af_xdp" } else { "tun-tap" };
+        let message = format!("the backend \"{name}\" cannot send super-packets");
+        let hint = "use \"af_packet\" or \"tap\", or remove `tx_coalescing`";
+        report.error(Spanned::span(on), &message, hint);
+    }
+    true
 }
 
 /// The addresses of the device, at the place where the text leaves them to the kernel. Without those

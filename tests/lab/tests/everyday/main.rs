@@ -39,6 +39,11 @@ fn reach_by_tun_tap() {
 }
 
 #[test]
+fn reach_by_coalescing() {
+    isolated("reach_by_coalescing", || shown(Variant::Coalescing, reach::all));
+}
+
+#[test]
 fn reach_by_kernel_addresses() {
     isolated("reach_by_kernel_addresses", || shown(Variant::KernelAddresses, reach::all));
 }
@@ -61,6 +66,11 @@ fn bulk_by_af_xdp() {
 #[test]
 fn bulk_by_tap() {
     isolated("bulk_by_tap", || shown(Variant::Tap, bulk::all));
+}
+
+#[test]
+fn bulk_by_coalescing() {
+    isolated("bulk_by_coalescing", || shown(Variant::Coalescing, bulk::all));
 }
 
 #[test]
@@ -94,6 +104,11 @@ fn small_mtu_by_tun_tap() {
 }
 
 #[test]
+fn small_mtu_by_coalescing() {
+    isolated("small_mtu_by_coalescing", || mtu::everywhere(Variant::Coalescing));
+}
+
+#[test]
 fn small_mtu_by_kernel_addresses() {
     isolated("small_mtu_by_kernel_addresses", || mtu::everywhere(Variant::KernelAddresses));
 }
@@ -116,6 +131,11 @@ fn rules_by_af_xdp() {
 #[test]
 fn rules_by_tap() {
     isolated("rules_by_tap", || shown(Variant::Tap, rules::all));
+}
+
+#[test]
+fn rules_by_coalescing() {
+    isolated("rules_by_coalescing", || shown(Variant::Coalescing, rules::all));
 }
 
 #[test]
