@@ -1,8 +1,9 @@
 //! The keyed hash of the tables.
 //!
 //! Flow keys are chosen by whoever sends packets, so the hash depends on a key that is random for
-//! each start: without it nobody can aim keys at one bucket. Two folded 64 x 64 multiplications mix
-//! everything a key holds; a cryptographic hash would cost a fifteenth of the packet's whole budget.
+//! each start: without it nobody can aim keys at one bucket. Two folded 64 x 64 multiplications at least
+//! mix everything that a sender chooses (of what only one has mixed, numbers in a row come out in clusters);
+//! a cryptographic hash would cost a fifteenth of the packet's whole budget.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -55,8 +56,11 @@ impl KeyedHash {
         } else {
             fold(source ^ k2, destination ^ k3) ^ fold(source_high ^ k3, destination_high ^ k1)
         };
-        let mixed = fold(addresses ^ k0, rest ^ k1);
-        fold(mixed ^ k2, u64::from(key.tag) ^ k3)
+        let mut mixed = fold(addresses ^ k0, rest ^ k1);
+        if key.tag != 0 {
+            mixed = fold(mixed ^ k1, u64::from(key.tag) ^ k0);
+        }
+        fold(mixed ^ k2, k3)
     }
 
     /// Hash of one end of a flow; `scope` is what tells ends with equal addresses and ports apart.
@@ -66,8 +70,9 @@ impl KeyedHash {
         let [low, high] = address.words();
         let rest = u64::from(scope) << 32 | u64::from(port) << 16 | u64::from(protocol.0);
         let [k0, k1, k2, k3] = self.secret;
-        let mixed = fold(low ^ k1, rest ^ k2);
-        fold(mixed ^ k3, high ^ k0)
+        let address = if size_of::<A>() == 4 { low } else { fold(low ^ k3, high ^ k0) };
+        let mixed = fold(address ^ k1, rest ^ k2);
+        fold(mixed ^ k3, k0)
     }
 }
 

@@ -135,6 +135,20 @@ impl Index {
         false
     }
 
+    /// How many buckets a search reads under `hash` until it is known that nothing is there: 1 unless the
+    /// first one has overflowed. What floods are measured by.
+    #[must_use]
+    pub fn reach(&self, hash: u64) -> usize {
+        let mut at = self.home(hash);
+        for read in 1..self.buckets.len() {
+            if self.buckets[at].overflow == 0 {
+                return read;
+            }
+            at = self.next(at);
+        }
+        self.buckets.len()
+    }
+
     /// Bytes allocated.
     #[must_use]
     pub fn allocated(&self) -> usize {
