@@ -15,10 +15,11 @@ mod frames;
 mod memory;
 mod oracle;
 mod report;
+mod scale;
 mod scene;
 mod spread;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 use crate::clock::Rate;
@@ -64,10 +65,24 @@ struct Arguments {
     /// Print how evenly hosts are shared out among up to 64 workers, and time nothing
     #[arg(long)]
     spread: bool,
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+/// Other measurements.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Workers on a core each, against as many threads that have nothing in common
+    Scale(scale::Scale),
 }
 
 fn main() {
     let arguments = Arguments::parse();
+    if let Some(other) = &arguments.other {
+        return match other {
+            Other::Scale(scale) => scale.run(),
+        };
+    }
     if arguments.memory {
         arguments.sessions.iter().take(1).for_each(|sessions| memory::print(*sessions));
         return;

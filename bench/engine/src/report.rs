@@ -105,7 +105,8 @@ pub(crate) fn heading() -> String {
     )
 }
 
-fn median(runs: &[f64]) -> f64 {
+/// The one in the middle, or between the two in the middle.
+pub(crate) fn median(runs: &[f64]) -> f64 {
     let mut sorted = runs.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -113,13 +114,14 @@ fn median(runs: &[f64]) -> f64 {
 }
 
 /// (max - min) / median.
-fn spread(runs: &[f64]) -> f64 {
+pub(crate) fn spread(runs: &[f64]) -> f64 {
     let most = runs.iter().copied().fold(f64::MIN, f64::max);
     let least = runs.iter().copied().fold(f64::MAX, f64::min);
     (most - least) / median(runs)
 }
 
-fn rounded(value: f64, parts: f64) -> f64 {
+/// To so many parts of one.
+pub(crate) fn rounded(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
 }
 

@@ -38,8 +38,8 @@ pub(crate) struct Scene {
     addresses: u32,
     /// The engine's time.
     micros: u64,
-    /// Sessions that were begun by filling: those below this number.
-    begun: u32,
+    /// Sessions that were begun by filling.
+    begun: Vec<u32>,
     /// Frames so far.
     sequence: u32,
 }
@@ -89,9 +89,18 @@ impl Way {
 impl Scene {
     /// An engine with room for `sessions`, and none yet.
     pub(crate) fn new(family: Family, mapping: Mapping, sessions: u32) -> Self {
-        let policy = policy(family, mapping, sessions);
+        Self::of_share(Share::ALL, Arc::new(policy(family, mapping, sessions)), family, sessions)
+    }
+
+    /// The engine of one of the workers that have room for `sessions` together, by `policy`.
+    pub(crate) fn of_share(
+        share: Share,
+        policy: Arc<Policy>,
+        family: Family,
+        sessions: u32,
+    ) -> Self {
         let links = [Link { mac: OUR_INSIDE, mtu: 1500 }, Link { mac: OUR_OUTSIDE, mtu: 1500 }];
-        let mut engine = Engine::new(Arc::new(policy), Generation(1), &links, [7; 32]);
+        let mut engine = Engine::for_worker(share, policy, Generation(1), &links, [7; 32]);
         // Nobody is there who would answer for a neighbour.
         engine.go_offline(&[Some(NEIGHBOUR), Some(NEIGHBOUR)]);
         engine.prefault().expect("there is so much memory");
@@ -106,34 +115,38 @@ impl Scene {
             slots,
             lens: vec![0; WINDOW],
             outside: vec![Outside::default(); sessions as usize],
-            begun: 0,
+            begun: Vec::new(),
             addresses: addresses(sessions),
             micros: 0,
             sequence: 0,
         }
     }
 
-    /// Begins sessions `from` to `to`, those before being there, within `millis` of the engine's time; nobody looks.
+    /// Begins sessions `from` to `to` within `millis` of the engine's time; nobody looks.
     pub(crate) fn fill(&mut self, (from, to): (u32, u32), millis: u64) {
-        let flows: Vec<u32> = (from..to).collect();
-        let step = millis * 1_000 * BATCH_CAPACITY as u64 / u64::from(to - from).max(1);
+        self.begin((from..to).collect(), millis);
+    }
+
+    /// The same for sessions of any numbers.
+    pub(crate) fn begin(&mut self, flows: Vec<u32>, millis: u64) {
+        let step = millis * 1_000 * BATCH_CAPACITY as u64 / flows.len().max(1) as u64;
         let mut begun = Vec::with_capacity(flows.len());
         let (family, addresses) = (self.family, self.addresses);
         self.walk(Way::Out, &flows, step.max(1), |walked| {
             walked.all_leave(Way::Out);
             begun.extend(walked.left().map(|left| family.read_source(left, addresses)));
         });
-        for (n, outside) in flows.into_iter().zip(begun) {
-            self.outside[n as usize] = outside.expect("every source is of the pool");
+        for (n, outside) in flows.iter().zip(begun) {
+            self.outside[*n as usize] = outside.expect("every source is of the pool");
         }
-        self.begun = to;
+        self.begun.extend(flows);
     }
 
     /// Compares every frame of `flows`, some of which may begin a session from the number `new` on: of those the
     /// source is free, and all else is as it was.
     pub(crate) fn judge(&mut self, way: Way, flows: &[u32], new: u32, judge: &mut Judge) {
         let (family, addresses, shape) = (self.family, self.addresses, self.shape);
-        for n in 0..self.begun {
+        for &n in &self.begun {
             judge.take(self.outside[n as usize], family.remote(n), family.inside(n));
         }
         // Writing what comes from outside needs them at the same time.
@@ -164,28 +177,49 @@ impl Scene {
         step: u64,
         mut see: impl FnMut(&Walked<'_, '_>),
     ) {
-        let ingress = way.interfaces().0;
         // The first piece of a datagram is an even one.
         self.sequence = self.sequence.next_multiple_of(2);
         for window in flows.chunks(WINDOW) {
-            let mut first_sequence = self.sequence;
-            self.refill(way, window);
-            let slots = self.slots.chunks_mut(BATCH_CAPACITY);
-            let lens = self.lens.chunks(BATCH_CAPACITY);
-            for ((slots, lens), flows) in slots.zip(lens).zip(window.chunks(BATCH_CAPACITY)) {
-                let mut batch = Batch::new();
-                for ((slot, len), _) in slots.iter_mut().zip(lens).zip(flows) {
-                    let packet = Packet::new(&mut slot.0, START, *len, Offload::NONE);
-                    batch.push(packet).expect("it has as many slots as a batch takes");
-                }
-                let now = Tick::from_millis(self.micros / 1_000);
-                let (clocks, verdicts) =
-                    timed(&mut self.engine, now, ingress, &mut batch, &mut self.outbox);
-                self.micros += step;
-                see(&Walked { clocks, flows, batch: &batch, verdicts: &verdicts, first_sequence });
-                first_sequence = first_sequence.wrapping_add(flows.len() as u32);
-                self.outbox.clear();
+            self.lay(way, window);
+            self.walk_laid(way, window, step, &mut see);
+        }
+    }
+
+    /// Writes a frame of each of `flows`, a window of them at most.
+    pub(crate) fn lay(&mut self, way: Way, flows: &[u32]) {
+        for ((n, slot), len) in flows.iter().zip(&mut self.slots).zip(&mut self.lens) {
+            let known = (*n, self.family, self.outside[*n as usize]);
+            let sent = sent(self.shape, way, known, self.sequence);
+            *len = sent.write(self.shape, way.comes_between(), &mut slot.0[START..]);
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+    }
+
+    /// Lets the frames walk that were just written of `flows`.
+    pub(crate) fn walk_laid(
+        &mut self,
+        way: Way,
+        flows: &[u32],
+        step: u64,
+        mut see: impl FnMut(&Walked<'_, '_>),
+    ) {
+        let ingress = way.interfaces().0;
+        let mut first_sequence = self.sequence.wrapping_sub(flows.len() as u32);
+        let slots = self.slots.chunks_mut(BATCH_CAPACITY);
+        let lens = self.lens.chunks(BATCH_CAPACITY);
+        for ((slots, lens), flows) in slots.zip(lens).zip(flows.chunks(BATCH_CAPACITY)) {
+            let mut batch = Batch::new();
+            for ((slot, len), _) in slots.iter_mut().zip(lens).zip(flows) {
+                let packet = Packet::new(&mut slot.0, START, *len, Offload::NONE);
+                batch.push(packet).expect("it has as many slots as a batch takes");
             }
+            let now = Tick::from_millis(self.micros / 1_000);
+            let (clocks, verdicts) =
+                timed(&mut self.engine, now, ingress, &mut batch, &mut self.outbox);
+            self.micros += step;
+            see(&Walked { clocks, flows, batch: &batch, verdicts: &verdicts, first_sequence });
+            first_sequence = first_sequence.wrapping_add(flows.len() as u32);
+            self.outbox.clear();
         }
     }
 
@@ -206,15 +240,6 @@ impl Scene {
     /// What the engine holds.
     pub(crate) fn occupancy(&self) -> Occupancy {
         self.engine.occupancy()
-    }
-
-    fn refill(&mut self, way: Way, flows: &[u32]) {
-        for ((n, slot), len) in flows.iter().zip(&mut self.slots).zip(&mut self.lens) {
-            let known = (*n, self.family, self.outside[*n as usize]);
-            let sent = sent(self.shape, way, known, self.sequence);
-            *len = sent.write(self.shape, way.comes_between(), &mut slot.0[START..]);
-            self.sequence = self.sequence.wrapping_add(1);
-        }
     }
 }
 
@@ -260,7 +285,8 @@ pub(crate) fn bytes_per_session(family: Family, mapping: Mapping, sessions: u32)
     bytes as f64 / f64::from(sessions)
 }
 
-fn policy(family: Family, mapping: Mapping, sessions: u32) -> Policy {
+/// The policy that is measured.
+pub(crate) fn policy(family: Family, mapping: Mapping, sessions: u32) -> Policy {
     load(&config(family, mapping, sessions)).expect("the bench's own configuration is valid").policy
 }
 
@@ -292,7 +318,7 @@ fn translated(shape: Shape, way: Way, known: Known, sequence: u32) -> Datagram {
 type Known = (u32, Family, Outside);
 
 /// Frames that are written before they walk.
-const WINDOW: usize = 8_192;
+pub(crate) const WINDOW: usize = 8_192;
 
 /// Microseconds from a batch to the next: more time goes by for a packet than at full speed, and so more
 /// ageing.

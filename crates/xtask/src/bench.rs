@@ -23,10 +23,28 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Workers on a core each, against as many threads that have nothing in common
+    Scale {
+        /// Handed on to the benchmark, e.g. `--json` or `--runs 21`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The index and the hash of the session table against others, and under keys that somebody has chosen
+    Tables {
+        /// Handed on to the benchmark, e.g. `--json` or `--part hash`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Instructions of a packet of a known session, against the figures of the repository; `BLESS=1` writes those
     Gate,
     /// Bytes that a session takes, of a million, table by table
     Memory,
+    /// How long the appliance takes from its start to ready, and the memory that it then has
+    Start {
+        /// Handed on to the benchmark, e.g. `--json` or `--sessions 1000000`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// How long a persistent address takes to move from one Pod to another, by a real API server
     Takeover {
         /// Handed on to the benchmark, e.g. `--json` or `--moves 50`
@@ -55,6 +73,10 @@ impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         match &self.what {
             What::Engine { arguments } => run(measure("mooring-bench-engine").args(arguments)),
+            What::Scale { arguments } => {
+                run(measure("mooring-bench-engine").arg("scale").args(arguments))
+            }
+            What::Tables { arguments } => run(measure("mooring-bench-tables").args(arguments)),
             What::Pktgen { arguments } => run(measure("mooring-pktgen").args(arguments)),
             What::Gate => gate::check(),
             What::Memory => run(measure("mooring-bench-engine").args(MEMORY)),
@@ -67,18 +89,26 @@ impl Bench {
                 let mut command = Command::new(release.join("mooring-takeover"));
                 run(command.arg("--mooring").arg(release.join("mooring")).args(arguments))
             }
+            What::Start { arguments } => {
+                debian::require(debian::DEMO)?;
+                measure_appliance("mooring-bench-start", arguments)
+            }
             What::Lab { arguments } => {
                 debian::require(debian::BENCH)?;
-                run(&mut cargo(&["build", "--quiet", "--release", "--package", "mooring"]))?;
-                let mooring = target()?.join("release").join("mooring");
-                let mut command = measure("mooring-bench-lab");
-                run(command.arg("--mooring").arg(mooring).args(arguments))
+                measure_appliance("mooring-bench-lab", arguments)
             }
         }
     }
 }
 
 const MEMORY: [&str; 3] = ["--memory", "--sessions", "1000000"];
+
+/// Builds the appliance in release, and runs a benchmark of it.
+fn measure_appliance(package: &str, arguments: &[String]) -> Result<()> {
+    run(&mut cargo(&["build", "--quiet", "--release", "--package", "mooring"]))?;
+    let mooring = target()?.join("release").join("mooring");
+    run(measure(package).arg("--mooring").arg(mooring).args(arguments))
+}
 
 /// The command that builds a benchmark in release and runs it.
 fn measure(package: &str) -> Command {

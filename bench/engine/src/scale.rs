@@ -1,0 +1,317 @@
+//! How workers scale: several of them, each on a core of its own, against as many threads that have nothing in common.
+//!
+//! A worker has its share of the tables, of the ports and of the hosts, as in the appliance; all have one
+//! policy. A frame comes to its owner, as the kernel's fan-out gives nearly all. The probe is made of engines that
+//! know of no other, each with a policy of its own and as many sessions as the worker whose core it has: what two
+//! cores of this machine can do at the same time. Both are measured in turn, in the same run, and beside them one
+//! thread alone.
+
+use std::hint::spin_loop;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::Args;
+use mooring_nat::{Owners, Share};
+use mooring_policy::Policy;
+use mooring_session::{Address, FlowKey};
+use mooring_wire::Protocol;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::Value;
+
+use self::report::Row;
+use crate::clock::Rate;
+use crate::config::Mapping;
+use crate::flows::{Family, shuffle};
+use crate::oracle::Judge;
+use crate::scene::{STEP, Scene, WINDOW, Way, policy};
+
+mod report;
+
+/// Workers against as many independent threads.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// Workers, each on a core of its own
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=64))]
+    workers: u8,
+    /// Numbers of sessions of all workers together
+    #[arg(long, value_delimiter = ',', default_values_t = [64_512, 1_032_192])]
+    sessions: Vec<u32>,
+    /// Paired runs for each figure
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Only these families
+    #[arg(long, value_delimiter = ',', default_values = ["ipv4", "ipv6"], value_parser = ["ipv4", "ipv6"])]
+    family: Vec<String>,
+    /// One JSON document for machines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Engines, each with its sessions, that walk at the same time.
+struct Crew(Vec<(Scene, Vec<u32>)>);
+
+/// Where threads wait for each other without a sleep: what follows begins at the same time in all.
+struct Meeting {
+    threads: usize,
+    arrived: AtomicUsize,
+}
+
+impl Scale {
+    /// Measures, and prints.
+    pub(crate) fn run(&self) {
+        let cores = cores();
+        assert!(
+            cores.len() >= usize::from(self.workers),
+            "{} workers need a core each, and we may use {}",
+            self.workers,
+            cores.len()
+        );
+        let rate = Rate::measure();
+        let mut rows = Vec::new();
+        if !self.json {
+            println!("{}", report::heading());
+        }
+        for family in [Family::V4, Family::V6] {
+            let asked = self.family.contains(&family.to_string());
+            for &sessions in self.sessions.iter().filter(|_| asked) {
+                for row in self.measure(family, sessions, &cores) {
+                    // Progress for people goes where no document is.
+                    match self.json {
+                        false => println!("{}", row.line(rate)),
+                        true => eprintln!("{}", row.line(rate)),
+                    }
+                    rows.push(row);
+                }
+            }
+        }
+        if self.json {
+            println!("{:#}", Value::Array(rows.iter().map(|row| row.json(rate)).collect()));
+        }
+    }
+
+    fn measure(&self, family: Family, sessions: u32, cores: &[usize]) -> Vec<Row> {
+        let mut workers = Crew::of_workers(family, sessions, self.workers);
+        let mut independent = workers.independent(family, sessions.div_ceil(self.workers.into()));
+        let ways = [("hit_out", Way::Out), ("hit_in", Way::In)];
+        let mut rows = ways.map(|(case, way)| {
+            let verified = workers.judge(way);
+            (way, Row::new(case, family, (sessions, self.workers), verified))
+        });
+        for run in 0..self.runs {
+            for (way, row) in &mut rows {
+                // Who begins has the machine as the other one leaves it: they take turns.
+                let mut together = |first: bool| {
+                    let crew =
+                        if first == (run % 2 == 0) { &mut workers } else { &mut independent };
+                    crew.walk(*way, run, cores)
+                };
+                let [first, second] = [together(true), together(false)];
+                let [workers, probe] = if run % 2 == 0 { [first, second] } else { [second, first] };
+                let alone = independent.walk_alone(*way, run, cores);
+                row.run(workers, probe, alone);
+            }
+        }
+        rows.map(|(_, row)| row).into()
+    }
+}
+
+impl Crew {
+    /// The workers of one appliance, and the sessions that are theirs.
+    fn of_workers(family: Family, sessions: u32, workers: u8) -> Self {
+        let policy = Arc::new(policy(family, Mapping::Independent, sessions));
+        let members = (0..workers).map(|at| {
+            let share = Share::new(at, workers).expect("it is one of them");
+            let mut flows = owned(&policy, share, family, sessions);
+            flows.truncate(share.part(sessions));
+            let mut scene = Scene::of_share(share, Arc::clone(&policy), family, sessions);
+            scene.begin(flows.clone(), FILL_MILLIS);
+            (scene, flows)
+        });
+        Self(members.collect())
+    }
+
+    /// As many engines that know of no other, with as many sessions each, and tables for `room`.
+    fn independent(&self, family: Family, room: u32) -> Self {
+        let members = self.0.iter().map(|(_, flows)| {
+            let mut scene = Scene::new(family, Mapping::Independent, room);
+            let flows: Vec<u32> = (0..flows.len() as u32).collect();
+            scene.begin(flows.clone(), FILL_MILLIS);
+            (scene, flows)
+        });
+        Self(members.collect())
+    }
+
+    /// Compares a frame of each session with the oracle's, and sees that no two workers have a port: frames compared.
+    fn judge(&mut self, way: Way) -> u64 {
+        let mut judge = Judge::new(false);
+        for (scene, flows) in &mut self.0 {
+            scene.judge(way, flows, u32::MAX, &mut judge);
+        }
+        judge.compared
+    }
+
+    /// Packets a clock that all engines carry together, each on its core.
+    fn walk(&mut self, way: Way, run: u64, cores: &[usize]) -> f64 {
+        walk_members(&mut self.0, way, run, cores)
+    }
+
+    /// The same of the first engine alone.
+    fn walk_alone(&mut self, way: Way, run: u64, cores: &[usize]) -> f64 {
+        walk_members(&mut self.0[..1], way, run, cores)
+    }
+}
+
+impl Meeting {
+    fn of(threads: usize) -> Self {
+        Self { threads, arrived: AtomicUsize::new(0) }
+    }
+
+    fn wait(&self) {
+        let place = self.arrived.fetch_add(1, Ordering::AcqRel);
+        let all = (place / self.threads + 1) * self.threads;
+        while self.arrived.load(Ordering::Acquire) < all {
+            spin_loop();
+        }
+    }
+}
+
+fn walk_members(members: &mut [(Scene, Vec<u32>)], way: Way, run: u64, cores: &[usize]) -> f64 {
+    let meeting = Meeting::of(members.len());
+    // As many for each, and no session is left out for so long that it ends.
+    let sessions = members.iter().map(|(_, flows)| flows.len()).max().unwrap_or(0);
+    let packets = sessions.max(PACKETS).next_multiple_of(WINDOW);
+    std::thread::scope(|scope| {
+        let walking: Vec<_> = members
+            .iter_mut()
+            .zip(cores)
+            .map(|((scene, flows), core)| {
+                let meeting = &meeting;
+                scope.spawn(move || {
+                    pin(*core);
+                    walk_one(scene, way, &order(flows, packets, run), meeting)
+                })
+            })
+            .collect();
+        walking.into_iter().map(|thread| thread.join().expect("no thread panics")).sum()
+    })
+}
+
+/// Packets a clock of one engine. Frames are written outside of what is timed, and then all begin together.
+fn walk_one(scene: &mut Scene, way: Way, flows: &[u32], meeting: &Meeting) -> f64 {
+    let mut clocks = 0;
+    for window in flows.chunks(WINDOW) {
+        scene.lay(way, window);
+        meeting.wait();
+        scene.walk_laid(way, window, STEP, |walked| {
+            walked.all_leave(way);
+            clocks += walked.clocks;
+        });
+    }
+    flows.len() as f64 / clocks as f64
+}
+
+/// So many packets of these sessions, in random orders.
+fn order(flows: &[u32], packets: usize, run: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = flows.iter().copied().cycle().take(packets).collect();
+    order.chunks_mut(flows.len()).for_each(|round| shuffle(round, run));
+    order
+}
+
+/// The sessions that begin at a worker: those of its hosts.
+fn owned(policy: &Arc<Policy>, share: Share, family: Family, sessions: u32) -> Vec<u32> {
+    let owners = Owners::new(Arc::clone(policy), share);
+    let is_ours = |n: &u32| {
+        let owner = match family {
+            Family::V4 => owners.of_flow(&key::<Ipv4Addr>(family, *n)),
+            Family::V6 => owners.of_flow(&key::<Ipv6Addr>(family, *n)),
+        };
+        owner == share.worker()
+    };
+    (0..sessions).filter(is_ours).collect()
+}
+
+fn key<A: Address>(family: Family, n: u32) -> FlowKey<A> {
+    let (inside, remote) = (family.inside(n), family.remote(n));
+    let of_the_family = |address: IpAddr| A::from_ip(address).expect("both ends are of the family");
+    FlowKey {
+        source: of_the_family(inside.0),
+        destination: of_the_family(remote.0),
+        source_port: inside.1,
+        destination_port: remote.1,
+        vrf: 0,
+        protocol: Protocol::UDP,
+        tag: 0,
+    }
+}
+
+/// The cores that we may use.
+fn cores() -> Vec<usize> {
+    let usable = sched_getaffinity(None).expect("Linux tells it");
+    (0..CpuSet::MAX_CPU).filter(|core| usable.is_set(*core)).collect()
+}
+
+fn pin(core: usize) {
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).expect("it is one that we may use");
+}
+
+/// Packets of each engine in a run, at least.
+const PACKETS: usize = 1 << 20;
+
+/// Spread over most of their timeout, as in the other cases.
+const FILL_MILLIS: u64 = 200_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use mooring_nat::Share;
+
+    use super::{Crew, Meeting, owned};
+    use crate::config::Mapping;
+    use crate::flows::Family;
+    use crate::scene::{Way, policy};
+
+    #[test]
+    fn every_session_has_one_worker() {
+        for family in [Family::V4, Family::V6] {
+            let policy = Arc::new(policy(family, Mapping::Independent, 4_032));
+            let shares = (0..3).map(|at| Share::new(at, 3).expect("one of three"));
+            let mut all: Vec<u32> =
+                shares.flat_map(|share| owned(&policy, share, family, 4_032)).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..4_032));
+        }
+    }
+
+    #[test]
+    fn workers_carry_their_sessions_and_share_no_port() {
+        let mut workers = Crew::of_workers(Family::V4, 2_016, 2);
+        let sessions: usize = workers.0.iter().map(|(_, flows)| flows.len()).sum();
+        // Few hosts are not shared out evenly, and no worker has room for more than its share.
+        assert!(sessions > 1_500, "{sessions}");
+        for way in [Way::Out, Way::In] {
+            assert_eq!(workers.judge(way), sessions as u64);
+        }
+    }
+
+    #[test]
+    fn nobody_goes_on_before_all_have_come() {
+        let (meeting, begun) = (Meeting::of(3), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for round in 1..=50 {
+                        begun.fetch_add(1, Ordering::AcqRel);
+                        meeting.wait();
+                        assert!(begun.load(Ordering::Acquire) >= 3 * round);
+                        meeting.wait();
+                    }
+                });
+            }
+        });
+    }
+}
