@@ -45,6 +45,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("etcd", "etcd-server"),
     tool("etcdctl", "etcd-client"),
     tool("openssl", "openssl"),
+    tool("valgrind", "valgrind"),
 ];
 
 /// What building a Kubernetes API server needs.

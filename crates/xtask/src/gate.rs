@@ -17,7 +17,8 @@ use crate::workspace::{cargo, output, revision, root, run, target, words};
 /// Counts and compares; `BLESS=1` writes the figures anew.
 ///
 /// # Errors
-/// When a path takes [`TOLERANCE`] more instructions than the figures say, or something cannot be run.
+/// When a path takes [`TOLERANCE`] more instructions than the figures say, if these are of the same compiler, or
+/// something cannot be run.
 pub(crate) fn check() -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         println!("the figures are those of x86_64: nothing to compare with here");
@@ -33,13 +34,28 @@ pub(crate) fn check() -> Result<()> {
     let known: Value = serde_json::from_str(&text).with_context(|| format!("{FIGURES} is JSON"))?;
     let judged = judge(&counted, &known["instructions_a_packet"]);
     print!("{}", judged.text);
-    println!("by {}; the figures are by {}", compiler()?, known["compiler"]);
+    println!("{}", conclude(&judged, &known["compiler"], &compiler()?)?);
+    Ok(())
+}
+
+/// What follows, for people.
+///
+/// # Errors
+/// When it is worse, and comparable: another compiler makes other instructions of the same code.
+fn conclude(judged: &Judged, known: &Value, compiler: &str) -> Result<String> {
+    if known != compiler {
+        return Ok(format!(
+            "\n*** NOT COMPARED: {FIGURES} has the figures of {known}, this is {compiler}. ***\n\
+             *** No regression of the path of known sessions would have been noticed.      ***\n\
+             hint: on a commit whose figures are known to be good, `BLESS=1 cargo xtask bench gate`"
+        ));
+    }
     ensure!(
         judged.worse == 0,
         "the path of known sessions takes more instructions than {FIGURES} says\n\
          hint: is that intended? Then `BLESS=1 cargo xtask bench gate`, and say in the commit what it is for"
     );
-    Ok(())
+    Ok(format!("by {compiler}, as the figures"))
 }
 
 /// In release, as it is measured, and for any processor of the architecture, whatever this shell says.
@@ -162,7 +178,7 @@ const TOLERANCE: f64 = 0.03;
 mod tests {
     use serde_json::json;
 
-    use super::{judge, read_count};
+    use super::{Judged, conclude, judge, read_count};
 
     #[test]
     fn three_in_a_hundred_more_instructions_are_a_regression_and_less_is_none() {
@@ -178,6 +194,17 @@ mod tests {
     #[test]
     fn a_path_that_no_figure_is_known_of_is_a_regression() {
         assert_eq!(judge(&[("new".to_owned(), 1.0)], &json!({})).worse, 1);
+    }
+
+    #[test]
+    fn only_figures_of_the_same_compiler_fail_a_run() {
+        let [known, this, other] = ["rustc 1.95.0 (a)", "rustc 1.95.0 (a)", "rustc 1.96.0 (b)"];
+        let judged = |worse| Judged { text: String::new(), worse };
+        assert!(conclude(&judged(0), &json!(known), this).is_ok_and(|said| said.contains(this)));
+        assert!(conclude(&judged(1), &json!(known), this).is_err());
+        let said = conclude(&judged(1), &json!(known), other).expect("nothing is compared");
+        assert!(said.contains("NOT COMPARED") && said.contains(known) && said.contains(other));
+        assert!(conclude(&judged(1), &json!(null), this).is_ok_and(|said| said.contains("NOT")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Three builds are made: the `dev` profile for all tests (the labs run its appliance, with overflow
 //! checks and debug assertions on), a static one without optimisation for the image that labs run, and the
-//! release build that the demo shows.
+//! release build that the demo shows and in which instructions are counted.
 
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::stages::Stages;
 use crate::workspace::{self, cargo};
-use crate::{debian, fuzz, kube_server, kube_tools, tidy};
+use crate::{debian, fuzz, gate, kube_server, kube_tools, tidy};
 
 /// How long the tests are that can be of any length.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,7 @@ pub(crate) fn run_stages(stages: &mut Stages, extent: Extent) -> Result<String> 
     stages.run("documents", documents)?;
     // A process of its own: this program's file may have been built anew meanwhile.
     stages.run("demo", || workspace::run(&mut cargo(&["xtask", "demo"])))?;
+    stages.run("instructions", gate::check)?;
     stages.run("fuzz", || fuzz::run(extent.fuzz_seconds))?;
     Ok(summary)
 }
