@@ -56,11 +56,16 @@ impl KeyedHash {
         } else {
             fold(source ^ k2, destination ^ k3) ^ fold(source_high ^ k3, destination_high ^ k1)
         };
-        let mut mixed = fold(addresses ^ k0, rest ^ k1);
-        if key.tag != 0 {
-            mixed = fold(mixed ^ k1, u64::from(key.tag) ^ k0);
-        }
+        let mixed = fold(addresses ^ k0, rest ^ k1);
+        let mixed = if key.tag == 0 { mixed } else { self.tagged(mixed, key.tag) };
         fold(mixed ^ k2, k3)
+    }
+
+    /// SCTP alone has tags.
+    #[cold]
+    fn tagged(&self, mixed: u64, tag: u32) -> u64 {
+        let [k0, k1, ..] = self.secret;
+        fold(mixed ^ k1, u64::from(tag) ^ k0)
     }
 
     /// Hash of one end of a flow; `scope` is what tells ends with equal addresses and ports apart.

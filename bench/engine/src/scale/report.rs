@@ -13,26 +13,21 @@ pub(super) struct Row {
     sessions: u32,
     threads: u8,
     /// Frames compared with the oracle.
-    verified: u64,
+    pub(super) verified: u64,
     workers: Vec<f64>,
     independent: Vec<f64>,
     alone: Vec<f64>,
 }
 
 impl Row {
-    pub(super) fn new(
-        case: &'static str,
-        family: Family,
-        (sessions, threads): (u32, u8),
-        verified: u64,
-    ) -> Self {
+    pub(super) fn new(case: &'static str, family: Family, (sessions, threads): (u32, u8)) -> Self {
         let runs = Vec::new;
         let (workers, independent, alone) = (runs(), runs(), runs());
-        Self { case, family, sessions, threads, verified, workers, independent, alone }
+        Self { case, family, sessions, threads, verified: 0, workers, independent, alone }
     }
 
     /// What a run has carried: the workers, the independent threads, and one alone.
-    pub(super) fn run(&mut self, workers: f64, independent: f64, alone: f64) {
+    pub(super) fn run(&mut self, [workers, independent, alone]: [f64; 3]) {
         self.workers.push(workers);
         self.independent.push(independent);
         self.alone.push(alone);
@@ -120,11 +115,11 @@ mod tests {
 
     #[test]
     fn ratios_are_those_of_pairs() {
-        let mut row = Row::new("hit_out", Family::V4, (64_512, 2), 7);
+        let mut row = Row::new("hit_out", Family::V4, (64_512, 2));
         // The machine is half as fast in the second run: the ratio is the same.
-        row.run(0.018, 0.02, 0.0125);
-        row.run(0.009, 0.01, 0.00625);
-        row.run(0.02, 0.02, 0.0125);
+        row.run([0.018, 0.02, 0.0125]);
+        row.run([0.009, 0.01, 0.00625]);
+        row.run([0.02, 0.02, 0.0125]);
         let row = row.json(Rate::measure());
         assert_eq!((&row["ratio"], &row["independent_of_ideal"]), (&0.9.into(), &0.8.into()));
         assert_eq!((&row["workers"], &row["runs"]), (&2.into(), &3.into()));

@@ -38,7 +38,7 @@ pub(crate) fn of_ipv4(count: u32) -> Vec<Chosen<Ipv4Addr>> {
     vec![
         set("random", &random_v4),
         set("hosts in a row", &|n| v4(0x0a00_0000 + n, REMOTE, BOTH_PORTS)),
-        set("ports in a row", &|n| v4(HOST, REMOTE, n << 16 | n >> 16)),
+        set("ports in a row", &|n| v4(HOST, REMOTE, n.rotate_left(16))),
         set("tags in a row", &|n| FlowKey { tag: n, ..v4(HOST, REMOTE, BOTH_PORTS) }),
         set("highest bits of tags", &|n| FlowKey { tag: n.reverse_bits(), ..v4(HOST, REMOTE, 0) }),
         set("highest bits", &|n| v4(n.reverse_bits(), 0, 0)),
@@ -67,7 +67,7 @@ pub(crate) fn of_ipv6(count: u32) -> Vec<Chosen<Ipv6Addr>> {
         set("random", &|n| random_v6(n as u32)),
         set("hosts in a row", &|n| v6([NET, n], SERVER, BOTH_PORTS)),
         set("networks in a row", &|n| v6([NET + (n << 16), 1], SERVER, BOTH_PORTS)),
-        set("ports in a row", &|n| v6([NET, 1], SERVER, (n << 16 | n >> 16) as u32)),
+        set("ports in a row", &|n| v6([NET, 1], SERVER, (n as u32).rotate_left(16))),
         set("tags in a row", &|n| FlowKey { tag: n as u32, ..v6([NET, 1], SERVER, BOTH_PORTS) }),
         set("highest bits", &|n| v6([n.reverse_bits(), 0], [0, 0], 0)),
         set("both ends alike", &|n| v6([NET, n << 32], [NET, n << 32], BOTH_PORTS)),
