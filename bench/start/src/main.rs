@@ -90,6 +90,7 @@ impl Row {
         json!({
             "sessions": self.sessions,
             "ready_ms": rounded(median(&self.ready_ms)),
+            "slowest_ms": rounded(slowest(&self.ready_ms)),
             "ready_ms_with_next_to_no_room": rounded(median(&base.ready_ms)),
             "resident_mib": rounded(median(&self.resident_kib) / 1024.0),
             "bytes_a_session_of_both_families": rounded(self.bytes_a_session(base)),
@@ -105,7 +106,7 @@ fn print_table(base: &Row, rows: &[Row]) {
         "{:>10} {:>10} {:>8} {:>14} {:>44} {:>8}",
         "sessions",
         "ready ms",
-        "spread",
+        "slowest",
         "resident MiB",
         "bytes a session of each family, together",
         "budget"
@@ -116,10 +117,10 @@ fn print_table(base: &Row, rows: &[Row]) {
             _ => format!("{:.1}", row.bytes_a_session(base)),
         };
         println!(
-            "{:>10} {:>10.1} {:>8.3} {:>14.1} {bytes:>44} {BUDGET:>8}",
+            "{:>10} {:>10.1} {:>8.1} {:>14.1} {bytes:>44} {BUDGET:>8}",
             row.sessions,
             median(&row.ready_ms),
-            spread(&row.ready_ms),
+            slowest(&row.ready_ms),
             median(&row.resident_kib) / 1024.0,
         );
     }
@@ -133,9 +134,12 @@ fn median(runs: &[f64]) -> f64 {
 
 /// (max - min) / median.
 fn spread(runs: &[f64]) -> f64 {
-    let most = runs.iter().copied().fold(f64::MIN, f64::max);
     let least = runs.iter().copied().fold(f64::MAX, f64::min);
-    (most - least) / median(runs)
+    (slowest(runs) - least) / median(runs)
+}
+
+fn slowest(runs: &[f64]) -> f64 {
+    runs.iter().copied().fold(f64::MIN, f64::max)
 }
 
 fn rounded(value: f64) -> f64 {
