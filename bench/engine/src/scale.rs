@@ -10,6 +10,7 @@ use std::hint::spin_loop;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::yield_now;
 
 use clap::Args;
 use mooring_nat::{Owners, Share};
@@ -190,8 +191,11 @@ impl Meeting {
     fn wait(&self) {
         let place = self.arrived.fetch_add(1, Ordering::AcqRel);
         let all = (place / self.threads + 1) * self.threads;
+        let mut turns = 0_u32;
         while self.arrived.load(Ordering::Acquire) < all {
-            spin_loop();
+            turns = turns.wrapping_add(1);
+            // On a machine that others use, too, who is waited for may need this core.
+            if turns.is_multiple_of(TURNS) { yield_now() } else { spin_loop() }
         }
     }
 }
@@ -280,6 +284,9 @@ fn pin(core: usize) {
     only.set(core);
     sched_setaffinity(None, &only).expect("it is one that we may use");
 }
+
+/// Looks at where the others are, before the system is asked whether there is something else to do.
+const TURNS: u32 = 1 << 12;
 
 /// Packets of each engine in a run, at least.
 const PACKETS: usize = 1 << 20;
