@@ -1,11 +1,11 @@
 //! A sending half by a ring: frames are written to memory that the kernel reads, and one call sends all that
 //! wait there (PACKET_TX_RING, TPACKET_V2).
 //!
-//! By itself the kernel hands the pages of a slot on to the device, and marks the slot free as soon as the
-//! device lets go of the sender: a veth pair does so long before the other end has read the bytes
-//! (`skb_orphan` on its way), and whoever writes the slot again changes a packet that is under way. So each
+//! By itself the kernel would hand the pages of a slot on to the device, and mark the slot free when the device
+//! lets go of the sender, which a veth pair does before the other end has read the bytes (`skb_orphan` on its
+//! way). Linux since 4.20 copies the pages at that moment, older ones do not. Here it never comes to that: each
 //! frame says that all of it is header (`hdr_len` of its `virtio_net_hdr`), which the kernel copies before it
-//! sends: no packet refers to a slot that is marked free.
+//! sends, so that no packet refers to a slot that is marked free.
 //!
 //! Invariant: at every moment a slot is the kernel's or ours, and its status word says whose. We write the
 //! rest of a slot only while the word says `TP_STATUS_AVAILABLE`, and store `TP_STATUS_SEND_REQUEST` behind
