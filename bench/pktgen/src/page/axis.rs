@@ -38,7 +38,7 @@ pub(crate) struct Axis {
 pub(super) struct Fitted {
     scale: Scale,
     unit: Unit,
-    /// Ends, as [`Self::project`] sees numbers.
+    /// Ends, as the scale sees numbers.
     low: f64,
     high: f64,
     /// Numbers that have a mark.
