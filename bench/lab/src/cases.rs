@@ -26,8 +26,6 @@ pub(crate) enum Case {
     TcpBulkReverse,
     /// One TCP connection whose sender cuts its segments itself
     TcpSegments,
-    /// Datagrams of 1,400 bytes of one flow, as fast as one host sends them
-    UdpStream,
     /// 64-byte UDP of 1,000 flows, more than the NAT can take
     #[value(name = "small_packets_1k")]
     SmallPackets1k,
@@ -60,20 +58,14 @@ impl Case {
     ];
 
     /// Those on which joining packets can show.
-    pub(crate) const COALESCING: [Self; 5] = [
-        Self::TcpBulk,
-        Self::TcpSegments,
-        Self::UdpStream,
-        Self::SmallPackets1k,
-        Self::PingPongP50,
-    ];
+    pub(crate) const COALESCING: [Self; 4] =
+        [Self::TcpBulk, Self::TcpSegments, Self::SmallPackets1k, Self::PingPongP50];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TcpBulk => "tcp_bulk",
             Self::TcpBulkReverse => "tcp_bulk_reverse",
             Self::TcpSegments => "tcp_segments",
-            Self::UdpStream => "udp_stream",
             Self::SmallPackets1k => "small_packets_1k",
             Self::SmallPackets60k => "small_packets_60k",
             Self::LossFreeRate => "loss_free_rate",
@@ -85,7 +77,7 @@ impl Case {
 
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Self::TcpBulk | Self::TcpBulkReverse | Self::TcpSegments | Self::UdpStream => "Gb/s",
+            Self::TcpBulk | Self::TcpBulkReverse | Self::TcpSegments => "Gb/s",
             Self::SmallPackets1k | Self::SmallPackets60k | Self::LossFreeRate => "packets/s",
             Self::ConnectRequestClose => "connections/s",
             Self::PingPongP50 | Self::PingPongP99 => "us",
@@ -105,7 +97,6 @@ impl Case {
             Self::TcpBulk => iperf3(bed, &[]),
             Self::TcpBulkReverse => iperf3(bed, &["--reverse"]),
             Self::TcpSegments => segments(bed),
-            Self::UdpStream => iperf3(bed, &["--udp", "--bitrate", "0", "--length", "1400"]),
             Self::SmallPackets1k => flood::delivered(bed, 1_000),
             Self::SmallPackets60k => flood::delivered(bed, 60_000),
             Self::LossFreeRate => flood::loss_free(bed, 1_000),
