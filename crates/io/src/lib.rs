@@ -16,7 +16,7 @@
 //! - [`tsc`]: the counter that benchmarks count in.
 //! - [`kernel_forwarding`]: keeps the kernel from carrying the same packets untranslated.
 //!
-//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/ring.rs`, `af_packet/send_ring.rs`,
+//! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/slots.rs`, `ring.rs`, `send_ring.rs`,
 //! `tap/device.rs`, and of `af_xdp` `socket.rs`, `ring.rs`, `umem.rs`, `bpf.rs`), one instruction in `tsc.rs`, and nowhere else.
 //! This crate moves bytes and their offload metadata; only the seam looks into a packet, and `af_xdp` for a checksum that was left.
 #![deny(unsafe_code)]

@@ -13,6 +13,7 @@ mod receive;
 mod ring;
 mod send;
 mod send_ring;
+mod slots;
 mod socket;
 
 use std::io;
@@ -125,7 +126,8 @@ fn claim(link: &Link) -> Result<UnixListener, OpenError> {
 }
 
 /// What packet sockets carry: whatever the kernel can express in a `virtio_net_hdr`. The same for
-/// every device: what the device cannot do, the kernel does on its way out (`validate_xmit_skb`).
+/// every device: what the device cannot do, the kernel does on its way out (`validate_xmit_skb`), where need be
+/// by the queueing discipline.
 pub const ABILITIES: Abilities =
     Abilities { partial_checksum: true, tcp_segmentation: true, udp_segmentation: true };
 

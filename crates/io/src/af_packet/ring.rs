@@ -10,21 +10,21 @@
 #![allow(unsafe_code, reason = "the one file of the ring's memory")]
 
 use std::io;
-use std::mem::{offset_of, size_of};
-use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::{self, NonNull};
+use std::mem::size_of;
+use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use mooring_packet::{HEADROOM, Offload};
 use zerocopy::FromBytes;
 
+use super::slots;
 use super::socket::PacketSocket;
 
 /// The mapped slots of one socket, used in a circle.
 #[derive(Debug)]
 pub(super) struct Ring {
-    memory: NonNull<u8>,
+    slots: Slots,
     /// The oldest slot that is not given back, or the one that the kernel fills next.
     oldest: usize,
     /// Slots from `oldest` on that are lent.
@@ -37,24 +37,16 @@ impl Ring {
     /// # Errors
     /// The operating system's, when it has not so much memory.
     pub(super) fn new(socket: &PacketSocket) -> io::Result<Self> {
-        socket.set_ring(&REQUEST)?;
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        let fd = socket.as_fd().as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let memory = unsafe { libc::mmap(ptr::null_mut(), BYTES, protection, flags, fd, 0) };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self { memory, oldest: 0, lent: 0 })
+        socket.set_ring(&Slots::REQUEST)?;
+        Ok(Self { slots: Slots::of(socket)?, oldest: 0, lent: 0 })
     }
 
     /// Gives all lent slots back to the kernel.
     pub(super) fn give_back(&mut self) {
         for _ in 0..self.lent {
             // What was written to the slot comes before, so that it cannot land in the next frame.
-            self.status(self.oldest).store(libc::TP_STATUS_KERNEL, Ordering::Release);
-            self.oldest = after(self.oldest);
+            self.slots.status(self.oldest).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            self.oldest = Slots::after(self.oldest);
         }
         self.lent = 0;
     }
@@ -65,14 +57,14 @@ impl Ring {
         let mut ready = Ready { frames: 0, copies: 0 };
         let mut slot = self.oldest;
         while ready.frames < limit {
-            let status = self.status(slot).load(Ordering::Acquire);
+            let status = self.slots.status(slot).load(Ordering::Acquire);
             let copy = status & libc::TP_STATUS_COPY != 0;
             if status & libc::TP_STATUS_USER == 0 || (copy && ready.copies == copies) {
                 break;
             }
             ready.copies += usize::from(copy);
             ready.frames += 1;
-            slot = after(slot);
+            slot = Slots::after(slot);
         }
         ready
     }
@@ -80,42 +72,21 @@ impl Ring {
     /// Lends the `frames` oldest slots, which [`Self::ready`] has counted, in order of arrival. Those
     /// of an earlier call must have been given back.
     pub(super) fn lend(&mut self, frames: usize) -> impl Iterator<Item = Slot<'_>> {
-        assert!(self.lent == 0 && frames <= SLOTS, "slots are lent once");
+        assert!(self.lent == 0 && frames <= Slots::COUNT, "slots are lent once");
         self.lent = frames;
         let ring = &*self;
         (0..frames).map(move |nth| {
-            let at = (ring.oldest + nth) % SLOTS;
+            let at = (ring.oldest + nth) % Slots::COUNT;
             assert!(
-                ring.status(at).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0,
+                ring.slots.status(at).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0,
                 "only waiting frames are lent"
             );
             // SAFETY: the slot is ours (just asked) until `give_back`, which needs this ring back;
             // each is lent once, `lent` being zero before, and they do not overlap.
-            unsafe { Slot::read(ring.slot(at)) }
+            unsafe { Slot::read(ring.slots.slot(at)) }
         })
     }
-
-    fn slot(&self, at: usize) -> NonNull<u8> {
-        // SAFETY: a slot number is below SLOTS, so its bytes lie in the mapping.
-        unsafe { self.memory.add(at / BLOCK_SLOTS * BLOCK_BYTES + at % BLOCK_SLOTS * SLOT_BYTES) }
-    }
-
-    fn status(&self, at: usize) -> &AtomicU32 {
-        // SAFETY: a slot begins with its status word, aligned as the slot is (to 64 bytes), mapped as
-        // long as `self` lives; whoever touches it, here and in the kernel, does so atomically.
-        unsafe { AtomicU32::from_ptr(self.slot(at).as_ptr().cast()) }
-    }
 }
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made with this address and length; nobody borrows from it.
-        let _ = unsafe { libc::munmap(self.memory.as_ptr().cast(), BYTES) };
-    }
-}
-
-// SAFETY: the mapping is this value's alone and belongs to no thread.
-unsafe impl Send for Ring {}
 
 /// What waits in a ring.
 #[derive(Clone, Copy, Debug)]
@@ -183,30 +154,14 @@ fn tag(header: &libc::tpacket2_hdr) -> Option<[u8; 4]> {
     Some([a, b, c, d])
 }
 
-const fn after(slot: usize) -> usize {
-    (slot + 1) % SLOTS
-}
-
-/// What is asked of the kernel.
-const REQUEST: libc::tpacket_req = libc::tpacket_req {
-    tp_block_size: BLOCK_BYTES as u32,
-    tp_block_nr: BLOCKS as u32,
-    tp_frame_size: SLOT_BYTES as u32,
-    tp_frame_nr: SLOTS as u32,
-};
-
 /// Bytes of a slot: a frame of 1,500 bytes with its tag and what stands in front of it. An odd number
 /// of cache lines, so that the headers of neighbouring slots use different sets of the cache.
 const SLOT_BYTES: usize = 27 * 64;
 
-/// Bytes that are contiguous in the kernel's memory, too.
-const BLOCK_BYTES: usize = 256 << 10;
-const BLOCK_SLOTS: usize = BLOCK_BYTES / SLOT_BYTES;
+/// 20 ms of small packets at 0.4 Mpps.
 const BLOCKS: usize = 55;
 
-/// 20 ms of small packets at 0.4 Mpps.
-const SLOTS: usize = BLOCKS * BLOCK_SLOTS;
-const BYTES: usize = BLOCKS * BLOCK_BYTES;
+type Slots = slots::Slots<SLOT_BYTES, BLOCKS>;
 
 /// `struct tpacket2_hdr`. The link-layer address behind it is not read: it is headroom.
 const HEADER_BYTES: usize = size_of::<libc::tpacket2_hdr>();
@@ -219,11 +174,10 @@ const FRAME_AT: usize = 76;
 const IEEE_802_1Q: u16 = 0x8100;
 
 const _: () = {
-    assert!(offset_of!(libc::tpacket2_hdr, tp_status) == 0);
     assert!(FRAME_AT - HEADER_BYTES >= HEADROOM + 4, "a tag put back leaves the headroom");
     assert!(SLOT_BYTES >= FRAME_AT + 14 + 1_500);
     assert!(!(SLOT_BYTES / 64).is_multiple_of(2));
-    assert!(SLOTS >= 8_192);
+    assert!(Slots::COUNT >= 8_192);
 };
 
 #[cfg(test)]

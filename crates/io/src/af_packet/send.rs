@@ -14,20 +14,23 @@ use crate::coalesce::{Coalescer, Message, WINDOW};
 /// Bypasses the queueing discipline: a capture on this device does not show what it sends (one on
 /// the other end of the link does).
 pub struct Sender {
+    way: Way,
+    coalescer: Option<Coalescer>,
+}
+
+/// The way into the kernel.
+struct Way {
     socket: PacketSocket,
     messages: Messages,
-    coalescer: Option<Coalescer>,
+    /// Not through the queueing discipline, until the device refuses a super-packet.
+    bypasses: bool,
 }
 
 impl Sender {
     pub(super) fn open(device: u32) -> io::Result<Self> {
-        let socket = PacketSocket::open()?;
-        socket.bypass_queueing()?;
-        // More than net.core.wmem_max needs CAP_NET_ADMIN; without it take what is allowed.
-        set_socket_send_buffer_size_force(&socket, BUFFER)
-            .or_else(|_| set_socket_send_buffer_size(&socket, BUFFER))?;
-        socket.bind(device, NO_PROTOCOL)?;
-        Ok(Self { socket, messages: Messages::new(WINDOW), coalescer: None })
+        let socket = socket_to_send(device)?;
+        let way = Way { socket, messages: Messages::new(WINDOW), bypasses: true };
+        Ok(Self { way, coalescer: None })
     }
 
     /// Joins packets of one flow that leave together into super-packets from now on, or no longer.
@@ -42,48 +45,62 @@ impl Sender {
             Some(coalescer) => queue.extend(coalescer.arrange(packets)),
             None => queue.extend(Message::alone(packets)),
         }
-        let (socket, messages) = (&self.socket, &mut self.messages);
-        flush(socket, messages, &queue, done);
+        self.way.flush(&queue, done);
     }
 }
 
-/// Sends the messages and counts in `done` what became of their packets.
-fn flush(
-    socket: &PacketSocket,
-    messages: &mut Messages,
-    mut queue: &[Message<'_, '_, '_>],
-    done: &mut Transmitted,
-) {
-    let mut may_retry = true;
-    while let Some(first) = queue.first() {
-        let error = match socket.send(messages, queue) {
-            Ok(count) => {
-                let (sent, rest) = queue.split_at(count);
-                sent.iter().for_each(|message| message.sent(done));
-                queue = rest;
-                continue;
-            }
-            Err(error) => error,
-        };
-        match error.raw_os_error() {
-            // Longer than the MTU, or not what its offload metadata says: the others may pass.
-            Some(libc::EMSGSIZE | libc::EINVAL) => {
-                let packets: ArrayVec<_, WINDOW> = first.packets().collect();
-                if packets.len() > 1 {
-                    // The device may take them one by one.
-                    let alone: ArrayVec<_, WINDOW> = Message::alone(&packets).collect();
-                    flush(socket, messages, &alone, done);
-                } else {
-                    done.refused += 1;
+/// A socket that sends out of a device and receives nothing.
+pub(super) fn socket_to_send(device: u32) -> io::Result<PacketSocket> {
+    let socket = PacketSocket::open()?;
+    socket.bypass_queueing(true)?;
+    // More than net.core.wmem_max needs CAP_NET_ADMIN; without it take what is allowed.
+    set_socket_send_buffer_size_force(&socket, BUFFER)
+        .or_else(|_| set_socket_send_buffer_size(&socket, BUFFER))?;
+    socket.bind(device, NO_PROTOCOL)?;
+    Ok(socket)
+}
+
+impl Way {
+    /// Sends the messages and counts in `done` what became of their packets.
+    fn flush(&mut self, mut queue: &[Message<'_, '_, '_>], done: &mut Transmitted) {
+        let mut may_retry = true;
+        while let Some(first) = queue.first() {
+            let error = match self.socket.send(&mut self.messages, queue) {
+                Ok(count) => {
+                    let (sent, rest) = queue.split_at(count);
+                    sent.iter().for_each(|message| message.sent(done));
+                    queue = rest;
+                    continue;
                 }
-                queue = &queue[1..];
-            }
-            // The queue is full. It drains while we ask again; if not, what is left is lost.
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) if may_retry => may_retry = false,
-            // Still full, or the device is down or gone.
-            _ => {
-                done.refused += queue.iter().map(|message| message.len() as u64).sum::<u64>();
-                queue = &[];
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                // The queue is full. It drains while we ask again; if not, what is left is lost.
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) if may_retry => may_retry = false,
+                // Or the device cannot cut a super-packet: past the queueing discipline the kernel drops
+                // what it would have to cut itself (`__dev_direct_xmit`), so from now on it goes through.
+                Some(libc::ENOBUFS) if first.offload().is_gso() && self.bypasses => {
+                    self.bypasses = false;
+                    // Who cannot be asked otherwise refuses again.
+                    let _ = self.socket.bypass_queueing(false);
+                }
+                // A super-packet of ours that the kernel does not understand: it may take its packets.
+                Some(libc::EMSGSIZE | libc::EINVAL) if first.len() > 1 => {
+                    let packets: ArrayVec<_, WINDOW> = first.packets().collect();
+                    let alone: ArrayVec<_, WINDOW> = Message::alone(&packets).collect();
+                    self.flush(&alone, done);
+                    queue = &queue[1..];
+                }
+                // Longer than the MTU, or not what its offload metadata says: the others may pass.
+                Some(libc::EMSGSIZE | libc::EINVAL) => {
+                    done.refused += 1;
+                    queue = &queue[1..];
+                }
+                // Still full, or the device is down or gone.
+                _ => {
+                    done.refused += queue.iter().map(|message| message.len() as u64).sum::<u64>();
+                    queue = &[];
+                }
             }
         }
     }

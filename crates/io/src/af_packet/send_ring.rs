@@ -14,13 +14,13 @@
 
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr;
+use std::sync::atomic::Ordering;
 
 use mooring_packet::{Offload, Packet, Transmit, Transmitted};
-use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 
+use super::send::socket_to_send;
+use super::slots;
 use super::socket::PacketSocket;
 
 /// Sends Ethernet frames out of a device by a ring. Super-packets it refuses.
@@ -29,7 +29,7 @@ use super::socket::PacketSocket;
 #[derive(Debug)]
 pub struct RingSender {
     socket: PacketSocket,
-    memory: NonNull<u8>,
+    slots: Slots,
     /// The slot that is written next.
     next: usize,
     /// Slots before it that the kernel is asked to send.
@@ -38,31 +38,20 @@ pub struct RingSender {
 
 impl RingSender {
     pub(super) fn open(device: u32) -> io::Result<Self> {
-        let socket = PacketSocket::open()?;
-        socket.bypass_queueing()?;
-        set_socket_send_buffer_size_force(&socket, BUFFER)
-            .or_else(|_| set_socket_send_buffer_size(&socket, BUFFER))?;
-        socket.set_send_ring(&REQUEST)?;
-        socket.bind(device, NO_PROTOCOL)?;
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        let fd = socket.as_fd().as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let memory = unsafe { libc::mmap(ptr::null_mut(), BYTES, protection, flags, fd, 0) };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self { socket, memory, next: 0, waiting: 0 })
+        let socket = socket_to_send(device)?;
+        socket.set_send_ring(&Slots::REQUEST)?;
+        let slots = Slots::of(&socket)?;
+        Ok(Self { socket, slots, next: 0, waiting: 0 })
     }
 
     /// Writes a packet to the next slot. False when that is not ours.
     fn push(&mut self, packet: &Packet<'_>) -> bool {
-        if self.status(self.next).load(Ordering::Acquire) != libc::TP_STATUS_AVAILABLE {
+        if self.slots.status(self.next).load(Ordering::Acquire) != libc::TP_STATUS_AVAILABLE {
             return false;
         }
         let len = packet.len() as u32;
         let front = (FRAME_FRONT + packet.len()) as u32;
-        let slot = self.slot(self.next);
+        let slot = self.slots.slot(self.next);
         // Flags, kind of super-packet, length of the headers, size of a segment, checksum.
         let mut metadata = [0_u8; size_of::<Offload>()];
         metadata[2..4].copy_from_slice(&(len as u16).to_ne_bytes());
@@ -81,8 +70,8 @@ impl RingSender {
                 packet.len(),
             );
         }
-        self.status(self.next).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
-        self.next = (self.next + 1) % SLOTS;
+        self.slots.status(self.next).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
+        self.next = Slots::after(self.next);
         self.waiting += 1;
         true
     }
@@ -109,8 +98,8 @@ impl RingSender {
     fn count_requests(&self) -> usize {
         (0..self.waiting)
             .find(|back| {
-                let at = (self.next + SLOTS - 1 - back) % SLOTS;
-                self.status(at).load(Ordering::Acquire) != libc::TP_STATUS_SEND_REQUEST
+                let at = (self.next + Slots::COUNT - 1 - back) % Slots::COUNT;
+                self.slots.status(at).load(Ordering::Acquire) != libc::TP_STATUS_SEND_REQUEST
             })
             .unwrap_or(self.waiting)
     }
@@ -118,30 +107,20 @@ impl RingSender {
     /// The kernel stays at the first of them, and so do we.
     fn take_back(&mut self, done: &mut Transmitted) {
         for _ in 0..std::mem::take(&mut self.waiting) {
-            self.next = (self.next + SLOTS - 1) % SLOTS;
+            self.next = (self.next + Slots::COUNT - 1) % Slots::COUNT;
             // SAFETY: we have written the number, and the kernel only reads it.
             let front = unsafe {
-                self.slot(self.next)
+                self.slots
+                    .slot(self.next)
                     .add(offset_of!(libc::tpacket2_hdr, tp_len))
                     .cast::<u32>()
                     .read()
             };
-            self.status(self.next).store(libc::TP_STATUS_AVAILABLE, Ordering::Release);
+            self.slots.status(self.next).store(libc::TP_STATUS_AVAILABLE, Ordering::Release);
             done.packets -= 1;
             done.bytes -= u64::from(front) - FRAME_FRONT as u64;
             done.refused += 1;
         }
-    }
-
-    fn slot(&self, at: usize) -> NonNull<u8> {
-        // SAFETY: a slot number is below SLOTS, so its bytes lie in the mapping.
-        unsafe { self.memory.add(at / BLOCK_SLOTS * BLOCK_BYTES + at % BLOCK_SLOTS * SLOT_BYTES) }
-    }
-
-    fn status(&self, at: usize) -> &AtomicU32 {
-        // SAFETY: a slot begins with its status word, aligned as the slot is (to 64 bytes), mapped as long as
-        // `self` lives; whoever touches it, here and in the kernel, does so atomically.
-        unsafe { AtomicU32::from_ptr(self.slot(at).as_ptr().cast()) }
     }
 }
 
@@ -171,33 +150,13 @@ impl Transmit for RingSender {
     }
 }
 
-impl Drop for RingSender {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made with this address and length; nobody borrows from it.
-        let _ = unsafe { libc::munmap(self.memory.as_ptr().cast(), BYTES) };
-    }
-}
-
-// SAFETY: the mapping is this value's alone and belongs to no thread.
-unsafe impl Send for RingSender {}
-
-/// What is asked of the kernel.
-const REQUEST: libc::tpacket_req = libc::tpacket_req {
-    tp_block_size: BLOCK_BYTES as u32,
-    tp_block_nr: BLOCKS as u32,
-    tp_frame_size: SLOT_BYTES as u32,
-    tp_frame_nr: SLOTS as u32,
-};
-
 /// Bytes of a slot, an odd number of cache lines: see the receiving ring.
 const SLOT_BYTES: usize = 25 * 64;
 
-/// Bytes that are contiguous in the kernel's memory, too.
-const BLOCK_BYTES: usize = 256 << 10;
-const BLOCK_SLOTS: usize = BLOCK_BYTES / SLOT_BYTES;
+/// 2,119 slots.
 const BLOCKS: usize = 13;
-const SLOTS: usize = BLOCKS * BLOCK_SLOTS;
-const BYTES: usize = BLOCKS * BLOCK_BYTES;
+
+type Slots = slots::Slots<SLOT_BYTES, BLOCKS>;
 
 /// `struct tpacket2_hdr`, behind which the kernel reads a frame that is sent (`TPACKET2_HDRLEN` without the
 /// address that follows it).
@@ -209,14 +168,7 @@ const FRAME_FRONT: usize = size_of::<Offload>();
 /// The longest frame.
 const FRAME_BYTES: usize = SLOT_BYTES - HEADER_BYTES - FRAME_FRONT;
 
-/// A socket bound to it receives nothing; the kernel reads the protocol of a sent frame from its Ethernet header.
-const NO_PROTOCOL: u16 = 0;
-
-/// Bytes in flight in the driver.
-const BUFFER: usize = 8 << 20;
-
 const _: () = {
-    assert!(offset_of!(libc::tpacket2_hdr, tp_status) == 0);
     assert!(HEADER_BYTES.is_multiple_of(16) && SLOT_BYTES.is_multiple_of(16));
     assert!(FRAME_BYTES >= 14 + 4 + 1_500 && FRAME_BYTES <= u16::MAX as usize);
 };

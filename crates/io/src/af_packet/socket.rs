@@ -103,9 +103,10 @@ impl PacketSocket {
         Ok(Self { fd: self.fd.try_clone()? })
     }
 
-    /// Hands frames to the driver directly: no queueing discipline, no capture on this device.
-    pub(super) fn bypass_queueing(&self) -> io::Result<()> {
-        self.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1)
+    /// Hands frames to the driver directly, or no longer: no queueing discipline, no capture on this device; and
+    /// super-packets only if the device cuts them itself.
+    pub(super) fn bypass_queueing(&self, bypass: bool) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &libc::c_int::from(bypass))
     }
 
     /// Refuses every frame until [`Self::accept_all`].

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use etherparse::PacketBuilder;
 use mooring_io::af_packet::{self, Groups, OpenError, Receiver, Sender, sock_filter};
 use mooring_io::link::{Link, LinkError, Operation};
 use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
@@ -58,6 +59,46 @@ fn receive(receiver: &mut Receiver) -> (Received, Vec<Vec<u8>>) {
     let mut batch = Batch::new();
     let received = receiver.receive(&mut batch).expect("the device is there");
     (received, batch.packets().iter().map(|packet| packet.bytes().to_vec()).collect())
+}
+
+/// Past the queueing discipline the kernel drops what it has to cut itself.
+#[test]
+fn a_device_that_cannot_cut_has_the_kernel_do_it() {
+    isolated("port::a_device_that_cannot_cut_has_the_kernel_do_it", || {
+        let ((_a_in, mut a_out), (mut b_in, _b_out)) = wire();
+        shell("ethtool -K a0 tx-udp-segmentation off gso off");
+        a_out.set_coalescing(true);
+        for round in 0..3 {
+            let mut frames: Vec<_> = (0..10).map(|n| datagram_of(100 - n / 9)).collect();
+            let packets: Vec<Packet<'_>> = frames
+                .iter_mut()
+                .map(|frame| {
+                    let len = frame.len();
+                    Packet::new(frame, 0, len, Offload::verified())
+                })
+                .collect();
+            let done = a_out.transmit(packets.iter());
+            assert_eq!((done.packets, done.coalesced, done.refused), (10, 10, 0), "{round}");
+            let mut seen = Vec::new();
+            loop {
+                let (_, frames) = receive(&mut b_in);
+                if frames.is_empty() {
+                    break;
+                }
+                seen.extend(frames.iter().map(Vec::len));
+            }
+            assert_eq!(seen, [[142; 9].as_slice(), &[141]].concat(), "{round}");
+        }
+    });
+}
+
+/// Of so many bytes of UDP.
+fn datagram_of(len: usize) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [0xff; 6]);
+    let mut bytes = Vec::new();
+    let builder = builder.ipv4([10, 0, 0, 2], [192, 0, 2, 2], 60).udp(4_000, 53);
+    builder.write(&mut bytes, &vec![7; len]).expect("a vector takes it");
+    bytes
 }
 
 #[test]
