@@ -88,24 +88,21 @@ impl Transmit for Sender {
         &mut self,
         packets: impl Iterator<Item = &'p Packet<'b>>,
     ) -> Transmitted {
-        let mut done = Transmitted::default();
         let Some(coalescer) = &mut self.coalescer else {
-            for packet in packets {
-                let taken = write(&self.queue, &packet.offload, [packet.bytes()].into_iter());
-                done.packets += u64::from(taken);
-                done.bytes += if taken { packet.len() as u64 } else { 0 };
-                done.refused += u64::from(!taken);
-            }
-            return done;
+            return write_each(&self.queue, packets);
         };
+        let mut done = Transmitted::default();
         let mut packets = packets.peekable();
         while packets.peek().is_some() {
             let window: ArrayVec<_, WINDOW> = packets.by_ref().take(WINDOW).collect();
             for message in coalescer.arrange(&window) {
                 if write(&self.queue, message.offload(), message.parts()) {
                     message.sent(&mut done);
+                } else if message.len() > 1 {
+                    // The device may take its packets one by one.
+                    done += write_each(&self.queue, message.packets());
                 } else {
-                    done.refused += message.len() as u64;
+                    done.refused += 1;
                 }
             }
         }
@@ -113,8 +110,25 @@ impl Transmit for Sender {
     }
 }
 
-/// Writes one frame, given in parts. A device takes a whole frame or none: one that is set down, or gone, or
-/// thinks the frame is not what its metadata says.
+/// Writes each packet as it is.
+fn write_each<'p, 'b: 'p>(
+    queue: &File,
+    packets: impl Iterator<Item = &'p Packet<'b>>,
+) -> Transmitted {
+    let mut done = Transmitted::default();
+    for packet in packets {
+        if write(queue, &packet.offload, std::iter::once(packet.bytes())) {
+            done.packets += 1;
+            done.bytes += packet.len() as u64;
+        } else {
+            done.refused += 1;
+        }
+    }
+    done
+}
+
+/// Writes one frame, given in parts. A device takes a whole frame or none: it is set down, or gone, or the frame
+/// is not what its metadata says.
 fn write<'p>(
     mut queue: &File,
     offload: &'p Offload,
@@ -122,13 +136,9 @@ fn write<'p>(
 ) -> bool {
     let parts = std::iter::once(offload.as_bytes()).chain(parts);
     let frame: ArrayVec<_, { 2 + WINDOW }> = parts.map(IoSlice::new).collect();
-    let written = queue.write_vectored(&frame);
-    debug_assert!(
-        written.as_ref().is_ok_and(|written| {
-            *written == frame.iter().map(|part| part.len()).sum::<usize>()
-        }) || written.is_err()
-    );
-    written.is_ok()
+    let Ok(written) = queue.write_vectored(&frame) else { return false };
+    debug_assert_eq!(written, frame.iter().map(|part| part.len()).sum::<usize>());
+    true
 }
 
 /// Frames read at a time: enough that a batch pays, few enough that their memory stays warm.
@@ -140,3 +150,62 @@ const SLOT: usize = LARGE_BUFFER;
 const _: () = assert!(HEADER_LEN == size_of::<Offload>());
 const _: () =
     assert!(SLOT >= HEADROOM + 65_535 + 14 && SLOT.is_multiple_of(64) && (SLOT / 64) % 2 == 1);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+    use std::thread;
+
+    use etherparse::PacketBuilder;
+    use mooring_packet::{Offload, Packet, Transmit, Transmitted};
+    use rustix::net::sockopt::set_socket_send_buffer_size;
+
+    use super::halves;
+
+    /// What becomes of five packets of one flow on their way into a device that has room for so many bytes, and
+    /// how long the frames are that it got.
+    fn joined(room: usize) -> (Transmitted, Vec<usize>) {
+        let (ours, theirs) = UnixDatagram::pair().expect("a pair of sockets");
+        let end = ours.try_clone().expect("a second handle");
+        set_socket_send_buffer_size(&ours, room).expect("the kernel takes or raises it");
+        let (_, mut sender) = halves(File::from(OwnedFd::from(ours)), None);
+        sender.set_coalescing(true);
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 10_000];
+            let read = std::iter::repeat_with(|| theirs.recv(&mut bytes).unwrap_or(0));
+            read.take_while(|len| *len > 0).collect()
+        });
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let builder = builder.ipv4([10, 0, 0, 2], [192, 0, 2, 2], 60).udp(4_000, 53);
+        let mut bytes = Vec::new();
+        builder.write(&mut bytes, &[7; 1_200]).expect("a vector takes it");
+        // It must not be fragmented, so that all may have one identification.
+        assert_eq!(bytes[20] & 0x40, 0x40);
+        let mut frames = vec![bytes; 5];
+        let packets: Vec<Packet<'_>> = frames
+            .iter_mut()
+            .map(|frame| {
+                let len = frame.len();
+                Packet::new(frame, 0, len, Offload::verified())
+            })
+            .collect();
+        let done = sender.transmit(packets.iter());
+        // Nobody has sent so short a frame: the reader ends.
+        end.send(&[]).expect("there is a reader");
+        (done, reader.join().expect("the reader does not panic"))
+    }
+
+    #[test]
+    fn a_device_that_refuses_a_super_packet_gets_its_packets() {
+        let (done, frames) = joined(100_000);
+        assert_eq!((done.packets, done.coalesced, done.super_packets), (5, 5, 1));
+        assert_eq!(frames, [10 + 42 + 5 * 1_200]);
+        // The least that the kernel gives is some 4.6 KB.
+        let (done, frames) = joined(0);
+        assert_eq!((done.packets, done.coalesced, done.refused), (5, 0, 0));
+        assert_eq!(done.bytes, 5 * 1_242);
+        assert_eq!(frames, [10 + 1_242; 5]);
+    }
+}
