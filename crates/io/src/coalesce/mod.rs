@@ -115,9 +115,9 @@ impl Group {
         let Some(of_first) = &self.shape else { return false };
         let sum = u32::from(self.payload) + u32::from(shape.payload);
         let before = Before { packets: self.packets, payload: self.payload };
+        // With the Ethernet header: what is longer a device has cut by the kernel (`gso_features_check`).
         shape.payload <= of_first.payload
-            && of_first.headers_on_ip() + sum <= u32::from(u16::MAX)
-            && usize::from(self.packets) < SEGMENTS
+            && u32::from(of_first.headers) + sum <= u32::from(u16::MAX)
             && of_first.is_like(shape)
             && of_first.precedes([first, bytes], before)
     }
@@ -206,11 +206,9 @@ impl<'c, 'p: 'c, 'b> Message<'c, 'p, 'b> {
     }
 }
 
-/// Packets that are looked at together.
+/// Packets that are looked at together, and so the most segments of a super-packet: `UDP_MAX_SEGMENTS` of Linux
+/// before 6.9.
 pub(crate) const WINDOW: usize = 64;
-
-/// Most segments of a super-packet: `UDP_MAX_SEGMENTS` of Linux before 6.9.
-const SEGMENTS: usize = 64;
 
 /// Flows that are told apart at a time. Two that meet in one place end each other's super-packets.
 const FLOWS: usize = 16;

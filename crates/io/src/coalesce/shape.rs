@@ -87,11 +87,6 @@ impl Shape {
         })
     }
 
-    /// Bytes of the headers from that of IP on.
-    pub(super) fn headers_on_ip(&self) -> u32 {
-        u32::from(self.headers) - HEADER_LEN as u32
-    }
-
     /// Whether the headers of `other` are of the same kind and length.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         (self.kind, self.transport, self.headers) == (other.kind, other.transport, other.headers)
@@ -174,7 +169,7 @@ fn flow(bytes: &[u8], transport: usize) -> usize {
     let destination = word(bytes, transport - 4);
     let source = if transport == HEADER_LEN + ipv4::HEADER_LEN { 8 } else { 20 };
     let mixed = ports ^ destination.rotate_left(5) ^ word(bytes, transport - source);
-    (mixed.wrapping_mul(0x9e37_79b1) >> 16) as usize
+    (mixed.wrapping_mul(0x9e37_79b1) >> 28) as usize
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
