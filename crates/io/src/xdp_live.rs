@@ -48,14 +48,6 @@ impl Maker {
         self.count.read(&0, &mut count)?;
         Ok(count)
     }
-
-    /// Sets it.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn set_count(&self, count: u64) -> io::Result<()> {
-        self.count.insert(&0, &count)
-    }
 }
 
 /// `XDP_TX`: out of the device that the frame is said to have come in at.

@@ -225,7 +225,7 @@ impl Assembler {
     /// The program, its jumps counted out.
     ///
     /// # Panics
-    /// When a label is nowhere: the program is written in this crate.
+    /// When a label is nowhere: whoever writes a program knows its labels.
     pub fn finish(mut self) -> Vec<Instruction> {
         for (at, name) in self.jumps {
             let target = self.labels[name];
