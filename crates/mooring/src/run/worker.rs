@@ -200,10 +200,6 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
                 self.core.engine.counters.work.busy_clocks += turned.wrapping_sub(since);
             }
             since = turned;
-            if !busy {
-                // Whoever has work for this core may do it: it may be what we wait for.
-                thread::yield_now();
-            }
             if !self.obey(now) {
                 self.core.engine.farewell(now, &mut self.core.outbox);
                 self.core.flush();
@@ -212,6 +208,10 @@ impl<R: Receive + AsRawFd, T: Transmit> Worker<R, T> {
             if micros - awake_since > SPIN_MICROS {
                 self.wait(now)?;
                 awake_since = self.clock.micros();
+                since = tsc::read();
+            } else if !busy {
+                // Whoever has work for this core may do it: it may be what we wait for.
+                thread::yield_now();
                 since = tsc::read();
             }
         }
