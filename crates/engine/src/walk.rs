@@ -186,13 +186,16 @@ impl Engine {
             };
             unknown & below(to) & !below(from)
         };
+        let begun = if at == 0 { 0 } else { GROUP };
+        let mut next = between(at + begun, at + 2 * GROUP);
+        if next == 0 {
+            return;
+        }
         // What will be drawn is known, and is not taken.
         let mut random = self.random.clone();
-        let begun = if at == 0 { 0 } else { GROUP };
         for _ in 0..between(at, at + begun).count_ones() {
             random.next_u32();
         }
-        let mut next = between(at + begun, at + 2 * GROUP);
         while next != 0 {
             let Classified { class, v4, v6 } = &all[next.trailing_zeros() as usize];
             match class {

@@ -57,19 +57,24 @@ impl<A: Address> Nat<A> {
         if is_mapped && self.mappings.prefetch_mapping(&self.inside_end(key, usual.pool)) {
             return;
         }
-        let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
-        let Some(plain) = usual.plain.as_ref().filter(|_| has_ports) else { return };
-        let address = plain.first.after(self.pairing.spread(key.source, plain.addresses));
-        let port = match is_mapped {
-            true => self.ports.foresee(address, key.protocol, &plain.ports, random),
-            false => plain.ports.draw(random),
-        };
-        let Some(port) = port else { return };
+        let Some((address, port)) = self.guess(usual, key, random) else { return };
         if is_mapped {
             self.mappings.prefetch_outside(address, port, key.protocol);
         }
         let translated = FlowKey { source: address, source_port: port, ..*key };
         self.sessions.prefetch_bucket(self.sessions.hash(&translated.exchanged()));
+    }
+
+    /// The outside end that a flow will most likely get, if it has none yet.
+    fn guess(&self, usual: &Usual<A>, key: &FlowKey<A>, random: &mut impl Rng) -> Option<(A, u16)> {
+        let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
+        let plain = usual.plain.as_ref().filter(|_| has_ports)?;
+        let address = plain.first.after(self.pairing.spread(key.source, plain.addresses));
+        let port = match usual.is_mapped {
+            true => self.ports.next_random(address, key.protocol, &plain.ports, random),
+            false => plain.ports.draw(random),
+        };
+        Some((address, port?))
     }
 
     /// A session begins that gets its outside end from a pool.
@@ -105,5 +110,74 @@ impl<A: Address> Plain<A> {
         let first = A::from_ip(prefix.network()).filter(|_| is_plain)?;
         let ports = Choice::of(pool.ports.clone(), share);
         Some(Self { first, addresses: pool.address_count(), ports })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use mooring_session::FlowKey;
+    use mooring_wire::Protocol;
+
+    use crate::fixture::{INSIDE, OUTSIDE, World, flow};
+
+    fn config(of_the_pool: &str) -> String {
+        format!(
+            r#"
+            [[pool]]
+            name = "egress"
+            addresses = ["203.0.113.0/28"]
+            {of_the_pool}
+
+            [[rule]]
+            name = "egress"
+            kind = "source-nat"
+            from = "inside"
+            to = "outside"
+            pool = "egress"
+            "#
+        )
+    }
+
+    fn nth(n: u16) -> FlowKey<Ipv4Addr> {
+        let source = format!("10.0.0.{}:{}", 2 + n % 50, 5_000 + n);
+        flow(Protocol::UDP, &source, "198.51.100.7:53")
+    }
+
+    /// The outside end that is guessed for a flow that arrives from inside.
+    fn guessed(world: &mut World, key: &FlowKey<Ipv4Addr>) -> Option<(Ipv4Addr, u16)> {
+        let mut random = world.admission().1.random.clone();
+        let usual = world.nat.usual(INSIDE)?;
+        world.nat.guess(usual, key, &mut random)
+    }
+
+    #[test]
+    fn the_guess_is_what_admission_draws() {
+        let kinds = ["mapping = \"endpoint-independent\"", "mapping = \"endpoint-dependent\""];
+        for of_the_pool in kinds {
+            let mut world = World::new(&config(of_the_pool));
+            assert_eq!(guessed(&mut world, &nth(0)), None, "nothing is usual yet");
+            world.session(nth(0));
+            for n in 1..200 {
+                let guessed = guessed(&mut world, &nth(n));
+                let session = world.session(nth(n));
+                assert_eq!(guessed, Some((session.outside, session.outside_port)), "{of_the_pool}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_special_or_over_is_not_guessed() {
+        let mut world = World::new(&config("parity = true"));
+        world.session(nth(0));
+        assert_eq!(guessed(&mut world, &nth(1)), None);
+
+        let mut world = World::new(&config(""));
+        world.session(nth(0));
+        assert!(world.nat.usual(OUTSIDE).is_none());
+        assert!(guessed(&mut world, &nth(1)).is_some());
+        world.reload(&config("parity = true"));
+        assert_eq!(guessed(&mut world, &nth(1)), None);
     }
 }

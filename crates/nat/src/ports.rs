@@ -110,7 +110,7 @@ impl<A: Address> PortLedger<A> {
     }
 
     /// The port that [`Self::lease`] would give if none were preferred or claimed.
-    pub(crate) fn foresee(
+    pub(crate) fn next_random(
         &self,
         address: A,
         protocol: Protocol,
