@@ -1,5 +1,7 @@
 //! The cases that are timed, each in runs of its own.
 
+use clap::builder::PossibleValuesParser;
+
 use crate::config::Mapping;
 use crate::flows::{Family, orders, shuffle};
 use crate::frames::Shape;
@@ -10,13 +12,17 @@ use crate::scene::{STEP, Scene, Way, bytes_per_session};
 /// Packets of known sessions, out and in, short ones and of mixed lengths: one engine, all cases in turn. All
 /// rows, or those that are `wanted`.
 pub(crate) fn hits(family: Family, sessions: u32, runs: u64, wanted: &[String]) -> Vec<Row> {
+    let asked: Vec<_> = HITS.into_iter().filter(|(name, ..)| is_wanted(name, wanted)).collect();
+    if asked.is_empty() {
+        return Vec::new();
+    }
     let mapping = Mapping::Independent;
     let bytes = bytes_per_session(family, mapping, sessions);
     let mut scene = Scene::new(family, mapping, sessions);
     // Spread over most of their timeout, as sessions that have been there for long are due: evenly.
     scene.fill((0, sessions), FILL_MILLIS);
-    let asked = HITS.into_iter().filter(|(name, ..)| is_wanted(name, wanted));
     let mut cases: Vec<_> = asked
+        .into_iter()
         .map(|(name, way, shape)| {
             let mut row = Row::new(name, family, sessions, bytes);
             scene.shape = shape;
@@ -102,6 +108,12 @@ pub(crate) fn news(family: Family, sessions: u32, runs: u64, wanted: &[String]) 
         }
     }
     rows
+}
+
+/// The names of rows that can be asked for.
+pub(crate) fn rows() -> PossibleValuesParser {
+    let hits = HITS.iter().map(|(name, ..)| *name);
+    PossibleValuesParser::new(hits.chain(NEWS.iter().map(|(name, _)| *name)))
 }
 
 /// Whether a row is to be timed; all are where none is named.

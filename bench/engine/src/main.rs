@@ -47,8 +47,8 @@ struct Arguments {
     /// Only these: of known sessions, one new of a hundred, new ones and expiry
     #[arg(long, value_delimiter = ',', default_values = CASES, value_parser = CASES)]
     case: Vec<String>,
-    /// Only these rows of the cases: `hit_out`, `new_edm` and so on
-    #[arg(long, value_delimiter = ',')]
+    /// Only these rows of the cases; `expiry` comes with `new_eim`
+    #[arg(long, value_delimiter = ',', value_parser = cases::rows())]
     row: Vec<String>,
     /// Only these families
     #[arg(long, value_delimiter = ',', default_values = ["ipv4", "ipv6"], value_parser = ["ipv4", "ipv6"])]
@@ -127,7 +127,9 @@ fn measure(arguments: &Arguments, told: impl Fn(&Row)) -> Vec<Row> {
         for &sessions in arguments.sessions.iter().filter(|_| asked("hit")) {
             add(cases::hits(family, sessions, arguments.runs, &arguments.row));
         }
-        for &sessions in arguments.mixed_sessions.iter().filter(|_| asked("mixed")) {
+        for &sessions in
+            arguments.mixed_sessions.iter().filter(|_| asked("mixed") && arguments.row.is_empty())
+        {
             add(vec![cases::one_percent_new(family, sessions, arguments.runs)]);
         }
         for &sessions in arguments.new_sessions.iter().filter(|_| asked("new")) {

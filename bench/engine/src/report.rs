@@ -1,6 +1,7 @@
 //! Rows: for people, and as the contract of the measurements has them.
 
 use hdrhistogram::Histogram;
+use mooring_bench_figures::{median, rounded, spread};
 use serde_json::{Value, json};
 
 use crate::clock::Rate;
@@ -105,38 +106,11 @@ pub(crate) fn heading() -> String {
     )
 }
 
-/// The one in the middle, or between the two in the middle.
-pub(crate) fn median(runs: &[f64]) -> f64 {
-    let mut sorted = runs.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
-}
-
-/// (max - min) / median.
-pub(crate) fn spread(runs: &[f64]) -> f64 {
-    let most = runs.iter().copied().fold(f64::MIN, f64::max);
-    let least = runs.iter().copied().fold(f64::MAX, f64::min);
-    (most - least) / median(runs)
-}
-
-/// To so many parts of one.
-pub(crate) fn rounded(value: f64, parts: f64) -> f64 {
-    (value * parts).round() / parts
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Row, median, spread};
+    use super::Row;
     use crate::clock::Rate;
     use crate::flows::Family;
-
-    #[test]
-    fn runs_are_told_by_their_median_and_spread() {
-        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
-        assert!((spread(&[3.0, 1.0, 2.0]) - 1.0).abs() < 1e-9);
-    }
 
     #[test]
     fn a_row_has_the_fields_that_others_read() {

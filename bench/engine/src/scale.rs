@@ -96,6 +96,10 @@ impl Scale {
         let ways = [("hit_out", Way::Out), ("hit_in", Way::In)];
         let mut rows =
             ways.map(|(case, way)| (way, Row::new(case, family, (sessions, self.workers))));
+        // A crew of its own: who is judged has walked every session once, which the others have not.
+        let mut judged = Crew::of_workers(family, sessions, &members);
+        rows.iter_mut().for_each(|(way, row)| row.verified = judged.judge(*way));
+        drop(judged);
         for run in 0..self.runs {
             // Built anew for each run: where in memory tables come to lie makes some faster than others. Who comes
             // first has the machine as the other one leaves it: they take turns.
@@ -105,10 +109,10 @@ impl Scale {
                     true => Crew::of_workers(family, sessions, &members),
                     false => Crew::of_independent(family, room, &members),
                 };
-                for ((way, row), [workers, probe, alone]) in rows.iter_mut().zip(&mut figures) {
+                for (way, [workers, probe, alone]) in
+                    ways.iter().map(|(_, way)| way).zip(&mut figures)
+                {
                     if together {
-                        row.verified =
-                            row.verified.max(if run == 0 { crew.judge(*way) } else { 0 });
                         *workers = crew.walk(*way, run, cores);
                     } else {
                         *probe = crew.walk(*way, run, cores);
@@ -238,7 +242,8 @@ fn walk_one(scene: &mut Scene, way: Way, flows: &[u32], meeting: &Meeting) -> f6
 /// So many packets of these sessions, in random orders.
 fn order(flows: &[u32], packets: usize, run: u64) -> Vec<u32> {
     let mut order: Vec<u32> = flows.iter().copied().cycle().take(packets).collect();
-    order.chunks_mut(flows.len()).for_each(|round| shuffle(round, run));
+    let seeds = (run << 32)..;
+    order.chunks_mut(flows.len()).zip(seeds).for_each(|(round, seed)| shuffle(round, seed));
     order
 }
 
@@ -254,6 +259,10 @@ fn owners(family: Family, sessions: u32, workers: u8) -> Vec<Vec<u32>> {
         };
         members[usize::from(owner)].push(n);
     }
+    assert!(
+        members.iter().all(|flows| !flows.is_empty()),
+        "a worker has no host: give more sessions"
+    );
     let room = sessions.div_ceil(workers.into()) as usize;
     members.iter_mut().for_each(|flows| flows.truncate(room));
     members

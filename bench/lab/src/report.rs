@@ -1,6 +1,7 @@
 //! The figures, as a table and as the JSON that others read.
 
 use anyhow::Result;
+use mooring_bench_figures::{median, spread};
 use serde_json::{Value, json};
 
 use crate::cases::Case;
@@ -22,20 +23,16 @@ pub(crate) struct Row {
 impl Row {
     /// From pairs of figures, ours first.
     pub(crate) fn new(case: Case, pairs: &[[f64; 2]]) -> Self {
-        let column = |at: usize| median(pairs.iter().map(|pair| pair[at]).collect());
+        let column = |at: usize| median(&pairs.iter().map(|pair| pair[at]).collect::<Vec<_>>());
         let ratios: Vec<f64> = pairs.iter().map(|[ours, theirs]| ours / theirs).collect();
-        let ratio = median(ratios.clone());
-        let (low, high) = ratios
-            .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), r| (low.min(*r), high.max(*r)));
         Self {
             case: case.name(),
             ours: column(0),
             theirs: column(1),
-            ratio,
+            ratio: median(&ratios),
             better: case.better(),
             unit: case.unit(),
-            spread: (high - low) / ratio,
+            spread: spread(&ratios),
         }
     }
 }
@@ -76,19 +73,9 @@ pub(crate) fn print_table(rows: &[Row], [ours, theirs]: Names) -> Result<()> {
     Ok(())
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    if figures.len() % 2 == 1 {
-        figures[middle]
-    } else {
-        (figures[middle - 1] + figures[middle]) / 2.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Row, median};
+    use super::Row;
     use crate::cases::Case;
 
     #[test]
@@ -96,10 +83,5 @@ mod tests {
         // The machine became twice as slow: each pair still says one half.
         let row = Row::new(Case::TcpBulk, &[[4.0, 8.0], [3.0, 6.0], [2.0, 4.0]]);
         assert_eq!((row.ours, row.theirs, row.ratio, row.spread), (3.0, 6.0, 0.5, 0.0));
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
     }
 }

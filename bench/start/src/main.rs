@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use mooring_bench_figures::{median, most, rounded, spread};
 use mooring_lab::clock::Stopwatch;
 use mooring_lab::{Appliance, Config, Lab, isolation};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Room for so many sessions, of each family
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000_000, 4_128_768])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000_000, 4_128_768], value_parser = clap::value_parser!(u32).range(10_000..))]
     sessions: Vec<u32>,
     /// Starts for each figure
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
@@ -89,13 +90,13 @@ impl Row {
     fn json(&self, base: &Self) -> Value {
         json!({
             "sessions": self.sessions,
-            "ready_ms": rounded(median(&self.ready_ms)),
-            "slowest_ms": rounded(slowest(&self.ready_ms)),
-            "ready_ms_with_next_to_no_room": rounded(median(&base.ready_ms)),
-            "resident_mib": rounded(median(&self.resident_kib) / 1024.0),
-            "bytes_a_session_of_both_families": rounded(self.bytes_a_session(base)),
+            "ready_ms": rounded(median(&self.ready_ms), 10.0),
+            "slowest_ms": rounded(most(&self.ready_ms), 10.0),
+            "ready_ms_with_next_to_no_room": rounded(median(&base.ready_ms), 10.0),
+            "resident_mib": rounded(median(&self.resident_kib) / 1024.0, 10.0),
+            "bytes_a_session_of_both_families": rounded(self.bytes_a_session(base), 10.0),
             "budget": BUDGET,
-            "spread": (1e3 * spread(&self.ready_ms)).round() / 1e3,
+            "spread": rounded(spread(&self.ready_ms), 1000.0),
             "runs": self.ready_ms.len(),
         })
     }
@@ -120,30 +121,10 @@ fn print_table(base: &Row, rows: &[Row]) {
             "{:>10} {:>10.1} {:>8.1} {:>14.1} {bytes:>44} {BUDGET:>8}",
             row.sessions,
             median(&row.ready_ms),
-            slowest(&row.ready_ms),
+            most(&row.ready_ms),
             median(&row.resident_kib) / 1024.0,
         );
     }
-}
-
-fn median(runs: &[f64]) -> f64 {
-    let mut sorted = runs.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
-/// (max - min) / median.
-fn spread(runs: &[f64]) -> f64 {
-    let least = runs.iter().copied().fold(f64::MAX, f64::min);
-    (slowest(runs) - least) / median(runs)
-}
-
-fn slowest(runs: &[f64]) -> f64 {
-    runs.iter().copied().fold(f64::MIN, f64::max)
-}
-
-fn rounded(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
 }
 
 /// As little room as makes no difference.
@@ -154,18 +135,12 @@ const BUDGET: u32 = 480;
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, median, spread};
+    use super::Row;
 
     #[test]
     fn a_session_takes_what_its_room_adds() {
         let row = |sessions, kib| Row { sessions, ready_ms: vec![1.0], resident_kib: vec![kib] };
         let bytes = row(1_001_000, 401_000.0).bytes_a_session(&row(1_000, 1_000.0));
         assert!((bytes - 409.6).abs() < 1e-9, "{bytes}");
-    }
-
-    #[test]
-    fn starts_are_told_by_their_median_and_spread() {
-        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        assert!((spread(&[3.0, 1.0, 2.0]) - 1.0).abs() < 1e-9);
     }
 }

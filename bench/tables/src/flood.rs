@@ -4,6 +4,7 @@
 use std::hash::BuildHasherDefault;
 use std::hint::black_box;
 
+use mooring_bench_figures::rounded;
 use mooring_io::tsc;
 use mooring_session::index::Index;
 use mooring_session::{Address, FlowKey};
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::chosen::{Chosen, of_ipv4, of_ipv6};
 use crate::hashes::{FlowHash, ForEach, Multiplied, Words, for_each};
-use crate::runs::rounded;
 
 /// All hashes, all kinds of keys; the rows.
 pub(crate) fn measure(keys: u32, tell: &impl Fn(&str)) -> Value {

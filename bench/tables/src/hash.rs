@@ -2,13 +2,14 @@
 
 use std::hint::black_box;
 
+use mooring_bench_figures::rounded;
 use mooring_io::tsc;
 use mooring_session::{Address, FlowKey};
 use serde_json::{Value, json};
 
 use crate::chosen::{of_ipv4, of_ipv6};
 use crate::hashes::{FlowHash, ForEach, for_each};
-use crate::runs::{Runs, rounded};
+use crate::runs::Runs;
 
 /// Measures all of them in turn; the rows.
 pub(crate) fn measure(runs: u64, tell: &impl Fn(&str)) -> Value {

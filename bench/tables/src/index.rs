@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use hashbrown::HashTable;
+use mooring_bench_figures::rounded;
 use mooring_io::tsc;
 use mooring_session::KeyedHash;
 use mooring_session::index::Index;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::chosen::scramble;
 use crate::records::{Records, key, other_key};
-use crate::runs::{Runs, rounded};
+use crate::runs::Runs;
 
 /// What an index has to do. Values are those of [`crate::records`].
 trait Candidate {

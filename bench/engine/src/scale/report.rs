@@ -1,10 +1,10 @@
 //! Rows of the comparison: for people and for machines.
 
+use mooring_bench_figures::{median, rounded, spread};
 use serde_json::{Value, json};
 
 use crate::clock::Rate;
 use crate::flows::Family;
-use crate::report::{median, rounded, spread};
 
 /// The paired runs of one case: packets a clock.
 pub(super) struct Row {
