@@ -48,7 +48,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) traffic: Traffic,
     /// Packets a second; without it as many as the device takes
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
+    #[arg(long, value_parser = rate())]
     pub(crate) rate: Option<u64>,
     /// How long to send, in seconds
     #[arg(long, default_value = "5", value_parser = seconds)]
@@ -69,7 +69,7 @@ pub(crate) struct Soak {
     #[command(flatten)]
     pub(crate) traffic: Traffic,
     /// Packets a second
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
+    #[arg(long, value_parser = rate())]
     pub(crate) rate: u64,
     /// How long to send, in seconds
     #[arg(long, default_value = "3600", value_parser = seconds)]
@@ -109,7 +109,7 @@ pub(crate) struct Connect {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     concurrent: u32,
     /// Connections a second; without it as many as there is room for
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
+    #[arg(long, value_parser = rate())]
     rate: Option<u64>,
     /// How long to connect, in seconds
     #[arg(long, default_value = "5", value_parser = seconds)]
@@ -150,6 +150,13 @@ pub(crate) struct Search {
     /// Times that a trial with too much loss is repeated
     #[arg(long, default_value_t = 1)]
     pub(crate) repeats: u32,
+    #[command(flatten)]
+    pub(crate) confirmed: Confirmed,
+}
+
+/// When a rate counts as found.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Confirmed {
     /// Trials that the rate must pass once it is found
     #[arg(long, default_value_t = 2)]
     pub(crate) confirmations: u32,
@@ -168,9 +175,9 @@ impl Search {
             "a search needs --receive: loss is seen there".to_owned()
         })?;
         Invalid::unless(self.traffic.transmit.keeps_a_rate(), no_rate)?;
-        let Self { lowest, highest, precision, loss, repeats, confirmations, offered, .. } = *self;
-        let bounds = Bounds { lowest, highest, precision, loss, offered, repeats, confirmations };
-        bounds.check().map(|()| bounds)
+        let Self { lowest, highest, precision, loss, repeats, confirmed, .. } = *self;
+        let Confirmed { confirmations, offered } = confirmed;
+        Bounds { lowest, highest, precision, loss, offered, repeats, confirmations }.checked()
     }
 }
 
@@ -239,7 +246,7 @@ impl Run {
     /// sent.
     pub(crate) fn intervals(&self) -> Duration {
         if !self.traffic.transmit.keeps_a_rate() {
-            return self.duration * 2;
+            return LONGEST;
         }
         self.interval.unwrap_or(self.duration / 60).max(SHORTEST_INTERVAL)
     }
@@ -280,6 +287,11 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Packets a second.
 pub(crate) const FASTEST: u64 = 1_000_000_000;
+
+/// A rate, a second.
+pub(crate) fn rate() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(1..=FASTEST)
+}
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Connect, Run, Search, Soak};
+use crate::invalid::Invalid;
 use crate::report::{
     self, ConnectReport, LatencyLog, RunReport, SearchReport, SessionCapacityReport,
     SessionExpiryReport, SessionRateReport, SessionTeardownReport, SoakReport,
@@ -129,16 +130,19 @@ pub(crate) fn session_capacity(asked: &asked::Capacity) -> Result<SessionCapacit
 /// What makes no sense or cannot be opened, or that the command fails.
 pub(crate) fn session_teardown(asked: &asked::Teardown) -> Result<SessionTeardownReport> {
     let mut sides = open(&asked.both, asked.sessions)?;
-    let load = (asked.sessions, asked.rate, asked.both.validation_rate);
+    let load = (asked.sessions, asked.begin.rate, asked.both.validation_rate);
     sessions::teardown(&mut sides, load, &asked.command).map(SessionTeardownReport::new)
 }
 
 /// # Errors
 /// What makes no sense or cannot be opened, or that a session cannot begin.
 pub(crate) fn session_expiry(asked: &asked::Expiry) -> Result<SessionExpiryReport> {
+    Invalid::unless(asked.probes <= asked.sessions, || {
+        "--probes are at other sessions each: no more than --sessions".to_owned()
+    })?;
     let mut sides = open(&asked.both, asked.sessions)?;
     let bar = progress(Some(asked.probes.into()));
-    let load = (asked.sessions, asked.rate, asked.both.validation_rate);
+    let load = (asked.sessions, asked.begin.rate, asked.both.validation_rate);
     let found = sessions::expiry(&mut sides, load, (asked.watch, asked.probes), |nth, alive| {
         bar.set_position(nth);
         bar.set_message(format!("{alive} alive"));

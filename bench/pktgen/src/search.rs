@@ -33,15 +33,15 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// Those that make sense.
+    ///
     /// # Errors
     /// What is wrong, for the person who typed it.
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn checked(self) -> Result<Self, Invalid> {
         let says = |text: &str| text.to_owned();
         let rates = 0 < self.lowest && self.lowest <= self.highest && self.highest <= FASTEST;
         Invalid::unless(rates, || {
-            format!(
-                "--lowest and --highest are packets a second, from 1 to {FASTEST}, in this order"
-            )
+            format!("--lowest and --highest are a second, from 1 to {FASTEST}, in this order")
         })?;
         Invalid::unless(self.precision > 0, || says("--precision is at least 1"))?;
         Invalid::unless((0.0..1.0).contains(&self.loss), || {
@@ -49,7 +49,8 @@ impl Bounds {
         })?;
         Invalid::unless((0.0..=1.0).contains(&self.offered), || {
             says("--offered is a part: from 0 to 1")
-        })
+        })?;
+        Ok(self)
     }
 
     fn is_kept(&self, rate: u64, sent_pps: f64) -> bool {

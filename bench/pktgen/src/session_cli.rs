@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::{FASTEST, seconds};
+use crate::cli::{Confirmed, rate, seconds};
 use crate::invalid::Invalid;
 use crate::search::Bounds;
 use crate::sessions::Search;
@@ -29,11 +29,19 @@ pub(crate) struct Both {
     #[command(flatten)]
     pub(crate) path: Path,
     /// Answers a second, by which sessions are looked for
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
+    #[arg(long, default_value_t = 20_000, value_parser = rate())]
     pub(crate) validation_rate: u64,
     /// A command that makes the NAT forget its sessions; without it no two sessions have the same ends
     #[arg(long, value_name = "COMMAND")]
     pub(crate) reset: Option<String>,
+}
+
+/// How sessions begin.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Begin {
+    /// Sessions a second that begin
+    #[arg(long, default_value_t = 20_000, value_parser = rate())]
+    pub(crate) rate: u64,
 }
 
 #[derive(Debug, Args)]
@@ -58,12 +66,8 @@ pub(crate) struct Rate {
     /// Times that a trial that failed is repeated
     #[arg(long, default_value_t = 1)]
     pub(crate) repeats: u32,
-    /// Trials that the rate must pass once it is found
-    #[arg(long, default_value_t = 2)]
-    pub(crate) confirmations: u32,
-    /// The part of a rate that the generator must reach for a trial to count
-    #[arg(long, default_value_t = 0.98)]
-    pub(crate) offered: f64,
+    #[command(flatten)]
+    pub(crate) confirmed: Confirmed,
 }
 
 #[derive(Debug, Args)]
@@ -76,9 +80,8 @@ pub(crate) struct Capacity {
     /// Sessions of the last step
     #[arg(long, default_value_t = 1_048_576, value_parser = sessions())]
     pub(crate) most: u32,
-    /// Sessions a second that begin
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
-    pub(crate) rate: u64,
+    #[command(flatten)]
+    pub(crate) begin: Begin,
     /// The part of the capacity that it may be too small by, where it is searched for
     #[arg(long, default_value_t = 0.01)]
     pub(crate) precision: f64,
@@ -91,9 +94,8 @@ pub(crate) struct Teardown {
     /// Sessions to end
     #[arg(long, default_value_t = 10_000, value_parser = sessions())]
     pub(crate) sessions: u32,
-    /// Sessions a second that begin
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
-    pub(crate) rate: u64,
+    #[command(flatten)]
+    pub(crate) begin: Begin,
     /// The command that ends them
     #[arg(long, value_name = "COMMAND")]
     pub(crate) command: String,
@@ -106,9 +108,8 @@ pub(crate) struct Expiry {
     /// Sessions to watch
     #[arg(long, default_value_t = 10_000, value_parser = sessions())]
     pub(crate) sessions: u32,
-    /// Sessions a second that begin
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=FASTEST))]
-    pub(crate) rate: u64,
+    #[command(flatten)]
+    pub(crate) begin: Begin,
     /// How long to watch, in seconds; longer than the timeout
     #[arg(long, default_value = "60", value_parser = seconds)]
     pub(crate) watch: Duration,
@@ -123,9 +124,9 @@ impl Rate {
     /// # Errors
     /// What is wrong, for the person who typed it.
     pub(crate) fn bounds(&self) -> Result<Bounds, Invalid> {
-        let Self { lowest, highest, precision, loss, repeats, confirmations, offered, .. } = *self;
-        let bounds = Bounds { lowest, highest, precision, loss, offered, repeats, confirmations };
-        bounds.check().map(|()| bounds)
+        let Self { lowest, highest, precision, loss, repeats, confirmed, .. } = *self;
+        let Confirmed { confirmations, offered } = confirmed;
+        Bounds { lowest, highest, precision, loss, offered, repeats, confirmations }.checked()
     }
 }
 
@@ -135,7 +136,7 @@ impl Capacity {
     /// # Errors
     /// What is wrong, for the person who typed it.
     pub(crate) fn search(&self) -> Result<Search, Invalid> {
-        let Self { first, most, rate, precision, .. } = *self;
+        let Self { first, most, begin: Begin { rate }, precision, .. } = *self;
         Invalid::unless(is_part(precision), || "--precision is a part: from 0 to 1".to_owned())?;
         let (validation_rate, can_reset) = (self.both.validation_rate, self.both.reset.is_some());
         Ok(Search { first, most, rate, validation_rate, precision, can_reset })

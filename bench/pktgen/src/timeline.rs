@@ -87,6 +87,11 @@ impl Timeline {
         Self { span, intervals: vec![Came::default()], open, listener }
     }
 
+    /// The first interval begins as `span` says. Before anything is counted.
+    pub(crate) fn begin(&mut self, span: Span) {
+        self.span = span;
+    }
+
     /// A packet that was sent at `sent` has come after `latency` nanoseconds.
     pub(crate) fn count(&mut self, sent: u64, latency: u64) {
         let index = self.span.index(sent);

@@ -139,12 +139,17 @@ impl Bench {
         if let Some(listener) = &mut self.listener {
             listener.drain()?;
         }
-        let span = Span { start: clock::now(), length: interval.as_nanos() as u64 };
-        let load = Load { run: self.run, span, rate, time, count };
+        let span = |start| Span { start, length: interval.as_nanos() as u64 };
+        let load = |span| Load { run: self.run, span, rate, time, count };
         let Some(listener) = &mut self.listener else {
+            let load = load(span(clock::now()));
             return Ok(Outcome { sent: self.generator.send(&load, progress)?, received: None });
         };
-        let mut tracker = Tracker::new(self.run, self.flows, self.buckets, span, told);
+        // As large as there are flows: made before the clock is read, by which the first packet is due.
+        let mut tracker = Tracker::new(self.run, self.flows, self.buckets, span(0), told);
+        let span = span(clock::now());
+        tracker.timeline.begin(span);
+        let load = load(span);
         let expected = Expected::unknown();
         let (sent, overflow) = thread::scope(|scope| {
             let receiver = scope.spawn(|| listener.listen(&mut tracker, &expected));

@@ -31,7 +31,7 @@ impl SearchReport {
             loss_bound: asked.loss,
             precision_pps: asked.precision,
             trial_seconds: asked.trial.as_secs_f64(),
-            confirmations: asked.confirmations,
+            confirmations: asked.confirmed.confirmations,
             found,
         }
     }

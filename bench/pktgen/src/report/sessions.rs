@@ -62,7 +62,7 @@ impl SessionRateReport {
             sessions_per_trial: asked.sessions,
             loss_bound: asked.loss,
             precision_pps: asked.precision,
-            confirmations: asked.confirmations,
+            confirmations: asked.confirmed.confirmations,
             validation_pps: asked.both.validation_rate,
             found,
         }
@@ -72,7 +72,7 @@ impl SessionRateReport {
 impl SessionCapacityReport {
     pub(crate) fn new(asked: &cli::Capacity, found: Capacity) -> Self {
         let validation_pps = asked.both.validation_rate;
-        Self { mode: "session_capacity", rate_pps: asked.rate, validation_pps, found }
+        Self { mode: "session_capacity", rate_pps: asked.begin.rate, validation_pps, found }
     }
 }
 

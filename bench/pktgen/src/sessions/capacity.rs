@@ -61,14 +61,14 @@ pub(crate) fn capacity(
     let mut steps = Vec::new();
     let mut sessions = sides.fresh(search.first.min(search.most))?;
     let (mut good, mut begun) = (0, 0);
-    let bad = loop {
+    let (answered, failed) = loop {
         let count = sessions.len() as u32;
         progress(count);
         let new: Vec<u32> = (begun..count).collect();
         let step = measure(sides, search, &mut sessions, &new, false)?;
         steps.push(step);
         if step.valid < step.sessions {
-            break step.valid as u32;
+            break (step.valid as u32, count);
         }
         (good, begun) = (count, count);
         if count >= search.most {
@@ -90,12 +90,19 @@ pub(crate) fn capacity(
         steps.push(step);
         anyhow::Ok(step.valid == step.sessions)
     };
-    let (capacity, is_confirmed) = if search.can_reset && bad > 0 {
-        (bisect(good.min(bad), bad, search.precision, &mut from_empty)?, true)
+    let (capacity, is_confirmed) = if search.can_reset && (good > 0 || answered > 0) {
+        let most = most(good, answered, failed);
+        (bisect(good, most, search.precision, &mut from_empty)?, true)
     } else {
-        (bad, false)
+        (answered, false)
     };
     Ok(Capacity { capacity: u64::from(capacity), is_lower_bound: false, is_confirmed, steps })
+}
+
+/// The most that is worth a trial, after `good` have passed and of `failed` so many were `answered`. Fewer than
+/// had passed before: the NAT forgot more than it had to, and only what failed is known.
+fn most(good: u32, answered: u32, failed: u32) -> u32 {
+    if answered > good { answered } else { failed - 1 }
 }
 
 /// The highest count that passes: `most` itself if it does, else one that is too small by no more than
@@ -146,7 +153,16 @@ const ATTEMPTS: u32 = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::bisect;
+    use super::{bisect, most};
+
+    #[test]
+    fn who_forgets_more_than_it_had_to_is_searched_up_to_what_failed() {
+        assert_eq!(most(4_000, 7_900, 8_000), 7_900);
+        assert_eq!(most(4_000, 3_000, 8_000), 7_999);
+        let found = bisect(4_000, most(4_000, 3_000, 8_000), 0.01, |count| Ok(count <= 5_000));
+        let found = found.unwrap();
+        assert!((4_920..=5_000).contains(&found), "{found}");
+    }
 
     #[test]
     fn a_capacity_below_what_seemed_to_be_there_is_found() {

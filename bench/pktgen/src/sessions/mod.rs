@@ -115,7 +115,8 @@ impl Sides {
         let (run, settle) = (clock::now() as u16, path.settle);
         let mut greeting = Greeting { inside, run, settle, what: &what };
         let hop = greeting.pass(&mut arrivals)?;
-        let inside = greeting.inside;
+        // Its last run: what is left of it on the way is nobody's session.
+        let Greeting { inside, run, .. } = greeting;
         let outside = make(out_sender, &outer, hop, Direction::Back)?;
         let answers = Listener::new(answers, path.settle);
         let reset = reset.map(str::to_owned);

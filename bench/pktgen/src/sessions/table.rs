@@ -1,8 +1,11 @@
 //! The table of sessions: which end each has on the outside, and whether its answers find their way.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use mooring_wire::Mac;
+use mooring_wire::ethernet::{EtherType, Ethernet};
+use mooring_wire::ipv4::Ipv4;
+use mooring_wire::ipv6::Ipv6;
 
 use super::What;
 use crate::flows::Ends;
@@ -92,7 +95,8 @@ impl Take for Arrivals<'_> {
         if !header.is_to(self.what.port, self.what.template) {
             return;
         }
-        self.packets += 1;
+        // A packet that the network doubles is one.
+        self.packets += u64::from(seen.is_none());
         self.hop = Some(header.from);
         let Header { source, destination, source_port: port, .. } = header;
         let ends = Ends { source: destination, destination: source, port };
@@ -138,7 +142,7 @@ impl Take for Answers<'_> {
         let Some(stamp) = Stamp::of(frame).filter(|stamp| stamp.run == self.run) else { return };
         let Some(header) = Header::of(frame, self.what.template) else { return };
         let Some(valid) = self.valid.get_mut(stamp.slot as usize) else { return };
-        self.packets += 1;
+        self.packets += u64::from(!*valid);
         let began = self.what.addressing.of(self.sessions.flow(stamp.slot));
         let is_back = header.destination == began.source
             && header.source == began.destination
@@ -166,37 +170,23 @@ struct Header {
 impl Header {
     /// `None` when the packet is of another kind, or has headers that no NAT puts there.
     fn of(frame: &[u8], template: Template) -> Option<Self> {
-        let from = Mac(*frame.get(6..)?.first_chunk()?);
-        let packet = frame.get(14..)?;
-        let (source, destination, protocol, body) = match frame.get(12..14)? {
-            [0x08, 0x00] => {
-                let source: [u8; 4] = *packet.get(12..)?.first_chunk()?;
-                let destination: [u8; 4] = *packet.get(16..)?.first_chunk()?;
-                let body = usize::from(packet.first()? & 0x0f) * 4;
-                (
-                    Ipv4Addr::from(source).into(),
-                    Ipv4Addr::from(destination).into(),
-                    *packet.get(9)?,
-                    body,
-                )
+        let frame = Ethernet::parse(frame).ok()?;
+        let from = frame.source();
+        let (source, destination, protocol, body): (IpAddr, IpAddr, _, _) = match frame.ether_type()
+        {
+            EtherType::IPV4 => {
+                let ip = Ipv4::parse(frame.into_payload()).ok()?;
+                (ip.source().into(), ip.destination().into(), ip.protocol(), ip.into_payload())
             }
-            [0x86, 0xdd] => {
-                let source: [u8; 16] = *packet.get(8..)?.first_chunk()?;
-                let destination: [u8; 16] = *packet.get(24..)?.first_chunk()?;
-                (
-                    Ipv6Addr::from(source).into(),
-                    Ipv6Addr::from(destination).into(),
-                    *packet.get(6)?,
-                    40,
-                )
+            EtherType::IPV6 => {
+                let ip = Ipv6::parse(frame.into_payload()).ok()?;
+                (ip.source().into(), ip.destination().into(), ip.next_header(), ip.into_payload())
             }
             _ => return None,
         };
-        let is_ipv4 = matches!(source, IpAddr::V4(_));
-        if protocol != template.protocol(is_ipv4).0 {
+        if protocol != template.protocol(source.is_ipv4()) {
             return None;
         }
-        let body = packet.get(body..)?;
         let number = |at: usize| Some(u16::from_be_bytes(*body.get(at..)?.first_chunk()?));
         let places = if template == Template::Icmp { [4, 4] } else { [0, 2] };
         let [source_port, destination_port] = [number(places[0])?, number(places[1])?];
@@ -210,6 +200,8 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use mooring_wire::Mac;
 
     use super::{Answers, Arrivals, Sessions, What};
@@ -220,14 +212,24 @@ mod tests {
 
     const INSIDE: LinkEnds = LinkEnds { source: Mac([2, 0, 0, 0, 0, 1]), destination: Mac([2; 6]) };
 
-    fn what(template: Template) -> What {
-        let [source, destination] = ["10.0.0.2", "198.51.100.1"].map(|text| text.parse().unwrap());
+    /// The hosts, and what a NAT puts in the place of the first one.
+    fn hosts(is_ipv4: bool) -> [IpAddr; 3] {
+        let texts = match is_ipv4 {
+            true => ["10.0.0.2", "198.51.100.1", "203.0.113.1"],
+            false => ["fd00::2", "2001:db8:2::1", "2001:db8:1::1"],
+        };
+        texts.map(|text| text.parse().unwrap())
+    }
+
+    fn what(template: Template, is_ipv4: bool) -> What {
+        let [source, destination, _] = hosts(is_ipv4);
         let addressing = Addressing { source, sources: 1, destination, destinations: 1 };
         What { addressing, template, port: 9 }
     }
 
     fn frame(what: &What, direction: Direction, ends: &Ends, slot: u32) -> Vec<u8> {
-        let frames = Frames::new(what.template, true, INSIDE, 9, direction, &[64]);
+        let is_ipv4 = what.addressing.source.is_ipv4();
+        let frames = Frames::new(what.template, is_ipv4, INSIDE, 9, direction, &[64]);
         let mut bytes = vec![0; frames.longest()];
         frames.write(
             0,
@@ -239,28 +241,28 @@ mod tests {
     }
 
     /// What a NAT makes of flow `n`: its own address and port 40,000 + n.
-    fn translated(n: u16) -> Ends {
-        let [source, destination] =
-            ["203.0.113.1", "198.51.100.1"].map(|text| text.parse().unwrap());
+    fn translated(what: &What, n: u16) -> Ends {
+        let [_, destination, source] = hosts(what.addressing.source.is_ipv4());
         Ends { source, destination, port: 40_000 + n }
     }
 
     #[test]
     fn a_session_is_valid_when_its_answer_comes_to_where_it_began() {
-        for template in [Template::Udp, Template::TcpSyn, Template::Icmp] {
-            let what = what(template);
+        let templates = [Template::Udp, Template::TcpSyn, Template::Icmp];
+        for (template, is_ipv4) in templates.into_iter().flat_map(|t| [(t, true), (t, false)]) {
+            let what = what(template, is_ipv4);
             let mut sessions = Sessions::new(5, 3);
             let mut arrivals = Arrivals::new(7, &what, &mut sessions);
             for n in [0, 2] {
-                arrivals.take(&frame(&what, Direction::There, &translated(n), n.into()), 0);
+                arrivals.take(&frame(&what, Direction::There, &translated(&what, n), n.into()), 0);
             }
             // Of another run, and of no session.
-            arrivals.take(&frame(&what, Direction::There, &translated(9), 3), 0);
+            arrivals.take(&frame(&what, Direction::There, &translated(&what, 9), 3), 0);
             assert_eq!((arrivals.packets(), arrivals.hop()), (2, Some(INSIDE.source)));
             let answer = sessions.seen(2).unwrap();
             assert_eq!(
                 (answer.source, answer.destination),
-                (translated(0).destination, translated(0).source)
+                (translated(&what, 0).destination, translated(&what, 0).source)
             );
             assert_eq!(
                 (answer.port, sessions.begun(2), sessions.seen(1)),
