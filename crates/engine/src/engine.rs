@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mooring_nat::{Nat, NextHops, Owners, Share};
 use mooring_policy::{Generation, Hop, InterfaceId, Policy};
-use mooring_session::{KeyedHash, NextHopIndex, Tick};
+use mooring_session::{KeyedHash, NextHopIndex, Purpose, Tick};
 use mooring_wire::Mac;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -122,7 +122,7 @@ impl Engine {
             kernel_addresses: Box::default(),
             fragments: Fragments::new(&policy.limits, share, &hash),
             nats: Nats {
-                v6: Nat::new(&policy, share, hash.derived()),
+                v6: Nat::new(&policy, share, hash.derived(Purpose::Ipv6)),
                 v4: Nat::new(&policy, share, hash),
             },
             neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS, seed).with_role(role(share)),

@@ -18,7 +18,7 @@ use mooring_policy::Limits;
 use mooring_session::fragments::{
     Arrived, Datagram, DatagramIndex, Fate, FragmentRefusal, FragmentTable, Piece, Room,
 };
-use mooring_session::{FlowKey, INERT, KeyedHash, NextHopIndex, SessionRef, Tick};
+use mooring_session::{FlowKey, INERT, KeyedHash, NextHopIndex, Purpose, SessionRef, Tick};
 use mooring_wire::Protocol;
 use mooring_wire::ethernet::HEADER_LEN;
 use rand_chacha::rand_core::Rng;
@@ -65,8 +65,8 @@ impl Fragments {
         };
         let of_v6 = Room { source_prefix: limits.source_prefix_v6, ..room };
         Self {
-            v4: FragmentTable::new(room, hash.derived()),
-            v6: FragmentTable::new(of_v6, hash.derived().derived()),
+            v4: FragmentTable::new(room, hash.derived(Purpose::Fragments)),
+            v6: FragmentTable::new(of_v6, hash.derived(Purpose::Ipv6).derived(Purpose::Fragments)),
         }
     }
 

@@ -16,7 +16,7 @@ use self::cuts::Cuts;
 use self::record::{Covered, Record};
 use self::senders::Senders;
 use crate::index::Index;
-use crate::{Address, FlowKey, KeyedHash, Tick};
+use crate::{Address, FlowKey, KeyedHash, Purpose, Tick};
 
 pub use self::piece::{Arrived, Datagram, Fate, FragmentRefusal, Piece, Room};
 
@@ -58,7 +58,7 @@ impl<A: Address, H> FragmentTable<A, H> {
             free_waiting: (0..room.waiting as u32).rev().collect(),
             oldest: NONE,
             youngest: NONE,
-            senders: Senders::new(datagrams, hash.derived()),
+            senders: Senders::new(datagrams, hash.derived(Purpose::FragmentSenders)),
             cuts: Cuts::new(room.left),
             room: Room { datagrams, ..room },
             hash,

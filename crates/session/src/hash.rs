@@ -17,6 +17,22 @@ pub struct KeyedHash {
     secret: [u64; 4],
 }
 
+/// What a derived hash is for. Some choices are seen outside, as which address of a pool a host gets: what they tell
+/// of their secret says nothing of those that keep tables even.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The address of a pool for a host.
+    Pairing,
+    /// Blocks of ports.
+    Blocks,
+    /// All that is of IPv6.
+    Ipv6,
+    /// Packets in pieces.
+    Fragments,
+    /// Who sends them.
+    FragmentSenders,
+}
+
 impl KeyedHash {
     /// The hash under `secret`, which the binary draws at random for each start and tests choose.
     #[must_use]
@@ -26,9 +42,11 @@ impl KeyedHash {
 
     /// Another hash, whose secret is made from this one's and does not give it away.
     #[must_use]
-    pub fn derived(&self) -> Self {
+    pub fn derived(&self, purpose: Purpose) -> Self {
         let secret = &self.secret;
-        Self::new(std::array::from_fn(|at| fold(secret[at] ^ DERIVE[at], secret[(at + 1) % 4])))
+        let own = (purpose as u64).wrapping_mul(APART);
+        let word = |at: usize| fold(secret[at] ^ DERIVE[at] ^ own, secret[(at + 1) % 4]);
+        Self::new(std::array::from_fn(word))
     }
 
     /// A number below `count` that is always the same for `address` and spreads addresses evenly;
@@ -142,6 +160,9 @@ impl Hasher for KeyedHasher {
 const DERIVE: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
 
+/// Odd, and its multiples have little in common: the next digits of pi.
+const APART: u64 = 0x4528_21e6_38d0_1377;
+
 /// The two halves of the 128-bit product, folded together.
 #[inline]
 const fn fold(a: u64, b: u64) -> u64 {
@@ -157,7 +178,7 @@ mod tests {
 
     use mooring_wire::Protocol;
 
-    use super::KeyedHash;
+    use super::{KeyedHash, Purpose};
     use crate::FlowKey;
 
     fn key(host: u32, port: u16) -> FlowKey<Ipv4Addr> {
@@ -209,13 +230,30 @@ mod tests {
         assert!(!others.contains(&same));
     }
 
+    #[test]
+    fn no_two_purposes_share_a_secret() {
+        let hash = KeyedHash::new(SECRET);
+        let all = [
+            Purpose::Pairing,
+            Purpose::Blocks,
+            Purpose::Ipv6,
+            Purpose::Fragments,
+            Purpose::FragmentSenders,
+        ];
+        let once = all.map(|purpose| hash.derived(purpose));
+        let twice = once.iter().flat_map(|hash| all.map(|purpose| hash.derived(purpose)));
+        let secrets = once.iter().cloned().chain(twice).chain([hash]).map(|hash| hash.secret);
+        let different: HashSet<[u64; 4]> = secrets.collect();
+        assert_eq!(different.len(), 1 + 5 + 25);
+    }
+
     /// What a map sorts its keys by, the lowest bits, and what it tells them apart by, the highest.
     #[test]
     fn keys_of_a_map_are_spread_and_no_two_secrets_spread_them_alike() {
         let v4 = (0..4096u32).map(|n| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + n)));
         let v6 = (0..4096u128).map(|n| IpAddr::from(Ipv6Addr::from_bits(0xfd00 << 112 | n << 64)));
         let keys: Vec<(u8, IpAddr)> = v4.chain(v6).map(|address| (1, address)).collect();
-        let hash = KeyedHash::new([11, 22, 33, 44]).derived();
+        let hash = KeyedHash::new([11, 22, 33, 44]).derived(Purpose::Blocks);
         let hashes = |hash: &KeyedHash| keys.iter().map(|key| hash.hash_one(key)).collect();
         let all: HashSet<u64> = hashes(&hash);
         assert_eq!(all.len(), keys.len());
@@ -224,7 +262,7 @@ mod tests {
         assert!((places.len() as f64 - expected).abs() < 200.0, "{} of 8192", places.len());
         let tops: HashSet<u64> = all.iter().map(|hash| hash >> 57).collect();
         assert_eq!(tops.len(), 128);
-        let others: HashSet<u64> = hashes(&hash.derived());
+        let others: HashSet<u64> = hashes(&hash.derived(Purpose::Blocks));
         assert!(all.is_disjoint(&others));
     }
 }

@@ -26,7 +26,7 @@ pub mod wheel;
 pub mod window;
 
 pub use contacts::{Contact, CountTable, Counted};
-pub use hash::KeyedHash;
+pub use hash::{KeyedHash, Purpose};
 pub use key::{Address, Direction, FlowKey};
 pub use mapping::{InsideEnd, Mapping, MappingIndex, MappingTable};
 pub use next_hop::NextHopIndex;

