@@ -5,7 +5,9 @@
 //! comes from its outside), *hairpin* (it is ours, and the packet comes from inside), and the second
 //! half of a hairpin, which is inbound from the first one.
 
-use mooring_policy::{Action, Filtering, Hop, InterfaceId, Policy, Pool, PoolId, Question, RuleId};
+use mooring_policy::{
+    Action, Filtering, Hop, InterfaceId, Party, Policy, Pool, PoolId, Question, RuleId,
+};
 use mooring_session::{Address, Contact, Direction, FlowKey, HAIRPIN, MappingIndex, NO_RULE};
 
 use crate::{Arrival, Nat, Refusal};
@@ -62,8 +64,9 @@ impl<A: Address> Nat<A> {
     /// Why it makes nothing of it.
     pub(crate) fn plan(&self, arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
         let destination = arrival.key.destination.into();
-        if policy.ownership(destination).is_none() {
-            return through(arrival, policy);
+        let other = policy.party(destination);
+        if other.ownership().is_none() {
+            return through(arrival, other, policy);
         }
         if !policy.is_held(destination) {
             return Err(Refusal::AddressNotHeld);
@@ -76,7 +79,8 @@ impl<A: Address> Nat<A> {
             self.inbound(&Arrival { ingress: lowest, ..*arrival }, policy)
         } else if outside.contains(arrival.ingress) {
             let plan = self.inbound(arrival, policy)?;
-            Ok(Plan { out: Some(way_back(arrival, policy)?), ..plan })
+            let sender = policy.party(arrival.key.source.into());
+            Ok(Plan { out: Some(way_back(arrival, sender, policy)?), ..plan })
         } else {
             self.around(arrival, lowest, policy)
         }
@@ -230,10 +234,15 @@ pub enum Listed<A> {
 }
 
 /// A packet to somebody else: routed, then asked for.
-fn through<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
-    let hop = policy.route(arrival.key.destination.into()).ok_or(Refusal::NoRoute)?;
-    let (rule, end) = decide(arrival, hop.interface, policy)?;
-    let back = way_back(arrival, policy)?;
+fn through<A: Address>(
+    arrival: &Arrival<A>,
+    other: &Party,
+    policy: &Policy,
+) -> Result<Plan<A>, Refusal> {
+    let hop = other.route(arrival.key.destination.into()).ok_or(Refusal::NoRoute)?;
+    let sender = policy.party(arrival.key.source.into());
+    let (rule, end) = decide(arrival, hop.interface, [sender, other], policy)?;
+    let back = way_back(arrival, sender, policy)?;
     let began = Direction::Forward;
     Ok(Plan { rule, began, forward: arrival.key, end, out: Some(hop), back })
 }
@@ -246,7 +255,9 @@ fn hairpin<A: Address>(
     outside: InterfaceId,
     policy: &Policy,
 ) -> Result<Plan<A>, Refusal> {
-    let (rule, end) = decide(arrival, outside, policy)?;
+    let [sender, other] =
+        [arrival.key.source, arrival.key.destination].map(|address| policy.party(address.into()));
+    let (rule, end) = decide(arrival, outside, [sender, other], policy)?;
     let allowed = match policy.rule(rule).action {
         Action::SourceNat(pool) => policy.pool(pool).hairpin,
         Action::Static(_) => true,
@@ -255,7 +266,7 @@ fn hairpin<A: Address>(
     if !allowed {
         return Err(Refusal::NoRule);
     }
-    let back = way_back(arrival, policy)?;
+    let back = way_back(arrival, sender, policy)?;
     Ok(Plan { rule, began: Direction::Forward, forward: arrival.key, end, out: None, back })
 }
 
@@ -263,14 +274,16 @@ fn hairpin<A: Address>(
 fn decide<A: Address>(
     arrival: &Arrival<A>,
     egress: InterfaceId,
+    parties: [&Party; 2],
     policy: &Policy,
 ) -> Result<(RuleId, End<A>), Refusal> {
     let key = &arrival.key;
     let question = question(key, arrival.ingress, egress);
-    let rule = policy.decide(&question).ok_or(Refusal::NoRule)?;
+    let rule = policy.decide_between(&question, parties).ok_or(Refusal::NoRule)?;
+    let forwarded = || parties[0].is_target().then(|| forwarded(key, egress, policy)).flatten();
     let end = match &policy.rule(rule).action {
         // An inside end has one outside end, whoever speaks first (RFC 4787 REQ-1).
-        Action::SourceNat(pool) => match forwarded(key, egress, policy) {
+        Action::SourceNat(pool) => match forwarded() {
             Some((address, port)) => End::Fixed(address, port),
             None => End::Lease(*pool),
         },
@@ -321,11 +334,15 @@ pub fn question<A: Address>(
 /// The route back to the source. It must lead to where the packet came from, and the address must
 /// not be ours: else the source is forged (RFC 2827, RFC 3704 §2.2 strict reverse path). Ours, but
 /// delivered to the processes behind that interface, it may be.
-fn way_back<A: Address>(arrival: &Arrival<A>, policy: &Policy) -> Result<Hop, Refusal> {
+fn way_back<A: Address>(
+    arrival: &Arrival<A>,
+    sender: &Party,
+    policy: &Policy,
+) -> Result<Hop, Refusal> {
     let source = arrival.key.source.into();
-    let back = policy.route(source).ok_or(Refusal::NoRoute)?;
+    let back = sender.route(source).ok_or(Refusal::NoRoute)?;
     let delivered = || policy.delivered().any(|to| to == (arrival.ingress, source));
-    let forged = policy.ownership(source).is_some() && !delivered();
+    let forged = sender.ownership().is_some() && !delivered();
     if back.interface != arrival.ingress || forged {
         return Err(Refusal::SpoofedSource);
     }

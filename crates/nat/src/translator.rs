@@ -4,8 +4,8 @@ use std::io;
 
 use mooring_policy::{Policy, Pool, PoolId};
 use mooring_session::{
-    Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Session,
-    SessionIndex, SessionTable, SourceTable, Tick, Timeouts,
+    Address, Contact, CountTable, Held, KeyedHash, Mapping, MappingIndex, MappingTable, Purpose,
+    Session, SessionIndex, SessionTable, SourceTable, Tick, Timeouts,
 };
 
 use crate::address_choice::AddressUse;
@@ -94,10 +94,10 @@ impl<A: Address> Nat<A> {
             outgrown: Stock::empty(),
             leases: Leases::default(),
             resting: HoldDown::new(hash.clone()),
-            blocks: Blocks::new(share, hash.derived().derived()),
+            blocks: Blocks::new(share, hash.derived(Purpose::Blocks)),
             usage: AddressUse::new(hash.clone()),
             sweeps: Sweeps::new(),
-            pairing: hash.derived(),
+            pairing: hash.derived(Purpose::Pairing),
             sources: SourceTable::new(share.part(policy.limits.sources), hash.clone()),
             tally: None,
             source_prefix: match A::BYTES {

@@ -78,6 +78,10 @@ impl Claims {
         claims
     }
 
+    pub(crate) const fn owners(&self) -> &Spans<(Ownership, InterfaceSet)> {
+        &self.owners
+    }
+
     pub(crate) fn owner(&self, address: IpAddr) -> Option<Ownership> {
         self.owners.at(address).map(|(owner, _)| owner)
     }
@@ -99,6 +103,12 @@ impl Claims {
     /// Up to which port this one and those after it are claimed.
     pub(crate) fn until(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<u16> {
         claim_of(&self.taken, address, protocol, port).map(|claim| *claim.ports.end())
+    }
+
+    /// Whether any port of a prefix is claimed.
+    pub(crate) fn any_within(&self, prefix: &IpNet) -> bool {
+        let before = self.taken.partition_point(|claim| claim.address < prefix.network());
+        self.taken.get(before).is_some_and(|claim| prefix.contains(&claim.address))
     }
 
     fn add_rule(&mut self, owners: &mut Owners, policy: &Policy, id: RuleId, rule: &Rule) {

@@ -4,10 +4,8 @@
 //! lets that value through. The rows of a packet's values are and-ed, 64 rules at a time; the
 //! lowest bit left is the first rule that matches, ports aside. Rules that name ports are asked.
 //!
-//! Cost: two longest-prefix lookups and six words per 64 rules (100 rules: about 0.1 us, where
+//! Cost: two searches for the prefixes and five words per 64 rules (100 rules: about 0.1 us, where
 //! asking each took 1.6 us). No allocation.
-
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
@@ -19,8 +17,7 @@ use crate::spans::Spans;
 #[derive(Clone, Debug)]
 pub(crate) struct Classifier {
     matchers: Vec<Matcher>,
-    /// One row: the rules that are asked at all.
-    asked: Rows,
+    /// Of rules that are not asked there is no bit here.
     from: Numbers,
     to: Numbers,
     protocol: Numbers,
@@ -54,8 +51,7 @@ struct Rows {
 impl Classifier {
     /// Of the conditions of each rule; `None` for a rule that is not asked.
     pub(crate) fn new(rules: Vec<Option<Matcher>>) -> Self {
-        let mut asked = Rows::new(rules.len());
-        asked.push(|rule| rules[rule].is_some());
+        let asked: Vec<bool> = rules.iter().map(Option::is_some).collect();
         let matchers: Vec<Matcher> = rules.into_iter().map(Option::unwrap_or_default).collect();
         let numbers = |condition: fn(&Matcher) -> Option<u8>| {
             Numbers::new(&matchers.iter().map(condition).collect::<Vec<_>>())
@@ -63,9 +59,10 @@ impl Classifier {
         let prefixes = |condition: fn(&Matcher) -> &[IpNet]| {
             Prefixes::new(&matchers.iter().map(condition).collect::<Vec<_>>())
         };
+        let mut from = numbers(|matcher| matcher.from.map(|interface| interface.0));
+        from.rows.keep(|rule| asked[rule]);
         Self {
-            asked,
-            from: numbers(|matcher| matcher.from.map(|interface| interface.0)),
+            from,
             to: numbers(|matcher| matcher.to.map(|interface| interface.0)),
             protocol: numbers(|matcher| matcher.protocol.map(|protocol| protocol.0)),
             source: prefixes(|matcher| &matcher.source),
@@ -74,20 +71,37 @@ impl Classifier {
         }
     }
 
+    /// The rows of addresses: of senders, and of those that they send to.
+    pub(crate) const fn addresses(&self) -> [&Spans<u32>; 2] {
+        [&self.source.row_of, &self.destination.row_of]
+    }
+
     /// The index of the first rule that matches.
     pub(crate) fn first(&self, question: &Question) -> Option<usize> {
+        let addresses = [question.source, question.destination];
+        let [source, destination] = self.addresses();
+        let rows = [source.at(addresses[0]), destination.at(addresses[1])];
+        self.first_between(question, rows.map(Option::unwrap_or_default))
+    }
+
+    /// The same, where the rows of both addresses are known.
+    #[inline]
+    pub(crate) fn first_between(
+        &self,
+        question: &Question,
+        [source, destination]: [u32; 2],
+    ) -> Option<usize> {
         let rows = [
-            self.asked.row(0),
             self.from.row(question.ingress.0),
             self.to.row(question.egress.0),
             self.protocol.row(question.protocol.0),
-            self.source.row(question.source),
-            self.destination.row(question.destination),
+            self.source.rows.row(source as usize),
+            self.destination.rows.row(destination as usize),
         ];
-        let [asked, from, to, protocol, source, destination] = rows;
-        let words = asked.iter().zip(from).zip(to).zip(protocol).zip(source).zip(destination);
-        for (word, (((((asked, from), to), protocol), source), destination)) in words.enumerate() {
-            let mut left = asked & from & to & protocol & source & destination;
+        for word in 0..rows[0].len() {
+            // All rows are as long.
+            let of = |row: &[u64]| row.get(word).copied().unwrap_or_default();
+            let mut left = rows.into_iter().fold(u64::MAX, |left, row| left & of(row));
             while left != 0 {
                 let index = word * 64 + left.trailing_zeros() as usize;
                 if self.matchers[index].ports_match(question) {
@@ -140,10 +154,6 @@ impl Prefixes {
         }
         Self { rows, row_of: Spans::new(&row_of) }
     }
-
-    fn row(&self, address: IpAddr) -> &[u64] {
-        self.rows.row(self.row_of.at(address).unwrap_or(0) as usize)
-    }
 }
 
 impl Rows {
@@ -159,6 +169,16 @@ impl Rows {
             self.bits[start + rule / 64] |= 1 << (rule % 64);
         }
         start / self.words().max(1)
+    }
+
+    /// Takes the bits of all other rules out of every row.
+    fn keep(&mut self, keeps: impl Fn(usize) -> bool) {
+        let words = self.words().max(1);
+        for (at, word) in self.bits.iter_mut().enumerate() {
+            let first = at % words * 64;
+            let all = first..self.rules.min(first + 64);
+            *word &= all.filter(|rule| keeps(*rule)).fold(0, |bits, rule| bits | 1 << (rule % 64));
+        }
     }
 
     fn row(&self, row: usize) -> &[u64] {

@@ -8,6 +8,7 @@ use mooring_wire::Protocol;
 
 use crate::policy::{InterfaceId, Policy};
 use crate::rule::{Action, PortForward};
+use crate::spans::Spans;
 
 /// The forwarded ends of inside ends, by the interface that they leave by.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,11 @@ impl Forwarded {
             }
         }
         forwarded
+    }
+
+    /// The hosts that some port is forwarded to.
+    pub(crate) fn targets(&self) -> Spans<()> {
+        Spans::new(&self.ranges.keys().map(|(_, target, ..)| ((*target).into(), ())).collect())
     }
 
     /// The outside end of an inside one that leaves by `egress`, if a port is forwarded to it there.

@@ -22,6 +22,7 @@ mod kernel;
 mod keys;
 mod lines;
 mod model;
+mod party;
 mod policy;
 mod pool;
 mod problem;
@@ -43,6 +44,7 @@ pub use holding::{
 pub use kernel::{DeviceFacts, KernelFacts, KernelHold};
 pub use keys::MAX_WORKERS;
 pub use lines::Lines;
+pub use party::Party;
 pub use policy::{
     Backend, Generation, Hop, Interface, InterfaceId, Limits, OnFull, Ownership, Policy, Tcp,
     Timeouts, UnsolicitedSyn,

@@ -15,6 +15,7 @@ use crate::classifier::Classifier;
 use crate::forwarded::Forwarded;
 use crate::holding::Holdings;
 use crate::lines::Lines;
+use crate::party::{Party, parties};
 use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
@@ -55,7 +56,8 @@ pub struct Policy {
     delivered: Vec<(InterfaceId, IpAddr)>,
     routes: JointPrefixMap<IpNet, Route>,
     /// The same, for one address at a time.
-    ways: Spans<Route>,
+    pub(crate) ways: Spans<Route>,
+    parties: Spans<Party>,
     /// Of sessions that their sender begins.
     through: Classifier,
     /// Of packets to addresses of ours: the rules that claim them, wherever that leads.
@@ -223,6 +225,14 @@ pub(crate) struct Route {
     pub(crate) via: Option<IpAddr>,
 }
 
+impl Route {
+    /// Where a packet to `destination` goes by it.
+    #[inline]
+    pub(crate) fn hop(self, destination: IpAddr) -> Hop {
+        Hop { interface: self.interface, next_hop: self.via.unwrap_or(destination) }
+    }
+}
+
 /// The parts of a policy, already validated.
 pub(crate) struct Parts {
     pub(crate) interfaces: Vec<Interface>,
@@ -273,18 +283,27 @@ impl Policy {
             limits,
             delivered,
             ways: Spans::new(&routes),
+            parties: Spans::default(),
             routes,
         };
         policy.claims = Claims::new(&policy);
         policy.forwarded = Forwarded::new(&policy);
+        policy.parties = parties(&policy, &policy.through, &policy.forwarded);
         policy
     }
 
     /// Where a packet to `destination` leaves, by longest prefix. `None` if no route covers it.
     #[must_use]
     pub fn route(&self, destination: IpAddr) -> Option<Hop> {
-        let route = self.ways.at(destination)?;
-        Some(Hop { interface: route.interface, next_hop: route.via.unwrap_or(destination) })
+        Some(self.ways.at(destination)?.hop(destination))
+    }
+
+    /// All that is to be said of an address alone: one search, where each of the questions that a
+    /// [`Party`] answers is one.
+    #[inline]
+    #[must_use]
+    pub fn party(&self, address: IpAddr) -> &Party {
+        self.parties.get(address).unwrap_or(&Party::NOBODY)
     }
 
     /// Where the hosts of a prefix are: the interfaces of the routes within it or, without one, that
@@ -309,6 +328,17 @@ impl Policy {
     #[must_use]
     pub fn decide(&self, question: &Question) -> Option<RuleId> {
         self.through.first(question).map(rule_id)
+    }
+
+    /// As [`Policy::decide`], for a sender and the other end that were looked up with [`Policy::party`].
+    #[inline]
+    #[must_use]
+    pub fn decide_between(
+        &self,
+        question: &Question,
+        [sender, other]: [&Party; 2],
+    ) -> Option<RuleId> {
+        self.through.first_between(question, [sender.rows[0], other.rows[1]]).map(rule_id)
     }
 
     /// The first rule that matches a packet to an address of ours from its outside: `static`,
@@ -346,6 +376,12 @@ impl Policy {
     #[must_use]
     pub fn claimed_until(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<u16> {
         self.claims.until(address, protocol, port)
+    }
+
+    /// Whether rules or services take any port of the addresses of a pool out of it.
+    #[must_use]
+    pub fn claims_ports_of(&self, pool: &Pool) -> bool {
+        pool.addresses.iter().any(|prefix| self.claims.any_within(prefix))
     }
 
     /// The outside end of an inside one that leaves by `egress`, if a rule forwards a port of that side

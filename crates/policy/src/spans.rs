@@ -2,8 +2,7 @@
 //!
 //! Prefixes contain each other or have nothing in common, so their edges cut the addresses into spans of
 //! one value each. An address is searched among the first addresses of the spans, which lie side by side:
-//! a few comparisons that depend on nothing but each other, where a walk waits for every node. The first
-//! packet of a session asks six times.
+//! a few comparisons that depend on nothing but each other, where a walk waits for every node.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -29,35 +28,59 @@ struct Sorted<N, T> {
 impl<T: Copy + PartialEq> Spans<T> {
     /// Of these prefixes.
     pub(crate) fn new(prefixes: &JointPrefixMap<IpNet, T>) -> Self {
+        let edges = prefixes.iter().flat_map(|(prefix, _)| {
+            [Some(prefix.network()), address_after(prefix.broadcast())].into_iter().flatten()
+        });
+        Self::between(edges, |address| prefixes.get_lpm(&address.into()).map(|(_, value)| *value))
+    }
+
+    /// From one edge to the next an address has what the first of them has.
+    pub(crate) fn between(
+        edges: impl Iterator<Item = IpAddr>,
+        value: impl Fn(IpAddr) -> Option<T>,
+    ) -> Self {
         let (mut v4, mut v6) = (vec![0], vec![0]);
-        for (prefix, _) in prefixes.iter() {
-            match (prefix.network(), prefix.broadcast()) {
-                (IpAddr::V4(first), IpAddr::V4(last)) => {
-                    v4.push(first.to_bits());
-                    v4.extend(last.to_bits().checked_add(1));
-                }
-                (IpAddr::V6(first), IpAddr::V6(last)) => {
-                    v6.push(first.to_bits());
-                    v6.extend(last.to_bits().checked_add(1));
-                }
-                _ => unreachable!("a prefix is of one family"),
+        for edge in edges {
+            match edge {
+                IpAddr::V4(address) => v4.push(address.to_bits()),
+                IpAddr::V6(address) => v6.push(address.to_bits()),
             }
         }
-        let value = |address: IpAddr| prefixes.get_lpm(&address.into()).map(|(_, value)| *value);
         Self {
             v4: Sorted::new(v4, |first| value(Ipv4Addr::from_bits(first).into())),
             v6: Sorted::new(v6, |first| value(Ipv6Addr::from_bits(first).into())),
         }
     }
 
+    /// The first address of each span.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.v4.firsts.iter().map(|first| Ipv4Addr::from_bits(*first).into());
+        let v6 = self.v6.firsts.iter().map(|first| Ipv6Addr::from_bits(*first).into());
+        v4.chain(v6)
+    }
+
     /// The value of the longest prefix that has the address.
     #[inline]
     pub(crate) fn at(&self, address: IpAddr) -> Option<T> {
+        self.get(address).copied()
+    }
+
+    /// The same where it is.
+    #[inline]
+    pub(crate) fn get(&self, address: IpAddr) -> Option<&T> {
         match address {
-            IpAddr::V4(v4) => self.v4.at(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.at(v6.to_bits()),
+            IpAddr::V4(v4) => self.v4.get(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.get(v6.to_bits()),
         }
     }
+}
+
+/// The address behind another, if that is not the last one.
+fn address_after(address: IpAddr) -> Option<IpAddr> {
+    Some(match address {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits().checked_add(1)?).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits().checked_add(1)?).into(),
+    })
 }
 
 impl<T: Copy + PartialEq> Default for Spans<T> {
@@ -79,10 +102,10 @@ impl<N: Copy + Ord, T: Copy + PartialEq> Sorted<N, T> {
     }
 
     #[inline]
-    fn at(&self, address: N) -> Option<T> {
+    fn get(&self, address: N) -> Option<&T> {
         let after = self.firsts.partition_point(|first| *first <= address);
         // The first span begins with the first address.
-        self.values.get(after.wrapping_sub(1)).copied().flatten()
+        self.values.get(after.wrapping_sub(1))?.as_ref()
     }
 }
 
