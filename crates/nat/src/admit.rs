@@ -88,8 +88,6 @@ impl<A: Address> Nat<A> {
                 false => Ok(found),
             };
         }
-        // While the policy is asked, what it will take is loaded: of a packet from inside.
-        self.sources.prefetch(self.source_of(arrival.key.source));
         let plan = self.plan(arrival, admission.policy);
         let plan = plan.inspect_err(|refusal| self.tell_unheld(*refusal, arrival, admission))?;
         if !may_begin(arrival, plan.began, admission.policy.tcp.pick_up) {
@@ -207,7 +205,8 @@ impl<A: Address> Nat<A> {
         let session = Session::new(forward, admitted);
         // Another worker may still pass packets of it, by the policy before.
         let inserted = match admission.owners.is_settled(&session) {
-            true => self.sessions.insert_hashed(session, hashes, held, now),
+            // The packet's own key was looked up first of all.
+            true => self.sessions.insert_unseen(session, hashes, held, now),
             false => Err(InsertError::KeyTaken),
         };
         let index = inserted.map_err(|error| {

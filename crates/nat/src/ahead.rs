@@ -7,31 +7,20 @@
 //! decided here and nothing changes. Where the guess is wrong, or a pool is too special for one,
 //! admission waits for its memory.
 
-use mooring_policy::{
-    AddressChoice, Allocation, InterfaceId, Mapping as Kind, Policy, Pool, PoolId, Pooling,
-};
+use mooring_policy::{InterfaceId, Mapping as Kind, Policy, PoolId};
 use mooring_session::{Address, FlowKey};
-use mooring_wire::Protocol;
 use rand_core::Rng;
 
-use crate::choice::Choice;
+use crate::plain::Plain;
 use crate::{Nat, Share};
 
 /// What the last session from inside was: most are like the one before.
 #[derive(Clone, Debug)]
 pub(crate) struct Usual<A> {
     ingress: InterfaceId,
-    pool: PoolId,
+    pub(crate) pool: PoolId,
     is_mapped: bool,
-    plain: Option<Plain<A>>,
-}
-
-/// A pool of which every host has any port of one address.
-#[derive(Clone, Debug)]
-struct Plain<A> {
-    first: A,
-    addresses: u32,
-    ports: Choice,
+    pub(crate) plain: Option<Plain<A>>,
 }
 
 impl<A: Address> Nat<A> {
@@ -67,14 +56,7 @@ impl<A: Address> Nat<A> {
 
     /// The outside end that a flow will most likely get, if it has none yet.
     fn guess(&self, usual: &Usual<A>, key: &FlowKey<A>, random: &mut impl Rng) -> Option<(A, u16)> {
-        let has_ports = matches!(key.protocol, Protocol::TCP | Protocol::UDP);
-        let plain = usual.plain.as_ref().filter(|_| has_ports)?;
-        let address = plain.first.after(self.pairing.spread(key.source, plain.addresses));
-        let port = match usual.is_mapped {
-            true => self.ports.next_random(address, key.protocol, &plain.ports, random),
-            false => plain.ports.draw(random),
-        };
-        Some((address, port?))
+        self.draw(usual.plain.as_ref()?, usual.is_mapped, key, random)
     }
 
     /// A session begins that gets its outside end from a pool.
@@ -82,7 +64,7 @@ impl<A: Address> Nat<A> {
     pub(crate) fn expect_more(&mut self, ingress: InterfaceId, pool: PoolId, policy: &Policy) {
         let is_same = |usual: &Usual<A>| (usual.ingress, usual.pool) == (ingress, pool);
         if !self.usual.as_ref().is_some_and(is_same) {
-            self.usual = Some(Usual::new(ingress, (pool, policy.pool(pool)), self.share));
+            self.usual = Some(Usual::new(ingress, pool, policy, self.share));
         }
     }
 
@@ -93,23 +75,10 @@ impl<A: Address> Nat<A> {
 
 impl<A: Address> Usual<A> {
     #[cold]
-    fn new(ingress: InterfaceId, (id, pool): (PoolId, &Pool), share: Share) -> Self {
+    fn new(ingress: InterfaceId, id: PoolId, policy: &Policy, share: Share) -> Self {
+        let pool = policy.pool(id);
         let is_mapped = pool.mapping == Kind::EndpointIndependent;
-        Self { ingress, pool: id, is_mapped, plain: Plain::new(pool, share) }
-    }
-}
-
-impl<A: Address> Plain<A> {
-    fn new(pool: &Pool, share: Share) -> Option<Self> {
-        let [prefix] = pool.addresses[..] else { return None };
-        let is_plain = pool.allocation == Allocation::Random
-            && pool.pooling == Pooling::Paired
-            && pool.address_choice == AddressChoice::Hash
-            && !pool.parity
-            && pool.held.is_none();
-        let first = A::from_ip(prefix.network()).filter(|_| is_plain)?;
-        let ports = Choice::of(pool.ports.clone(), share);
-        Some(Self { first, addresses: pool.address_count(), ports })
+        Self { ingress, pool: id, is_mapped, plain: Plain::new(pool, policy, share) }
     }
 }
 

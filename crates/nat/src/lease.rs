@@ -91,8 +91,10 @@ impl<A: Address> Nat<A> {
 
     /// A port that only this remote end is answered from; inserting the session reserves it.
     fn unmapped(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
-        let turn = self.turn(ask)?;
-        let (address, port) = self.find_end(ask, turn, random)?;
+        let (address, port) = match self.plain_end(ask, random) {
+            Some(end) => end,
+            None => self.find_end(ask, self.turn(ask)?, random)?,
+        };
         self.enrol(ask.key.source, address, port, ask.now);
         Ok(Outside { mapping: None, address, port, leased: true })
     }
@@ -122,12 +124,19 @@ impl<A: Address> Nat<A> {
         ask: &Ask<'_, A>,
         random: &mut impl Rng,
     ) -> Result<MappingIndex, Refusal> {
-        let turn = self.turn(ask)?;
-        if self.mappings.len() == self.mappings.capacity() {
-            return Err(Refusal::TableFull);
-        }
+        let is_full = self.mappings.len() == self.mappings.capacity();
+        let plain = if is_full { None } else { self.plain_end(ask, random) };
+        let (outside, outside_port) = match plain {
+            Some(end) => end,
+            None => {
+                let turn = self.turn(ask)?;
+                if is_full {
+                    return Err(Refusal::TableFull);
+                }
+                self.find_end(ask, turn, random)?
+            }
+        };
         let (key, pool) = (ask.key, self.pools.number(ask.id));
-        let (outside, outside_port) = self.find_end(ask, turn, random)?;
         let mapping = Mapping {
             inside: key.source,
             outside,
@@ -283,6 +292,11 @@ impl<'a, A: Address> Ask<'a, A> {
     pub(crate) fn new(key: &'a FlowKey<A>, id: PoolId, policy: &'a Policy, now: Tick) -> Self {
         let pool = policy.pool(id);
         Self { key, id, pool, policy, now, moving: None, kind: pool.mapping }
+    }
+
+    /// Whether some worker may still work by another policy.
+    pub(crate) const fn is_moving(&self) -> bool {
+        self.moving.is_some()
     }
 
     /// Whether remotes share ports where mappings find none.

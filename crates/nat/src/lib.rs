@@ -26,6 +26,7 @@ pub mod icmp_error;
 mod lease;
 mod limits;
 pub mod owner;
+mod plain;
 mod plan;
 mod pool_numbers;
 pub mod port_owners;

@@ -120,6 +120,18 @@ impl<A: Address> PortLedger<A> {
         self.addresses.get(&address)?.read(protocol)?.random_free(choice, &|_| None, random)
     }
 
+    /// Leases this port. False when it is leased already, or rests, or there is no such.
+    pub(crate) fn take(&mut self, address: A, protocol: Protocol, port: u16) -> bool {
+        let Some(all) = self.addresses.get_mut(&address) else { return false };
+        if all.read(protocol).is_none_or(|ports| ports.is_set(port)) {
+            return false;
+        }
+        all.set(protocol, port, true);
+        self.leased += 1;
+        self.used += 1;
+        true
+    }
+
     /// Gives a port back. False when it was not leased.
     pub fn release(&mut self, address: A, protocol: Protocol, port: u16) -> bool {
         let all = self.addresses.get_mut(&address);

@@ -19,15 +19,19 @@ impl<A: Address> SessionTable<A> {
         now: Tick,
     ) -> Result<SessionIndex, InsertError> {
         let hashes = WAYS.map(|way| self.hash(&session.key(way)));
-        self.insert_hashed(session, hashes, held, now)
+        if self.find(hashes[held.began as usize], &session.key(held.began)).is_some() {
+            return Err(if self.is_full() { InsertError::Full } else { InsertError::KeyTaken });
+        }
+        self.insert_unseen(session, hashes, held, now)
     }
 
-    /// As [`Self::insert`], for whoever knows the hashes of the keys of forward and reverse packets.
+    /// As [`Self::insert`], for whoever knows the hashes of the keys of forward and reverse packets, and has looked
+    /// that of its first packet up: no session has that.
     ///
     /// # Errors
     /// [`InsertError`]; nothing has changed then.
     #[inline]
-    pub fn insert_hashed(
+    pub fn insert_unseen(
         &mut self,
         session: Session<A>,
         hashes: [u64; 2],
@@ -39,7 +43,9 @@ impl<A: Address> SessionTable<A> {
         }
         let keys = WAYS.map(|way| session.key(way));
         debug_assert_eq!(keys.map(|key| self.hash(&key)), hashes, "they are those of the keys");
-        if (0..2).any(|way| self.find(hashes[way], &keys[way]).is_some()) {
+        let [first, answer] = [held.began as usize, held.began.opposite() as usize];
+        debug_assert_eq!(self.find(hashes[first], &keys[first]), None, "it was looked up");
+        if self.find(hashes[answer], &keys[answer]).is_some() {
             return Err(InsertError::KeyTaken);
         }
         let timeout = self.timeout(&session);

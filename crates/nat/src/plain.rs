@@ -1,0 +1,171 @@
+//! The short way to an outside end, for pools as most are: every host may have any port of one address, and
+//! neither a rule nor another worker has one of them. What the long way (`lease.rs`, `turn.rs`) finds by asking
+//! for each property that a pool can have is one draw here. Where that finds nothing, or the pool is of another
+//! kind, the long way is gone.
+
+use mooring_policy::{AddressChoice, Allocation, Mapping as Kind, Policy, Pool, Pooling};
+use mooring_session::{Address, FlowKey};
+use mooring_wire::Protocol;
+use rand_core::Rng;
+
+use crate::choice::Choice;
+use crate::lease::Ask;
+use crate::{Nat, Share};
+
+/// A pool of which every host has any port of one address.
+#[derive(Clone, Debug)]
+pub(crate) struct Plain<A> {
+    first: A,
+    addresses: u32,
+    ports: Choice,
+}
+
+impl<A: Address> Plain<A> {
+    /// `None` of a pool of another kind.
+    pub(crate) fn new(pool: &Pool, policy: &Policy, share: Share) -> Option<Self> {
+        let [prefix] = pool.addresses[..] else { return None };
+        let is_plain = pool.allocation == Allocation::Random
+            && pool.pooling == Pooling::Paired
+            && pool.address_choice == AddressChoice::Hash
+            && pool.overflow_ports.is_none()
+            && pool.held.is_none()
+            && !pool.parity
+            && !pool.contiguity
+            && !policy.claims_ports_of(pool);
+        let first = A::from_ip(prefix.network()).filter(|_| is_plain)?;
+        let ports = Choice::of(pool.ports.clone(), share);
+        Some(Self { first, addresses: pool.address_count(), ports })
+    }
+}
+
+impl<A: Address> Nat<A> {
+    /// An outside end of the pool that is asked, by one draw; of a pool with mappings it is leased.
+    pub(crate) fn plain_end(
+        &mut self,
+        ask: &Ask<'_, A>,
+        random: &mut impl Rng,
+    ) -> Option<(A, u16)> {
+        let usual = self.usual.as_ref().filter(|usual| usual.pool == ask.id && !ask.is_moving())?;
+        let (key, plain) = (ask.key, usual.plain.as_ref()?);
+        let protocol = key.protocol;
+        let is_mapped = ask.pool.mapping == Kind::EndpointIndependent;
+        // Of what rests the host is asked first whether it was its own.
+        if is_mapped && self.resting.len(self.pools.number(ask.id)) > 0 {
+            return None;
+        }
+        let (address, port) = self.draw(plain, is_mapped, key, random)?;
+        let is_free = match is_mapped {
+            true => self.ports.take(address, protocol, port),
+            false => {
+                let reverse = FlowKey { source: address, source_port: port, ..*key }.exchanged();
+                !self.ports.is_leased(address, protocol, port)
+                    && self.sessions.find_key(&reverse).is_none()
+            }
+        };
+        is_free.then_some((address, port))
+    }
+
+    /// The outside end that is drawn for a flow. With mappings it is one that nobody has.
+    pub(crate) fn draw(
+        &self,
+        plain: &Plain<A>,
+        is_mapped: bool,
+        key: &FlowKey<A>,
+        random: &mut impl Rng,
+    ) -> Option<(A, u16)> {
+        if !matches!(key.protocol, Protocol::TCP | Protocol::UDP) {
+            return None;
+        }
+        let address = plain.first.after(self.pairing.spread(key.source, plain.addresses));
+        let port = match is_mapped {
+            true => self.ports.next_random(address, key.protocol, &plain.ports, random),
+            // At the edges of the range it may be another worker's.
+            false => plain.ports.draw(random).filter(|port| plain.ports.has(*port)),
+        };
+        Some((address, port?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
+
+    use mooring_policy::PoolId;
+    use mooring_session::KeyedHash;
+    use mooring_wire::Protocol;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::Plain;
+    use crate::fixture::{flow, policy};
+    use crate::{Nat, Share};
+
+    /// Whether a pool with these properties beside its address is a plain one.
+    fn is_plain(properties: &str, rest: &str) -> bool {
+        let policy = policy(&format!(
+            r#"
+            pool = [{{ name = "egress", addresses = ["203.0.113.10"], {properties} }}]
+            {rest}
+            [[rule]]
+            name = "egress"
+            kind = "source-nat"
+            from = "inside"
+            to = "outside"
+            pool = "egress"
+            "#
+        ));
+        Plain::<Ipv4Addr>::new(policy.pool(PoolId(0)), &policy, Share::ALL).is_some()
+    }
+
+    fn forward(address: &str) -> String {
+        format!(
+            r#"
+            [[rule]]
+            name = "web"
+            kind = "port-forward"
+            from = "outside"
+            address = "{address}"
+            port = 8080
+            target = "10.0.0.2:80"
+            "#
+        )
+    }
+
+    #[test]
+    fn what_a_worker_draws_is_its_own_to_the_edges_of_the_range() {
+        let policy = policy(
+            r#"
+            pool = [{ name = "egress", addresses = ["203.0.113.10"], ports = "30001-30008" }]
+            "#,
+        );
+        let key = flow(Protocol::UDP, "10.0.0.2:4000", "198.51.100.7:53");
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for share in (0..3).filter_map(|worker| Share::new(worker, 3)) {
+            let nat: Nat<Ipv4Addr> = Nat::new(&policy, share, KeyedHash::new([1, 2, 3, 4]));
+            let plain = Plain::new(policy.pool(PoolId(0)), &policy, share).expect("it is plain");
+            let drawn = (0..200).filter_map(|_| nat.draw(&plain, false, &key, &mut random));
+            let drawn: BTreeSet<u16> = drawn.map(|(_, port)| port).collect();
+            let own: BTreeSet<u16> = (30_001..=30_008).filter(|port| share.has(*port)).collect();
+            assert_eq!(drawn, own);
+        }
+    }
+
+    #[test]
+    fn what_the_long_way_looks_at_makes_a_pool_special() {
+        assert!(is_plain("", "") && is_plain("mapping = \"endpoint-dependent\"", ""));
+        for special in [
+            "allocation = { kind = \"preserve\" }",
+            "allocation = { kind = \"port-block\", size = 512 }",
+            "pooling = \"arbitrary\"",
+            "address_choice = \"least-used\"",
+            "parity = true",
+            "contiguity = true",
+            "overflow_ports = \"60000-60999\"",
+        ] {
+            assert!(!is_plain(special, ""), "{special}");
+        }
+        assert!(!is_plain("", &forward("203.0.113.10")), "a rule has a port");
+        assert!(is_plain("", &forward("203.0.113.11")), "of another address");
+    }
+}
