@@ -91,13 +91,14 @@ impl<K, V> Map<K, V> {
     }
 }
 
-/// Loads an XDP program and attaches it to a device, in the driver itself.
+/// Loads an XDP program and attaches it to a device, in the driver itself. It may be shown packets in several
+/// pieces, of which it reaches the first, where the kernel knows of that (since Linux 5.18).
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN and CAP_BPF; EBUSY where another program is attached; EOPNOTSUPP where the
 /// driver knows no XDP; EINVAL and ERANGE where the device's MTU is too long for it.
 pub(crate) fn attach(code: &[Instruction], device: u32) -> io::Result<Link> {
-    let program = Program::load(code)?;
+    let program = Program::load_with(code, HAS_FRAGS).or_else(|_| Program::load(code))?;
     let program = program.fd.as_raw_fd().cast_unsigned();
     let request = LinkCreate { program, device, attach_type: ATTACH_TYPE_XDP, flags: IN_DRIVER };
     Ok(Link { _fd: descriptor(LINK_CREATE, request)? })
@@ -113,6 +114,10 @@ impl Program {
     /// # Errors
     /// EPERM without CAP_NET_ADMIN and CAP_BPF; EINVAL and EACCES for a program that the kernel finds unsafe.
     pub(crate) fn load(code: &[Instruction]) -> io::Result<Self> {
+        Self::load_with(code, 0)
+    }
+
+    fn load_with(code: &[Instruction], flags: u32) -> io::Result<Self> {
         let request = ProgramLoad {
             kind: PROG_TYPE_XDP,
             count: code.len() as u32,
@@ -122,7 +127,7 @@ impl Program {
             log_size: 0,
             log: 0,
             kernel_version: 0,
-            flags: 0,
+            flags,
             name: *b"mooring\0\0\0\0\0\0\0\0\0",
             device: 0,
             attach_type: ATTACH_TYPE_XDP,
@@ -263,6 +268,9 @@ const ATTACH_TYPE_XDP: u32 = 37;
 
 /// `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
 const IN_DRIVER: u32 = 1 << 2;
+
+/// `BPF_F_XDP_HAS_FRAGS` (linux/bpf.h).
+const HAS_FRAGS: u32 = 1 << 5;
 
 /// `BPF_F_TEST_XDP_LIVE_FRAMES` (linux/bpf.h).
 const LIVE_FRAMES: u32 = 1 << 1;

@@ -51,13 +51,15 @@ pub enum OpenError {
         /// What it does not know.
         step: &'static str,
     },
-    /// Packets do not fit in a frame.
-    #[error("the MTU of `{device}`, {mtu}, is too long for AF_XDP")]
+    /// Packets fit in no buffer.
+    #[error("the MTU of `{device}`, {mtu}, is too long for AF_XDP: {longest} at most")]
     TooLong {
         /// The device's name.
         device: String,
         /// In bytes.
         mtu: u32,
+        /// The longest that is carried, in bytes.
+        longest: u32,
     },
     /// The kernel refused for another reason.
     #[error("cannot {step} for `{device}`: {source}")]
@@ -98,8 +100,8 @@ impl OpenError {
             Self::InUse { device } => {
                 Some(format!("`ip link show {device}` names it; take it off"))
             }
-            Self::TooLong { device, .. } => {
-                Some(format!("ip link set {device} mtu {}", super::LONGEST_MTU))
+            Self::TooLong { device, longest, .. } => {
+                Some(format!("ip link set {device} mtu {longest}"))
             }
             Self::Memory(_) | Self::Unsupported { .. } | Self::Refused { .. } => None,
         }

@@ -8,11 +8,15 @@
 //!
 //! The sockets of one worker share the memory of their frames: a packet leaves from where it came in. A frame
 //! comes without a word about its checksum (`unfinished.rs`), and super-packets do not come: the program has
-//! the other end of a veth pair cut them. See docs/decisions/0010-af-xdp.md.
+//! the other end of a veth pair cut them. A packet that is longer than a frame comes and leaves in several
+//! (`pieces.rs`). See docs/decisions/0010-af-xdp.md.
 
 pub(crate) mod assembler;
 pub(crate) mod bpf;
 mod error;
+#[cfg(test)]
+mod fake_kernel;
+mod pieces;
 mod program;
 mod receive;
 mod ring;
@@ -104,9 +108,7 @@ impl Memories {
     fn try_open(&mut self, device: &str, kernel: &[IpAddr]) -> Result<Port, OpenError> {
         let workers = NonZeroU8::new(self.all.len() as u8).expect("one for each worker");
         let link = Link::find(device)?.require_up()?;
-        if link.mtu as usize > LONGEST_MTU {
-            return Err(OpenError::TooLong { device: device.to_owned(), mtu: link.mtu });
-        }
+        require_mtu(&link, true)?;
         // First of all: a device that another instance has is left alone.
         let af_packet::Opened { halves: beside, fan_out, .. } =
             af_packet::open_group(device, workers)?;
@@ -121,6 +123,7 @@ impl Memories {
             opened.push(queue);
         }
         let sockets: Vec<&XdpSocket> = opened.iter().map(|queue| &*queue.socket).collect();
+        require_mtu(&link, sockets.iter().all(|socket| socket.is_multi_buffer()))?;
         let zero_copy = sockets.iter().any(|socket| socket.is_zero_copy().unwrap_or(false));
         let kernel: BTreeSet<IpAddr> = kernel.iter().copied().collect();
         let steering = Arc::new(Steering::attach(&link, &sockets, &kernel)?);
@@ -148,16 +151,24 @@ impl Memories {
 /// [`OpenError`]; nothing stays open then.
 pub fn open_sender(device: &str) -> Result<(Sender, Link), OpenError> {
     let (_, beside, link) = af_packet::open(device)?;
-    if link.mtu as usize > LONGEST_MTU {
-        return Err(OpenError::TooLong { device: device.to_owned(), mtu: link.mtu });
-    }
+    require_mtu(&link, true)?;
     let mut memories = Memories::for_devices(&[device], NonZeroU8::MIN)?;
     let memory = memories.all.first_mut().expect("one for one worker");
     let opened = memory
         .open(Queue { device: link.index, number: 0 })
         .map_err(|source| OpenError::of(device, "open a socket", source))?;
+    require_mtu(&link, opened.socket.is_multi_buffer())?;
     let (_, sending) = opened.halves();
     Ok((Sender::new(Some(sending), beside), link))
+}
+
+/// Packets of the device must fit: in a frame, or in as many as a packet may take.
+fn require_mtu(link: &Link, multi_buffer: bool) -> Result<(), OpenError> {
+    let longest = if multi_buffer { LONGEST_MTU } else { LONGEST_MTU_OF_A_FRAME } as u32;
+    if link.mtu > longest {
+        return Err(OpenError::TooLong { device: link.name.clone(), mtu: link.mtu, longest });
+    }
+    Ok(())
 }
 
 /// A socket with what it needs to receive and to send.
@@ -232,11 +243,14 @@ const CHUNK: usize = 33 * 64;
 const FRONT: usize = 256;
 
 /// What fits in a frame with its Ethernet header and a tag.
-const LONGEST_MTU: usize = CHUNK - FRONT - 18;
+const LONGEST_MTU_OF_A_FRAME: usize = CHUNK - FRONT - 18;
+
+/// What is put together of several.
+const LONGEST_MTU: usize = pieces::LONG_PACKET - 18;
 
 const METADATA: usize = size_of::<SendMetadata>();
 
 /// Frames for packets that do not lie in one of the worker's.
 const SEND_FRAMES: u32 = 512;
 
-const _: () = assert!(LONGEST_MTU >= 1_500 && METADATA == 24);
+const _: () = assert!(LONGEST_MTU_OF_A_FRAME >= 1_500 && METADATA == 24);

@@ -1,5 +1,6 @@
 //! The receiving half: what the steering program takes from the kernel lies in frames of our own, whatever it
-//! leaves to the kernel comes by a packet socket.
+//! leaves to the kernel comes by a packet socket. A packet that is longer than a frame is put together
+//! ([`super::pieces`]), and its frames go back at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,6 +11,7 @@ use mooring_packet::{BATCH_CAPACITY, Batch, HEADROOM, Offload, Packet, Receive, 
 use rustix::event::epoll;
 use zerocopy::IntoBytes;
 
+use super::pieces::{self, LONG_PACKETS, LongPackets, Progress};
 use super::ring::{Consumer, Descriptor, Producer};
 use super::socket::XdpSocket;
 use super::umem::{Frame, Umem};
@@ -34,10 +36,19 @@ pub(super) struct Queue {
     umem: Arc<Umem>,
     fill: Producer<u64>,
     received: Consumer<Descriptor>,
-    /// What the last batch borrows, each with where the packet lies in its frame.
-    lent: Vec<(Frame, Descriptor)>,
+    /// What the last batch borrows, in order of arrival.
+    lent: Vec<Lent>,
+    long: LongPackets,
     /// What the kernel has still to send, in order, or has no room for.
     sending: VecDeque<Frame>,
+}
+
+/// A packet of a batch.
+enum Lent {
+    /// In a frame, and where it lies there.
+    Frame(Frame, Descriptor),
+    /// In the next buffer for long packets; its bytes.
+    Long(usize),
 }
 
 impl Queue {
@@ -51,7 +62,8 @@ impl Queue {
         let (socket, umem) = (Arc::clone(socket), Arc::clone(umem));
         let (lent, sending) =
             (Vec::with_capacity(BATCH_CAPACITY), VecDeque::with_capacity(frames.len()));
-        let mut queue = Self { socket, umem, fill, received, lent, sending };
+        let long = LongPackets::new(if socket.is_multi_buffer() { LONG_PACKETS } else { 0 });
+        let mut queue = Self { socket, umem, fill, received, lent, long, sending };
         queue.sending.extend(frames);
         queue.give_back();
         queue
@@ -65,11 +77,14 @@ impl Queue {
                 break;
             }
         }
-        while let Some((frame, _)) = self.lent.pop() {
-            if let Err(frame) = self.refill(frame) {
+        while let Some(lent) = self.lent.pop() {
+            if let Lent::Frame(frame, _) = lent
+                && let Err(frame) = self.refill(frame)
+            {
                 self.sending.push_back(frame);
             }
         }
+        self.long.take_back();
         self.fill.submit();
     }
 
@@ -90,22 +105,62 @@ impl Queue {
             && let Some(descriptor) = self.received.take()
         {
             // The kernel says the address that it was given, and in the upper bits how far behind it began.
-            let base = descriptor.address & BASE;
-            match self.umem.take_back(base) {
-                Some(frame) => self.lent.push((frame, descriptor)),
+            let frame = self.umem.take_back(descriptor.address & BASE);
+            if descriptor.goes_on() || self.long.is_under_way() {
+                if self.take_piece(frame, descriptor, received) {
+                    continue;
+                }
+                break;
+            }
+            match frame {
+                Some(frame) => self.lent.push(Lent::Frame(frame, descriptor)),
                 None => received.truncated += 1,
             }
         }
         self.received.release();
-        for (frame, descriptor) in &mut self.lent {
-            let Some(packet) = packet(self.umem.bytes(frame), *descriptor) else {
+        let mut long = self.long.whole();
+        for lent in &mut self.lent {
+            let packet = match lent {
+                Lent::Frame(frame, descriptor) => packet(self.umem.bytes(frame), *descriptor),
+                Lent::Long(len) => long.next().map(|buffer| long_packet(buffer, *len)),
+            };
+            let Some(packet) = packet else {
                 received.truncated += 1;
                 continue;
             };
             received.packets += 1;
             received.bytes += packet.len() as u64;
-            batch.push(packet).expect("no more frames were taken than the batch has room for");
+            batch.push(packet).expect("no more packets were taken than the batch has room for");
         }
+    }
+
+    /// Takes a piece of a long packet out of its frame, which may be filled again. False when there is no
+    /// buffer for another long packet in this batch.
+    #[cold]
+    fn take_piece(
+        &mut self,
+        frame: Option<Frame>,
+        descriptor: Descriptor,
+        received: &mut Received,
+    ) -> bool {
+        let progress = match frame {
+            Some(mut frame) => {
+                let piece = piece(self.umem.bytes(&mut frame), descriptor);
+                let progress = self.long.add(piece, descriptor.goes_on());
+                if let Err(frame) = self.refill(frame) {
+                    self.sending.push_back(frame);
+                }
+                self.fill.submit();
+                progress
+            }
+            None => self.long.add(None, descriptor.goes_on()),
+        };
+        match progress {
+            Progress::GoesOn => return true,
+            Progress::Whole(len) => self.lent.push(Lent::Long(len)),
+            Progress::Lost => received.truncated += 1,
+        }
+        self.long.has_room()
     }
 }
 
@@ -114,7 +169,7 @@ impl Queue {
 fn packet(memory: &mut [u8], descriptor: Descriptor) -> Option<Packet<'_>> {
     let (start, len) = ((descriptor.address >> BASE_BITS) as usize, descriptor.len as usize);
     let bytes = memory.get(start..start.checked_add(len)?)?;
-    if start < HEADROOM + METADATA || descriptor.options & libc::XDP_PKT_CONTD != 0 {
+    if start < HEADROOM + METADATA {
         return None;
     }
     let offload = unfinished::offload(bytes);
@@ -123,6 +178,18 @@ fn packet(memory: &mut [u8], descriptor: Descriptor) -> Option<Packet<'_>> {
         memory[start - METADATA..start].copy_from_slice(metadata.as_bytes());
     }
     Some(Packet::new(memory, start, len, offload))
+}
+
+/// The piece of a packet that lies in a frame.
+fn piece(memory: &[u8], descriptor: Descriptor) -> Option<&[u8]> {
+    let (start, len) = ((descriptor.address >> BASE_BITS) as usize, descriptor.len as usize);
+    memory.get(start..start.checked_add(len)?)
+}
+
+/// The packet of `len` bytes that was put together in a buffer.
+fn long_packet(buffer: &mut [u8], len: usize) -> Packet<'_> {
+    let offload = unfinished::offload(&buffer[pieces::START..][..len]);
+    Packet::new(buffer, pieces::START, len, offload)
 }
 
 impl Receiver {
@@ -196,3 +263,6 @@ impl AsRawFd for Receiver {
 /// `XSK_UNALIGNED_BUF_OFFSET_SHIFT` and `..._ADDR_MASK` (linux/if_xdp.h).
 const BASE_BITS: u32 = 48;
 const BASE: u64 = (1 << BASE_BITS) - 1;
+
+#[cfg(test)]
+mod tests;

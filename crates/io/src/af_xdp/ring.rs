@@ -33,6 +33,14 @@ pub(super) struct Descriptor {
     pub(super) options: u32,
 }
 
+impl Descriptor {
+    /// Whether the next one is of the same packet.
+    #[inline]
+    pub(super) fn goes_on(self) -> bool {
+        self.options & libc::XDP_PKT_CONTD != 0
+    }
+}
+
 /// Where a ring lies in its mapping, as the kernel tells (`struct xdp_ring_offset`).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes)]
 #[repr(C)]
@@ -172,3 +180,17 @@ impl<T> Drop for Ring<T> {
 
 // SAFETY: the mapping is this value's alone and belongs to no thread.
 unsafe impl<T: Send> Send for Ring<T> {}
+
+/// Both ends of a ring of `size` entries, in memory that has no socket.
+#[cfg(test)]
+pub(super) fn pair<T: FromBytes + IntoBytes + Copy>(size: u32) -> (Producer<T>, Consumer<T>) {
+    use std::os::fd::AsFd;
+
+    let memory = rustix::fs::memfd_create("ring", rustix::fs::MemfdFlags::CLOEXEC);
+    let memory = std::fs::File::from(memory.expect("there is memory"));
+    let offsets = Offsets { producer: 0, consumer: 64, entries: 128, flags: 192 };
+    memory.set_len(offsets.entries + u64::from(size) * size_of::<T>() as u64).expect("it grows");
+    let place = Place { page_offset: 0, offsets, size };
+    let producer = Producer::map(memory.as_fd(), place).expect("it can be mapped");
+    (producer, Consumer::map(memory.as_fd(), place).expect("it can be mapped"))
+}

@@ -1,5 +1,5 @@
 //! The sending half: packets of this worker's frames leave from where they lie, others are copied into frames
-//! of its own. What the socket cannot say (a super-packet's segments) or carry leaves by a packet socket, in
+//! of its own, those that are longer than a frame in pieces. What the socket cannot say (a super-packet's segments) or carry leaves by a packet socket, in
 //! its place in the order.
 
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use mooring_packet::{HEADROOM, Offload, Packet, Transmit, Transmitted};
 use zerocopy::IntoBytes;
 
+use super::pieces::{MOST_PIECES, PIECE, pieces};
 use super::ring::{Consumer, Descriptor, Producer};
 use super::socket::{SEND_RING, XdpSocket};
 use super::umem::{Frame, Umem};
-use super::{CHUNK, METADATA, SendMetadata};
+use super::{METADATA, SendMetadata};
 use crate::af_packet;
 
 /// Sends Ethernet frames out of a device.
@@ -28,6 +29,8 @@ pub(super) struct Queue {
     sent: Consumer<u64>,
     /// For packets that lie elsewhere.
     free: Vec<Frame>,
+    /// Bytes of the longest packet that can be sent.
+    longest: usize,
 }
 
 impl Sender {
@@ -43,11 +46,15 @@ impl Queue {
         (send, sent): (Producer<Descriptor>, Consumer<u64>),
         free: Vec<Frame>,
     ) -> Self {
-        Self { socket: Arc::clone(socket), umem: Arc::clone(umem), send, sent, free }
+        let longest = if socket.is_multi_buffer() { MOST_PIECES * PIECE } else { PIECE };
+        Self { socket: Arc::clone(socket), umem: Arc::clone(umem), send, sent, free, longest }
     }
 
     /// Puts a packet in the ring. False when there is no room for it.
     fn push(&mut self, packet: &Packet<'_>) -> bool {
+        if packet.len() > PIECE {
+            return self.push_pieces(packet);
+        }
         if self.send.room() == 0 {
             return false;
         }
@@ -57,7 +64,7 @@ impl Queue {
                 self.umem.begin_sending(address);
                 address
             }
-            _ => match self.copy(packet) {
+            _ => match self.copy(packet.bytes(), packet.offload) {
                 Some(address) => address,
                 None => return false,
             },
@@ -66,12 +73,32 @@ impl Queue {
         self.send.push(Descriptor { address, len: packet.len() as u32, options })
     }
 
-    /// Copies a packet into a free frame; where it lies there.
-    fn copy(&mut self, packet: &Packet<'_>) -> Option<u64> {
+    /// Puts a packet in the ring that is longer than a frame, all of it or nothing: the kernel would take what
+    /// is there for a packet. False when there is no room for it.
+    #[cold]
+    fn push_pieces(&mut self, packet: &Packet<'_>) -> bool {
+        let count = packet.len().div_ceil(PIECE);
+        if (self.send.room() as usize) < count || self.free.len() < count {
+            return false;
+        }
+        // What is to be done to the packet is said with its first piece.
+        let is_partial = packet.offload != Offload::NONE;
+        let mut options = if is_partial { libc::XDP_TX_METADATA } else { 0 };
+        for (piece, goes_on) in pieces(packet.bytes()) {
+            let address = self.copy(piece, packet.offload).expect("a frame is free for each");
+            options |= if goes_on { libc::XDP_PKT_CONTD } else { 0 };
+            self.send.push(Descriptor { address, len: piece.len() as u32, options });
+            options = 0;
+        }
+        true
+    }
+
+    /// Copies a packet, or a piece of it, into a free frame; where it lies there.
+    fn copy(&mut self, bytes: &[u8], offload: Offload) -> Option<u64> {
         let mut frame = self.free.pop()?;
         let memory = self.umem.bytes(&mut frame);
-        memory[METADATA..][..packet.len()].copy_from_slice(packet.bytes());
-        let metadata = SendMetadata::of(packet.offload);
+        memory[METADATA..][..bytes.len()].copy_from_slice(bytes);
+        let metadata = SendMetadata::of(offload);
         memory[..METADATA].copy_from_slice(metadata.as_bytes());
         Some(self.umem.give(frame) + METADATA as u64)
     }
@@ -91,18 +118,18 @@ impl Queue {
         self.take_back();
     }
 
-    /// Takes back what the kernel has sent: how many packets.
+    /// Takes back what the kernel has sent: how many frames.
     fn take_back(&mut self) -> u32 {
-        let mut packets = 0;
+        let mut frames = 0;
         while let Some(address) = self.sent.take() {
-            packets += 1;
+            frames += 1;
             match self.umem.take_back(address) {
                 Some(frame) => self.free.push(frame),
                 None => self.umem.end_sending(address),
             }
         }
         self.sent.release();
-        packets
+        frames
     }
 }
 
@@ -123,7 +150,7 @@ impl Transmit for Sender {
         let Some(queue) = &mut self.queue else { return self.beside.transmit(packets) };
         let mut done = Transmitted::default();
         for packet in packets {
-            if packet.offload.is_gso() || packet.len() > CHUNK - METADATA {
+            if packet.offload.is_gso() || packet.len() > queue.longest {
                 // After all that came before it.
                 queue.flush();
                 done += self.beside.transmit(std::iter::once(packet));
@@ -148,3 +175,6 @@ impl Transmit for Sender {
 const ATTEMPTS: u32 = SEND_RING / 32;
 
 const _: () = assert!(METADATA <= HEADROOM);
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ use super::{CHUNK, METADATA};
 #[derive(Debug)]
 pub(super) struct XdpSocket {
     fd: OwnedFd,
+    /// Whether a packet may take several frames.
+    multi_buffer: bool,
     /// What the kernel reads and writes must not go away before the socket.
     _umem: Arc<Umem>,
 }
@@ -53,7 +55,7 @@ impl XdpSocket {
     ) -> io::Result<(Self, Rings)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)?;
-        let socket = Self { fd, _umem: Arc::clone(umem) };
+        let mut socket = Self { fd, multi_buffer: false, _umem: Arc::clone(umem) };
         if first.is_none() {
             socket.register(umem)?;
         }
@@ -63,8 +65,13 @@ impl XdpSocket {
         // Since Linux 6.17; before it a call sends 32.
         let _ = socket.set(XDP_MAX_TX_SKB_BUDGET, &256_u32);
         let rings = socket.make_rings()?;
-        socket.bind(first, queue)?;
+        socket.multi_buffer = socket.bind(first, queue)?;
         Ok((socket, rings))
+    }
+
+    /// Whether a packet may take several frames.
+    pub(super) fn is_multi_buffer(&self) -> bool {
+        self.multi_buffer
     }
 
     /// Has the kernel send what waits in the ring. `Ok` when all is sent.
@@ -123,12 +130,22 @@ impl XdpSocket {
         })
     }
 
-    fn bind(&self, first: Option<&Self>, queue: Queue) -> io::Result<()> {
+    /// Binds the socket; whether a packet may take several frames (since Linux 6.6).
+    fn bind(&self, first: Option<&Self>, queue: Queue) -> io::Result<bool> {
         // A shared memory has the mode of its first socket.
-        let (flags, shared) = match first {
-            Some(first) => (libc::XDP_SHARED_UMEM, first.raw().cast_unsigned()),
-            None => (libc::XDP_COPY, 0),
-        };
+        if let Some(first) = first {
+            self.bind_as(libc::XDP_SHARED_UMEM, queue, first.raw().cast_unsigned())?;
+            return Ok(first.multi_buffer);
+        }
+        match self.bind_as(libc::XDP_COPY | libc::XDP_USE_SG, queue, 0) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.bind_as(libc::XDP_COPY, queue, 0).map(|()| false)
+            }
+            bound => bound.map(|()| true),
+        }
+    }
+
+    fn bind_as(&self, flags: u16, queue: Queue, shared: u32) -> io::Result<()> {
         let address = libc::sockaddr_xdp {
             sxdp_family: libc::AF_XDP as u16,
             sxdp_flags: flags,
@@ -167,6 +184,15 @@ impl XdpSocket {
 
     pub(super) fn raw(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+impl XdpSocket {
+    /// One of no family that could be AF_XDP, for tests without a kernel: what is asked of it fails.
+    pub(super) fn of_nothing(umem: &Arc<Umem>, multi_buffer: bool) -> Self {
+        let file = std::fs::File::open("/dev/null").expect("every system has it");
+        Self { fd: file.into(), multi_buffer, _umem: Arc::clone(umem) }
     }
 }
 
