@@ -193,7 +193,7 @@ impl Site {
              link set port1 master lan up\nlink set port2 master lan up\n"
         ))?;
         if !self.has_tap() {
-            switch.ip("link set uplink master lan up")?;
+            switch.ip(&format!("link set uplink mtu {inside} master lan up"))?;
         }
         Ok(())
     }

@@ -202,11 +202,11 @@ fn packet_sockets_serve_where_too_little_memory_can_be_locked() {
 }
 
 #[test]
-fn packet_sockets_serve_where_packets_are_longer_than_frames() {
-    isolated("packet_sockets_serve_where_packets_are_longer_than_frames", || {
+fn packet_sockets_serve_where_packets_are_longer_than_any_buffer() {
+    isolated("packet_sockets_serve_where_packets_are_longer_than_any_buffer", || {
         let lab = Lab::new()?;
-        lab.gateway.ip("link set in0 mtu 9000\nlink set out0 mtu 9000")?;
-        falls_back(&lab, &[], "9000")
+        lab.gateway.ip("link set in0 mtu 16000\nlink set out0 mtu 16000")?;
+        falls_back(&lab, &[], "16000")
     });
 }
 

@@ -46,6 +46,12 @@ pub(crate) fn shell(script: &str) {
     assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// What a shell script says, whatever becomes of it.
+pub(crate) fn output(script: &str) -> String {
+    let output = Command::new("sh").args(["-c", script]).output().expect("there is a shell");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Runs `work` on a thread in the namespace `name`, made with `ip netns add`.
 pub(crate) fn within<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
     let enter = || {

@@ -2,6 +2,7 @@
 //!
 //! Needs `ip` (iproute2) and `unshare` (util-linux), and root or unprivileged user namespaces.
 
+mod af_xdp;
 mod forwarding;
 mod lab;
 mod port;

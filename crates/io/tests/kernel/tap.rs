@@ -4,22 +4,16 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroU8;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use mooring_io::tap::{self, Delivered, OpenError, Tap};
 use mooring_packet::{Batch, Receive, Transmit};
 
-use crate::lab::{isolated, shell, within};
+use crate::lab::{isolated, output, shell, within};
 
 fn one() -> NonZeroU8 {
     NonZeroU8::MIN
-}
-
-fn output(script: &str) -> String {
-    let output = Command::new("sh").args(["-c", script]).output().expect("there is a shell");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]

@@ -114,6 +114,11 @@ fn small_mtu_by_kernel_addresses() {
 }
 
 #[test]
+fn large_mtu_by_af_xdp() {
+    isolated("large_mtu_by_af_xdp", || mtu::large(Variant::AfXdp));
+}
+
+#[test]
 fn rules_by_af_packet() {
     isolated("rules_by_af_packet", || shown(Variant::AfPacket, rules::all));
 }

@@ -1,4 +1,5 @@
-//! A link of 1280 bytes on the way: on the appliance's outside, on its inside, and one hop further.
+//! A link of 1280 bytes on the way: on the appliance's outside, on its inside, and one hop further. And links
+//! of 9,000 bytes.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use mooring_lab::peers::{Digest, HttpServer, Noise, UdpEcho, download};
-use mooring_lab::{Appliance, Family, Mtus, Site, Variant};
+use mooring_lab::{Appliance, Capture, Family, Mtus, Site, Variant};
 
 use crate::{Group, show, unchanged};
 
@@ -21,6 +22,44 @@ pub(crate) fn everywhere(variant: Variant) -> Result<()> {
         Mtus { far: SMALL, ..usual },
     ] {
         show(&Site::with_mtus(variant, mtus)?, &group).with_context(|| format!("{mtus:?}"))?;
+    }
+    Ok(())
+}
+
+/// All links carry 9,000 bytes, then one of each side does not.
+pub(crate) fn large(variant: Variant) -> Result<()> {
+    let large = Mtus { inside: LARGE, outside: LARGE, far: LARGE };
+    show(&Site::with_mtus(variant, large)?, &Group { configure: unchanged, traffic: full_length })?;
+    let (outside, inside) = (Mtus::default().outside, Mtus::default().inside);
+    for mtus in [Mtus { outside, ..large }, Mtus { inside, ..large }] {
+        let group = Group { configure: unchanged, traffic };
+        show(&Site::with_mtus(variant, mtus)?, &group).with_context(|| format!("{mtus:?}"))?;
+    }
+    Ok(())
+}
+
+/// Both ways there are packets as long as the links carry, and none that is longer: by a backend that takes
+/// no super-packets in.
+fn full_length(site: &Site, appliance: &Appliance) -> Result<()> {
+    let shown = appliance.show("interfaces")?;
+    for interface in shown.as_array().context("one array")? {
+        ensure!(interface["instead_of"].is_null(), "another backend: {interface}");
+    }
+    let captures = [&site.client, &site.far].map(|host| Capture::start(host, "eth0"));
+    traffic(site, appliance)?;
+    for family in &Family::BOTH {
+        let far = family.far.to_string();
+        let whole = ["-n", "-c", "3", "-i", "0.05", "-W", "5", "-M", "do", "-s", "8000", &far];
+        let said = site.client.tool("ping", &whole)?;
+        ensure!(said.contains("3 received"), "{said}");
+    }
+    for (capture, host) in captures.into_iter().zip(["client", "far host"]) {
+        let longest = capture?.stop()?.longest();
+        ensure!(longest == usize::from(LARGE) + 14, "the {host} got {longest} bytes at most");
+    }
+    let counters = appliance.show("counters")?;
+    for (name, counted) in counters["interfaces"].as_object().context("interfaces")? {
+        ensure!(counted["rx_unreadable"] == 0, "{name}: {counted}");
     }
     Ok(())
 }
@@ -79,4 +118,5 @@ fn large_datagrams(site: &Site, family: &Family) -> Result<()> {
 }
 
 const SMALL: u16 = 1280;
+const LARGE: u16 = 9000;
 const MEGABYTES: u64 = 5_000_000;
