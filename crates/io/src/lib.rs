@@ -18,7 +18,8 @@
 //!
 //! Unsafe code stands in one file per kernel object (`af_packet/socket.rs`, `af_packet/slots.rs`, `ring.rs`, `send_ring.rs`,
 //! `tap/device.rs`, and of `af_xdp` `socket.rs`, `ring.rs`, `umem.rs`, `bpf.rs`), one instruction in `tsc.rs`, and nowhere else.
-//! This crate moves bytes and their offload metadata; only the seam looks into a packet, and `af_xdp` for a checksum that was left.
+//! This crate moves bytes and their offload metadata; only the seam looks into a packet, and `af_xdp` for a checksum that was left and for
+//! how long it is.
 #![deny(unsafe_code)]
 
 pub mod af_packet;

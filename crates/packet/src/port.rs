@@ -41,7 +41,7 @@ pub struct Received {
     pub packets: u64,
     /// Their bytes, Ethernet headers included.
     pub bytes: u64,
-    /// Packets that were too long for a frame of the port and are dropped.
+    /// Packets that fit in no buffer of the port, or did not come whole, and are dropped.
     pub truncated: u64,
 }
 

@@ -135,6 +135,20 @@ fn a_long_packet_leaves_with_what_is_left_of_its_checksum() {
     });
 }
 
+/// So no super-packet comes, of which nobody would say how it is to be cut (docs/decisions/0010-af-xdp.md).
+#[test]
+fn the_other_end_of_a_pair_cuts_what_it_sends() {
+    isolated("af_xdp::the_other_end_of_a_pair_cuts_what_it_sends", || {
+        let features = "ip netns exec peer ethtool -k b0 | grep -E '^tcp-seg|tx-udp-seg'";
+        let cable = open();
+        let with = output(features);
+        assert_eq!(with.matches(": off").count(), 2, "{with}");
+        drop(cable);
+        let without = output(features);
+        assert_eq!(without.matches(": on").count(), 2, "{without}");
+    });
+}
+
 /// The MTU was raised after the port was opened.
 #[test]
 fn what_fits_in_no_buffer_is_dropped_and_counted() {
