@@ -152,6 +152,22 @@ fn each_queue_of_a_device_has_a_socket() {
     });
 }
 
+/// Long ones are copied on their way to the other worker, and again when they leave from there.
+#[test]
+fn a_worker_without_a_queue_is_given_long_packets() {
+    isolated("a_worker_without_a_queue_is_given_long_packets", || {
+        let lab = Lab::new()?;
+        lab.gateway.ip("link set in0 mtu 9000\nlink set out0 mtu 9000")?;
+        lab.client.ip("link set eth0 mtu 9000")?;
+        lab.server.ip("link set eth0 mtu 9000")?;
+        let capture = Capture::start(&lab.client, "eth0")?;
+        two_workers(&lab, 1)?;
+        let longest = capture.stop()?.longest();
+        ensure!(longest == 9014, "{longest} bytes at most");
+        Ok(())
+    });
+}
+
 fn two_workers(lab: &Lab, queues: u64) -> Result<()> {
     let config = Config::nat44().replace("workers = 1", "workers = 2").by_af_xdp();
     let appliance = Appliance::start(&lab.gateway, &config)?;
