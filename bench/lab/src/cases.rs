@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use mooring_lab::Process;
@@ -26,6 +26,8 @@ pub(crate) enum Case {
     TcpBulkReverse,
     /// One TCP connection whose sender cuts its segments itself
     TcpSegments,
+    /// UDP of 1,200 bytes by one socket, more than the way can take
+    UdpStream,
     /// 64-byte UDP of 1,000 flows, more than the NAT can take
     #[value(name = "small_packets_1k")]
     SmallPackets1k,
@@ -58,14 +60,20 @@ impl Case {
     ];
 
     /// Those on which joining packets can show.
-    pub(crate) const COALESCING: [Self; 4] =
-        [Self::TcpBulk, Self::TcpSegments, Self::SmallPackets1k, Self::PingPongP50];
+    pub(crate) const COALESCING: [Self; 5] = [
+        Self::TcpBulk,
+        Self::TcpSegments,
+        Self::UdpStream,
+        Self::SmallPackets1k,
+        Self::PingPongP50,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TcpBulk => "tcp_bulk",
             Self::TcpBulkReverse => "tcp_bulk_reverse",
             Self::TcpSegments => "tcp_segments",
+            Self::UdpStream => "udp_stream",
             Self::SmallPackets1k => "small_packets_1k",
             Self::SmallPackets60k => "small_packets_60k",
             Self::LossFreeRate => "loss_free_rate",
@@ -77,7 +85,7 @@ impl Case {
 
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Self::TcpBulk | Self::TcpBulkReverse | Self::TcpSegments => "Gb/s",
+            Self::TcpBulk | Self::TcpBulkReverse | Self::TcpSegments | Self::UdpStream => "Gb/s",
             Self::SmallPackets1k | Self::SmallPackets60k | Self::LossFreeRate => "packets/s",
             Self::ConnectRequestClose => "connections/s",
             Self::PingPongP50 | Self::PingPongP99 => "us",
@@ -97,6 +105,7 @@ impl Case {
             Self::TcpBulk => iperf3(bed, &[]),
             Self::TcpBulkReverse => iperf3(bed, &["--reverse"]),
             Self::TcpSegments => segments(bed),
+            Self::UdpStream => datagrams(bed),
             Self::SmallPackets1k => flood::delivered(bed, 1_000),
             Self::SmallPackets60k => flood::delivered(bed, 60_000),
             Self::LossFreeRate => flood::loss_free(bed, 1_000),
@@ -135,6 +144,33 @@ fn segments(bed: &Bed) -> Result<f64> {
     let measured = iperf3(bed, &[]);
     switch("on")?;
     measured
+}
+
+/// Gigabits a second of datagrams that are read at the other end. They are read by a socket: joined ones are one
+/// packet to all that counts before it.
+fn datagrams(bed: &Bed) -> Result<f64> {
+    let receiver = bed.lab.server.udp((server(1), STREAM).into())?;
+    receiver.set_read_timeout(Some(QUIET))?;
+    let socket = bed.lab.client.udp(([10, 0, 0, 2], 0).into())?;
+    socket.connect((server(1), STREAM))?;
+    let watch = Stopwatch::start();
+    let read = thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let (mut bytes, mut read) = ([0; 2048], 0);
+            while watch.elapsed() < STREAMING {
+                read += receiver.recv(&mut bytes).unwrap_or_default();
+            }
+            read
+        });
+        while watch.elapsed() < STREAMING {
+            // Where the way is full the kernel may say so.
+            let _ = socket.send(&[0; DATAGRAM]);
+        }
+        reading.join()
+    });
+    let read = read.map_err(|_| anyhow!("the receiver panicked"))?;
+    ensure!(read > 0, "no datagram has arrived");
+    Ok(read as f64 * 8.0 / 1e9 / STREAMING.as_secs_f64())
 }
 
 /// Connections a second: connect, send a request, read the answer to its end, over all outside
@@ -235,6 +271,15 @@ const CLIENTS: u8 = 32;
 
 const CONNECTING: Duration = Duration::from_secs(3);
 
+const STREAMING: Duration = Duration::from_secs(3);
+
+/// How long a receiver waits before it looks at the time.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Bytes of UDP.
+const DATAGRAM: usize = 1_200;
+
+const STREAM: u16 = 4_000;
 const WEB: u16 = 80;
 const ECHO: u16 = 7;
 
