@@ -138,18 +138,43 @@ impl Appliance {
     /// # Errors
     /// When there is no thread of that name, or it cannot be stopped.
     pub fn stop_thread(&self, name: &str) -> Result<()> {
+        let mut stopper = Command::new("python3");
+        // It goes with the thread: what is traced is not gone before its tracer has seen that.
+        Process::spawn("a tracer", stopper.args(["-c", STOPPER, &self.thread(name)?]))?
+            .leave_when("stopped")
+    }
+
+    /// Lets one of its threads have `result` in place of what the kernel answers to its next call of those
+    /// numbers, which has been carried out then. The thread knows nothing of it, and is let alone afterwards.
+    ///
+    /// # Errors
+    /// When there is no thread of that name, or it does not call within the limit.
+    #[cfg(target_arch = "x86_64")]
+    pub fn answer_once(&self, name: &str, calls: &[u32], result: i64) -> Result<()> {
+        let mut liar = Command::new("python3");
+        liar.args(["-c", LIAR, &self.thread(name)?, &result.to_string()]);
+        let liar = liar.args(calls.iter().map(u32::to_string));
+        Process::spawn("a tracer", liar)?.leave_when("answered")
+    }
+
+    /// The number of the thread of this name.
+    fn thread(&self, name: &str) -> Result<String> {
         let tasks = format!("/proc/{}/task", self.process.id());
         for task in fs::read_dir(&tasks).with_context(|| tasks.clone())? {
             let task = task?;
             if fs::read_to_string(task.path().join("comm"))?.trim() == name {
-                let number = task.file_name().to_string_lossy().into_owned();
-                let mut stopper = Command::new("python3");
-                // It goes with the thread: what is traced is not gone before its tracer has seen that.
-                return Process::spawn("a tracer", stopper.args(["-c", TRACER, &number]))?
-                    .leave_when("stopped");
+                return Ok(task.file_name().to_string_lossy().into_owned());
             }
         }
         bail!("no thread {name}")
+    }
+
+    /// Ends it by SIGABRT, as a panic of any thread does in a release build.
+    ///
+    /// # Errors
+    /// When it no longer runs.
+    pub fn abort(&self) -> Result<()> {
+        self.process.signal(Signal::ABORT)
     }
 
     /// From now on it gets no further file or socket; those that it has stay.
@@ -231,7 +256,7 @@ fn wrapped(gateway: &Namespace, wrapper: &[&str]) -> Result<Command> {
 const CONTROL_SOCKET: &str = "/run/mooring/control.sock";
 
 /// `PTRACE_SEIZE`, `PTRACE_INTERRUPT`; then it waits (`__WALL`) for the stop, and for the end.
-const TRACER: &str = r#"
+const STOPPER: &str = r#"
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 thread = int(sys.argv[1])
@@ -241,4 +266,40 @@ for request in (0x4206, 0x4207):
 os.waitpid(thread, 0x40000000)
 print("stopped", file=sys.stderr, flush=True)
 os.waitpid(thread, 0x40000000)
+"#;
+
+/// `PTRACE_SEIZE` (which tells stops of system calls apart), `PTRACE_INTERRUPT`; then from stop to stop
+/// (`PTRACE_SYSCALL`) until `PTRACE_GET_SYSCALL_INFO` says that a call ends and `PTRACE_GETREGS` (of x86_64) that it
+/// is one of those.
+#[cfg(target_arch = "x86_64")]
+const LIAR: &str = r#"
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+thread, result, calls = int(sys.argv[1]), int(sys.argv[2]), {int(call) for call in sys.argv[3:]}
+def trace(request, address=0, data=0):
+    if libc.ptrace(request, thread, address, data) == -1:
+        sys.exit(os.strerror(ctypes.get_errno()))
+trace(0x4206, 0, 1)
+trace(0x4207)
+os.waitpid(thread, 0x40000000)
+information = (ctypes.c_ubyte * 128)()
+registers = (ctypes.c_ulonglong * 27)()
+RAX, CALLED = 10, 15
+while True:
+    trace(24)
+    _, status = os.waitpid(thread, 0x40000000)
+    if not os.WIFSTOPPED(status):
+        sys.exit("the thread has ended")
+    if os.WSTOPSIG(status) != 0x85:
+        continue
+    trace(0x420e, len(information), ctypes.addressof(information))
+    trace(12, 0, ctypes.addressof(registers))
+    if information[0] == 2 and registers[CALLED] in calls:
+        registers[RAX] = result % 2**64
+        trace(13, 0, ctypes.addressof(registers))
+        trace(17)
+        print("answered", file=sys.stderr, flush=True)
+        break
 "#;

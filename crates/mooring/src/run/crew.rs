@@ -95,7 +95,8 @@ impl Crew {
     /// Waits until all have ended, as somebody has told them, but not for ever: `None` when one goes on.
     ///
     /// # Errors
-    /// Why the first of them ended that was not told to.
+    /// Why the first of them ended that was not told to, and which it is. (In a release build a panic ends the
+    /// process before anybody could be asked: [`crate::panic`].)
     pub fn join(self) -> Result<Option<()>, Failure> {
         let mut pauses = 0..PAUSES;
         while !self.threads.iter().all(JoinHandle::is_finished) {
@@ -104,11 +105,12 @@ impl Crew {
             }
             thread::sleep(PATIENCE / PAUSES);
         }
-        let ended = self.threads.into_iter().map(|thread| {
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
+        let ended = self.threads.into_iter().enumerate().map(|(at, thread)| match thread.join() {
+            Ok(ended) => ended.map_err(|error| format!("worker {at}: {error}")),
+            Err(_) => Err(format!("worker {at} has panicked")),
         });
-        let ended: Vec<io::Result<()>> = ended.collect();
-        let ended = ended.into_iter().collect::<io::Result<()>>();
+        let ended: Vec<Result<(), String>> = ended.collect();
+        let ended = ended.into_iter().collect::<Result<(), String>>();
         ended.map(Some).map_err(|error| failed(&error, None))
     }
 }
