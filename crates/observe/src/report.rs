@@ -44,6 +44,8 @@ pub struct PortInfo {
     pub addresses: Vec<String>,
     /// What the backend carries beside ordinary packets.
     pub abilities: Vec<&'static str>,
+    /// What the kernel has refused and the interface does without, a sentence each.
+    pub notices: Vec<String>,
 }
 
 /// What some backends have to say of themselves.
@@ -59,6 +61,8 @@ pub struct Details {
     pub instead_of: Option<&'static str>,
     /// Why it could not.
     pub reason: Option<String>,
+    /// What the kernel has refused to the one that there is.
+    pub notices: Vec<String>,
 }
 
 impl Report {
@@ -118,6 +122,7 @@ impl Report {
                 "mtu": port.mtu,
                 "addresses": port.addresses,
                 "abilities": port.abilities,
+                "notices": port.notices,
                 "counters": traffic(&total(workers, at)),
             })
         });

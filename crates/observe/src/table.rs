@@ -52,6 +52,7 @@ pub fn print(topic: Topic, answer: impl Read, out: &mut impl Write) -> io::Resul
             "ADDRESSES",
             "ABILITIES",
             "REASON",
+            "NOTICES",
         ],
     };
     let mut columns = Columns::new(heads);

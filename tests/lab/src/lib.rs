@@ -30,6 +30,7 @@ pub mod isolation;
 mod namespace;
 pub mod peers;
 mod process;
+pub mod refusal;
 pub mod seccomp;
 mod site;
 mod topology;

@@ -131,7 +131,15 @@ impl Site {
     /// # Errors
     /// When it does not become ready.
     pub fn start(&self, config: &Config) -> Result<Appliance> {
-        let appliance = Appliance::start(&self.gateway, config)?;
+        self.start_limited(config, &[])
+    }
+
+    /// The same behind a wrapper command, as [`Appliance::start_limited`].
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_limited(&self, config: &Config, wrapper: &[&str]) -> Result<Appliance> {
+        let appliance = Appliance::start_limited(&self.gateway, config, wrapper)?;
         if self.has_tap() {
             self.gateway.ip("link set tap0 master lan\nlink set tap0 up").context("the tap")?;
         }

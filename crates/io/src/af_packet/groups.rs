@@ -5,6 +5,7 @@ use std::io;
 
 use mooring_wire::Mac;
 
+use super::refused::Refused;
 use super::socket::{Membership, PacketSocket};
 use crate::link::Link;
 
@@ -24,7 +25,8 @@ impl Groups {
     /// # Errors
     /// The operating system's, when it has no more sockets or allows none.
     pub fn of(link: &Link) -> io::Result<Self> {
-        let socket = PacketSocket::open()?;
+        // No frame passes by it.
+        let socket = PacketSocket::open(&mut Refused::default())?;
         Ok(Self { socket, device: link.index, joined: BTreeSet::new(), all: false })
     }
 

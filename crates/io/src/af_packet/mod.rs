@@ -7,9 +7,11 @@
 //!
 //! The frames reach the kernel's own stack as well: see [`crate::kernel_forwarding`].
 
+mod bare;
 mod fan_out;
 mod groups;
 mod receive;
+mod refused;
 mod ring;
 mod send;
 mod send_ring;
@@ -32,6 +34,7 @@ pub use fan_out::FanOut;
 pub use groups::Groups;
 pub use libc::sock_filter;
 pub use receive::Receiver;
+pub use refused::Refused;
 pub use send::Sender;
 pub use send_ring::RingSender;
 
@@ -41,9 +44,12 @@ pub use send_ring::RingSender;
 /// Frames that arrive before this returns are not seen.
 ///
 /// # Errors
-/// [`OpenError`]; nothing stays open then.
+/// [`OpenError`], also where the kernel refuses what [`open_group`] does without; nothing stays open then.
 pub fn open(device: &str) -> Result<(Receiver, Sender, Link), OpenError> {
-    let Opened { mut halves, link, .. } = open_group(device, NonZeroU8::MIN)?;
+    let Opened { mut halves, link, refused, .. } = open_group(device, NonZeroU8::MIN)?;
+    if let Some(source) = refused.metadata.or(refused.ring) {
+        return Err(OpenError::of(device, source));
+    }
     let (receiver, sender) = halves.pop().expect("one worker has one port");
     Ok((receiver, sender, link))
 }
@@ -71,33 +77,37 @@ pub struct Opened {
     pub link: Link,
     /// What shares its frames out among several workers.
     pub fan_out: Option<FanOut>,
+    /// What the kernel has refused to any of them.
+    pub refused: Refused,
 }
 
 /// Opens a port on `device` for each of `workers`; each frame arrives at one of them, the one that
 /// [`FanOut`] says, the first until that has been told. The device is theirs alone until the last
-/// [`Receiver`] is dropped.
+/// [`Receiver`] is dropped. What the kernel refuses to single sockets they do without ([`Refused`]).
 ///
 /// # Errors
 /// [`OpenError`]; nothing stays open then.
 pub fn open_group(device: &str, workers: NonZeroU8) -> Result<Opened, OpenError> {
     let link = Link::find(device)?.require_up()?;
     let claim = Arc::new(claim(&link)?);
-    let (halves, fan_out) =
-        open_halves(link.index, workers, &claim).map_err(|source| OpenError::of(device, source))?;
-    Ok(Opened { halves, link, fan_out })
+    let mut refused = Refused::default();
+    let (halves, fan_out) = open_halves(&link, workers, &claim, &mut refused)
+        .map_err(|source| OpenError::of(device, source))?;
+    Ok(Opened { halves, link, fan_out, refused })
 }
 
 /// Until the last socket has joined the group each would get every frame: so none gets any.
 fn open_halves(
-    device: u32,
+    link: &Link,
     workers: NonZeroU8,
     claim: &Arc<UnixListener>,
+    refused: &mut Refused,
 ) -> io::Result<(Halves, Option<FanOut>)> {
     let mut halves = Halves::new();
     let mut group = None;
     for _ in 0..workers.get() {
-        let sender = Sender::open(device)?;
-        let receiver = Receiver::open(device, Arc::clone(claim))?;
+        let sender = Sender::open(link.index, refused)?;
+        let receiver = Receiver::open(link, Arc::clone(claim), refused)?;
         if workers.get() > 1 {
             group = Some(receiver.fan_out(group)?);
         }
@@ -125,7 +135,7 @@ fn claim(link: &Link) -> Result<UnixListener, OpenError> {
         })
 }
 
-/// What packet sockets carry: whatever the kernel can express in a `virtio_net_hdr`. The same for
+/// What packet sockets carry, if the kernel has not [`Refused`] it: whatever it can express in a `virtio_net_hdr`. The same for
 /// every device: what the device cannot do, the kernel does on its way out (`validate_xmit_skb`), where need be
 /// by the queueing discipline.
 pub const ABILITIES: Abilities =

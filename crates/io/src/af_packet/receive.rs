@@ -3,6 +3,8 @@
 //!
 //! The kernel queues such a frame before it shows the slot with its beginning, both in one order. So
 //! slots give the order of all frames, and a slot that says "copied" stands for the next of the queue.
+//!
+//! Where the kernel has refused the ring it queues all frames, and all are fetched.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -10,14 +12,17 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use mooring_packet::owned::LARGE_BUFFER;
-use mooring_packet::{Batch, HEADROOM, Packet, Receive, Received};
+use mooring_packet::{Batch, HEADROOM, Offload, Packet, Receive, Received};
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, socket_recv_buffer_size,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::ring::{Ring, Slot};
+use super::bare;
+use super::refused::Refused;
+use super::ring::{NO_RING, Ring, Slot, tag};
 use super::socket::{Messages, Metadata, PacketSocket};
+use crate::link::Link;
 
 /// Receives all Ethernet frames that arrive at a device.
 ///
@@ -26,37 +31,54 @@ use super::socket::{Messages, Metadata, PacketSocket};
 pub struct Receiver {
     /// Before the socket, whose memory it maps.
     ring: Option<Ring>,
+    /// There is none, and there will be none: the kernel queues every frame.
+    queued: bool,
     socket: PacketSocket,
     /// Keeps other instances off the device as long as it is open.
     _claim: Arc<UnixListener>,
     messages: Messages,
     metadata: Box<[Metadata]>,
-    /// For frames that do not fit in a slot: [`COPIES`] times [`STRIDE`] bytes.
+    /// For frames that do not fit in a slot, or for all: [`COPIES`] times [`STRIDE`] bytes.
     copies: Box<[CacheLine]>,
+    /// Bytes of the device's longest IP packet when it was opened.
+    mtu: usize,
     lost: u64,
     /// Calls in a row that brought nothing.
     empty: u32,
 }
 
 impl Receiver {
-    /// A receiver that is bound to the device but refuses every frame until [`Self::begin`].
-    pub(super) fn open(device: u32, claim: Arc<UnixListener>) -> io::Result<Self> {
-        let socket = PacketSocket::open()?;
+    /// A receiver that is bound to the device but refuses every frame until [`Self::begin`]. What the kernel has
+    /// refused and it does without, it writes down.
+    pub(super) fn open(
+        link: &Link,
+        claim: Arc<UnixListener>,
+        refused: &mut Refused,
+    ) -> io::Result<Self> {
+        let socket = PacketSocket::open(refused)?;
         socket.ignore_outgoing()?;
         // More than net.core.rmem_max needs CAP_NET_ADMIN; without it take what is allowed.
         set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| set_socket_recv_buffer_size(&socket, BUFFER))?;
-        socket.prepare_ring()?;
-        let ring = Ring::new(&socket)?;
+        let ring = match socket.prepare_ring().and_then(|()| Ring::new(&socket)) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                refused.ring.get_or_insert(error);
+                socket.tell_all()?;
+                None
+            }
+        };
         socket.drop_all()?;
-        socket.bind(device, libc::ETH_P_ALL as u16)?;
+        socket.bind(link.index, libc::ETH_P_ALL as u16)?;
         Ok(Self {
-            ring: Some(ring),
+            queued: ring.is_none(),
+            ring,
             socket,
             _claim: claim,
             messages: Messages::new(COPIES),
             metadata: vec![Metadata::default(); COPIES].into(),
             copies: vec![CacheLine::UNTOUCHED; COPIES * STRIDE / CACHE_LINE].into(),
+            mtu: link.mtu as usize,
             lost: 0,
             empty: 0,
         })
@@ -77,8 +99,7 @@ impl Receiver {
         self.socket.accept_all()
     }
 
-    /// Bytes that the kernel may hold for this socket in frames that are longer than a slot, its
-    /// bookkeeping included: about 70,000 a super-packet. Small (about 400 KB) without CAP_NET_ADMIN unless
+    /// Bytes that the kernel may hold for this socket in frames that are in no slot, its bookkeeping included: about 70,000 a super-packet. Small (about 400 KB) without CAP_NET_ADMIN unless
     /// `net.core.rmem_max` was raised.
     ///
     /// # Errors
@@ -100,7 +121,7 @@ impl Receiver {
         }
         let lost = self.socket.take_drops().unwrap_or(0);
         self.lost += lost;
-        if lost > 0 && self.empty > EMPTY_CALLS {
+        if lost > 0 && self.empty > EMPTY_CALLS && !self.queued {
             self.renew_ring()?;
         }
         Ok(())
@@ -115,13 +136,20 @@ impl Receiver {
         Ok(())
     }
 
+    /// A call that brings nothing.
+    fn bring_nothing(&mut self) -> io::Result<Received> {
+        self.empty = self.empty.saturating_add(1);
+        if self.empty.is_multiple_of(EMPTY_CALLS) {
+            self.look_after()?;
+        }
+        Ok(Received::default())
+    }
+
     /// Fetches the whole of `count` frames that did not fit in their slots.
     fn fetch_copies(&mut self, count: usize) -> io::Result<()> {
         let mut error = None;
         for _ in 0..ATTEMPTS {
-            let frames = self.copies.as_mut_bytes().chunks_exact_mut(STRIDE);
-            let frames = frames.map(|frame| &mut frame[FRAME_START..]);
-            match self.socket.receive(&mut self.messages, frames, &mut self.metadata[..count]) {
+            match self.fetch(count) {
                 Ok(fetched) if fetched == count => return Ok(()),
                 Ok(_) => break,
                 // An interruption, or a change of the device, which is said once.
@@ -130,10 +158,54 @@ impl Receiver {
         }
         Err(error.unwrap_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof)))
     }
+
+    /// Fetches at most `count` frames of the queue; says how many.
+    fn fetch(&mut self, count: usize) -> io::Result<usize> {
+        let frames = self.copies.as_mut_bytes().chunks_exact_mut(STRIDE);
+        let frames = frames.map(|frame| &mut frame[FRAME_START..]);
+        self.socket.receive(&mut self.messages, frames, &mut self.metadata[..count])
+    }
+
+    /// Receives what is queued, where all is.
+    fn receive_queued<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
+        let mut received = Received::default();
+        let fetched = match self.fetch(batch.room().min(COPIES)) {
+            Ok(fetched) => fetched,
+            // Nothing waits, or a change of the device, which is said once.
+            Err(error) => match (error.kind(), error.raw_os_error()) {
+                (io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted, _)
+                | (_, Some(libc::ENETDOWN)) => 0,
+                _ => return Err(error),
+            },
+        };
+        if fetched == 0 {
+            return self.bring_nothing();
+        }
+        self.empty = 0;
+        let whole = self.socket.has_metadata();
+        let frames = self.copies.as_mut_bytes().chunks_exact_mut(STRIDE);
+        for (memory, metadata) in frames.zip(&self.metadata[..fetched]) {
+            let told = metadata.told.checked();
+            let found = Found {
+                memory,
+                start: FRAME_START,
+                len: metadata.len,
+                offload: whole.then_some(metadata.offload),
+                status: told.status,
+                tag: tag(told.status, told.tag_type, told.tag),
+            };
+            let found = (!metadata.truncated).then_some(found);
+            take(found.and_then(|found| found.packet(self.mtu)), batch, &mut received);
+        }
+        Ok(received)
+    }
 }
 
 impl Receive for Receiver {
     fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
+        if self.queued {
+            return self.receive_queued(batch);
+        }
         let mut received = Received::default();
         let Some(ring) = &mut self.ring else {
             // The last attempt to make one has failed.
@@ -142,11 +214,7 @@ impl Receive for Receiver {
         ring.give_back();
         let ready = ring.ready(batch.room(), COPIES);
         if ready.frames == 0 {
-            self.empty = self.empty.saturating_add(1);
-            if self.empty.is_multiple_of(EMPTY_CALLS) {
-                self.look_after()?;
-            }
-            return Ok(received);
+            return self.bring_nothing();
         }
         self.empty = 0;
         if ready.copies > 0 && self.fetch_copies(ready.copies).is_err() {
@@ -159,13 +227,8 @@ impl Receive for Receiver {
         let ring = self.ring.as_mut().expect("it was there above");
         for slot in ring.lend(ready.frames) {
             let copy = if slot.copied { copies.next() } else { None };
-            let Some(packet) = packet(slot, copy) else {
-                received.truncated += 1;
-                continue;
-            };
-            received.packets += 1;
-            received.bytes += packet.len() as u64;
-            batch.push(packet).expect("no more frames are lent than the batch has room for");
+            let packet = Found::of(slot, copy).and_then(|found| found.packet(self.mtu));
+            take(packet, batch, &mut received);
         }
         Ok(received)
     }
@@ -177,27 +240,64 @@ impl Receive for Receiver {
     }
 }
 
-/// The packet of a slot, or of its whole copy; `None` when neither holds all of it.
-fn packet<'b>(slot: Slot<'b>, copy: Option<(&'b mut [u8], &Metadata)>) -> Option<Packet<'b>> {
-    let (memory, mut start, mut len, mut offload) = match copy {
-        Some((memory, copy)) if !copy.truncated && copy.len == slot.len => {
-            (memory, FRAME_START, copy.len, copy.offload)
-        }
-        None if slot.captured == slot.len => (slot.memory, slot.start, slot.captured, slot.offload),
-        _ => return None,
+/// Appends a packet to the batch, and counts it; `None` is a frame that could not be read.
+fn take<'b>(packet: Option<Packet<'b>>, batch: &mut Batch<'b>, received: &mut Received) {
+    let Some(packet) = packet else {
+        received.truncated += 1;
+        return;
     };
-    if let Some(tag) = slot.tag {
-        // Back to where it was on the wire, behind the two Ethernet addresses.
-        if len < ADDRESSES {
-            return None;
+    received.packets += 1;
+    received.bytes += packet.len() as u64;
+    batch.push(packet).expect("no more frames are taken than the batch has room for");
+}
+
+/// A whole frame, and what the kernel says of it.
+struct Found<'b> {
+    memory: &'b mut [u8],
+    start: usize,
+    len: usize,
+    /// Checksum and super-packet metadata, if the kernel has put any in front.
+    offload: Option<Offload>,
+    /// `TP_STATUS_*`
+    status: u32,
+    /// The VLAN tag that was taken off, as on the wire.
+    tag: Option<[u8; 4]>,
+}
+
+impl<'b> Found<'b> {
+    /// The frame of a slot, or its whole copy; `None` when neither holds all of it.
+    fn of(slot: Slot<'b>, copy: Option<(&'b mut [u8], &Metadata)>) -> Option<Self> {
+        let Slot { memory, start, captured, len, offload, status, tag, .. } = slot;
+        match copy {
+            Some((memory, copy)) if !copy.truncated && copy.len == len => {
+                let offload = offload.map(|_| copy.offload);
+                Some(Self { memory, start: FRAME_START, len, offload, status, tag })
+            }
+            None if captured == len => Some(Self { memory, start, len, offload, status, tag }),
+            _ => None,
         }
-        start -= tag.len();
-        len += tag.len();
-        memory.copy_within(start + tag.len()..start + tag.len() + ADDRESSES, start);
-        memory[start + ADDRESSES..][..tag.len()].copy_from_slice(&tag);
-        offload = offload.shifted(tag.len() as i16);
     }
-    Some(Packet::new(memory, start, len, offload))
+
+    /// The packet of it; `None` when it cannot be told what is left to do for it.
+    fn packet(self, mtu: usize) -> Option<Packet<'b>> {
+        let Self { memory, mut start, mut len, .. } = self;
+        let mut offload = match self.offload {
+            Some(offload) => offload,
+            None => bare::offload(&memory[start..start + len], self.status, mtu)?,
+        };
+        if let Some(tag) = self.tag {
+            // Back to where it was on the wire, behind the two Ethernet addresses.
+            if len < ADDRESSES {
+                return None;
+            }
+            start -= tag.len();
+            len += tag.len();
+            memory.copy_within(start + tag.len()..start + tag.len() + ADDRESSES, start);
+            memory[start + ADDRESSES..][..tag.len()].copy_from_slice(&tag);
+            offload = offload.shifted(tag.len() as i16);
+        }
+        Some(Packet::new(memory, start, len, offload))
+    }
 }
 
 impl AsFd for Receiver {
@@ -224,8 +324,8 @@ impl CacheLine {
 
 const CACHE_LINE: usize = 64;
 
-/// Most frames of one call that do not fit in a slot. More save nothing: a copy of 64 KB takes longer
-/// than a system call.
+/// Most frames of one call that do not fit in a slot, or that come without any. More save nothing: a copy of 64 KB
+/// takes longer than a system call.
 const COPIES: usize = 64;
 
 /// Calls without a frame after which the port is looked after: a few system calls.
@@ -237,9 +337,6 @@ const ATTEMPTS: u32 = 4;
 /// The two Ethernet addresses.
 const ADDRESSES: usize = 12;
 
-const NO_RING: libc::tpacket_req =
-    libc::tpacket_req { tp_block_size: 0, tp_block_nr: 0, tp_frame_size: 0, tp_frame_nr: 0 };
-
 /// Bytes from frame to frame: a 64 KB super-packet with room in front, and an odd number of cache
 /// lines, so that the headers of the frames do not compete for the same sets of the cache.
 const STRIDE: usize = LARGE_BUFFER;
@@ -249,7 +346,7 @@ const STRIDE: usize = LARGE_BUFFER;
 const FRAME_START: usize = 64;
 
 /// Bytes asked of the kernel, which doubles them for its bookkeeping: 240 super-packets (12 ms at
-/// 10 Gb/s). Frames in slots do not count.
+/// 10 Gb/s), or some 20,000 small packets without a ring. Frames in slots do not count.
 const BUFFER: usize = 8 << 20;
 
 const _: () = {

@@ -29,16 +29,22 @@ pub(super) struct Ring {
     oldest: usize,
     /// Slots from `oldest` on that are lent.
     lent: usize,
+    /// Whether an [`Offload`] is in front of every frame.
+    metadata: bool,
 }
 
 impl Ring {
     /// Makes the ring of `socket` and maps it.
     ///
     /// # Errors
-    /// The operating system's, when it has not so much memory.
+    /// The operating system's, when it has not so much memory. Then the socket has no ring.
     pub(super) fn new(socket: &PacketSocket) -> io::Result<Self> {
         socket.set_ring(&Slots::REQUEST)?;
-        Ok(Self { slots: Slots::of(socket)?, oldest: 0, lent: 0 })
+        let slots = Slots::of(socket).inspect_err(|_| {
+            // What is told is why there is none.
+            let _ = socket.set_ring(&NO_RING);
+        })?;
+        Ok(Self { slots, oldest: 0, lent: 0, metadata: socket.has_metadata() })
     }
 
     /// Gives all lent slots back to the kernel.
@@ -83,7 +89,7 @@ impl Ring {
             );
             // SAFETY: the slot is ours (just asked) until `give_back`, which needs this ring back;
             // each is lent once, `lent` being zero before, and they do not overlap.
-            unsafe { Slot::read(ring.slots.slot(at)) }
+            unsafe { Slot::read(ring.slots.slot(at), ring.metadata) }
         })
     }
 }
@@ -108,8 +114,10 @@ pub(super) struct Slot<'r> {
     pub(super) captured: usize,
     /// How many bytes the frame had.
     pub(super) len: usize,
-    /// Checksum and super-packet metadata.
-    pub(super) offload: Offload,
+    /// Checksum and super-packet metadata, if there is any.
+    pub(super) offload: Option<Offload>,
+    /// What the kernel says of it (`TP_STATUS_*`).
+    pub(super) status: u32,
     /// The VLAN tag that the kernel took off: type and tag, as on the wire.
     pub(super) tag: Option<[u8; 4]>,
     /// True when the whole frame waits in the socket's queue.
@@ -117,11 +125,11 @@ pub(super) struct Slot<'r> {
 }
 
 impl Slot<'_> {
-    /// The frame in the slot at `memory`.
+    /// The frame in the slot at `memory`, and its metadata if that is there.
     ///
     /// # Safety
     /// The slot is the caller's, and nobody else's, for the lifetime that is returned.
-    unsafe fn read(memory: NonNull<u8>) -> Self {
+    unsafe fn read(memory: NonNull<u8>, metadata: bool) -> Self {
         // SAFETY: the slot begins with this header, which the kernel has written and left.
         let header = unsafe { memory.cast::<libc::tpacket2_hdr>().read() };
         // SAFETY: the rest of the slot, mapped and the caller's alone.
@@ -130,27 +138,29 @@ impl Slot<'_> {
         };
         let frame = usize::from(header.tp_mac).max(FRAME_AT) - HEADER_BYTES;
         let captured = (header.tp_snaplen as usize).min(memory.len().saturating_sub(frame));
-        let offload = Offload::read_from_prefix(&memory[frame - size_of::<Offload>()..]);
+        let front = metadata.then(|| &memory[frame - size_of::<Offload>()..]);
+        let offload = front.map(Offload::read_from_prefix);
         Self {
             start: frame,
             captured,
             len: header.tp_len as usize,
-            offload: offload.map_or(Offload::NONE, |(offload, _)| offload),
-            tag: tag(&header),
+            offload: offload.map(|read| read.map_or(Offload::NONE, |(offload, _)| offload)),
+            status: header.tp_status,
+            tag: tag(header.tp_status, header.tp_vlan_tpid, header.tp_vlan_tci),
             copied: header.tp_status & libc::TP_STATUS_COPY != 0,
             memory,
         }
     }
 }
 
-/// The tag that the kernel took off a frame.
-fn tag(header: &libc::tpacket2_hdr) -> Option<[u8; 4]> {
-    if header.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+/// The tag that the kernel took off a frame of this status, as on the wire.
+pub(super) fn tag(status: u32, kind: u16, tag: u16) -> Option<[u8; 4]> {
+    if status & libc::TP_STATUS_VLAN_VALID == 0 {
         return None;
     }
-    let told = header.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
-    let kind = if told { header.tp_vlan_tpid } else { IEEE_802_1Q };
-    let ([a, b], [c, d]) = (kind.to_be_bytes(), header.tp_vlan_tci.to_be_bytes());
+    let told = status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+    let kind = if told { kind } else { IEEE_802_1Q };
+    let ([a, b], [c, d]) = (kind.to_be_bytes(), tag.to_be_bytes());
     Some([a, b, c, d])
 }
 
@@ -173,6 +183,10 @@ const FRAME_AT: usize = 76;
 
 const IEEE_802_1Q: u16 = 0x8100;
 
+/// Asks for a ring to be taken away.
+pub(super) const NO_RING: libc::tpacket_req =
+    libc::tpacket_req { tp_block_size: 0, tp_block_nr: 0, tp_frame_size: 0, tp_frame_nr: 0 };
+
 const _: () = {
     assert!(FRAME_AT - HEADER_BYTES >= HEADROOM + 4, "a tag put back leaves the headroom");
     assert!(SLOT_BYTES >= FRAME_AT + 14 + 1_500);
@@ -186,14 +200,11 @@ mod tests {
 
     #[test]
     fn a_tag_is_read_as_on_the_wire() {
-        // SAFETY: numbers only, for which zero is a value.
-        let mut header: libc::tpacket2_hdr = unsafe { std::mem::zeroed() };
-        assert_eq!(tag(&header), None);
-        header.tp_status = libc::TP_STATUS_USER | libc::TP_STATUS_VLAN_VALID;
-        header.tp_vlan_tci = 0xa005;
-        header.tp_vlan_tpid = 0x88a8;
-        assert_eq!(tag(&header), Some([0x81, 0, 0xa0, 5]), "its type is {IEEE_802_1Q:#x}");
-        header.tp_status |= libc::TP_STATUS_VLAN_TPID_VALID;
-        assert_eq!(tag(&header), Some([0x88, 0xa8, 0xa0, 5]));
+        assert_eq!(tag(libc::TP_STATUS_USER, 0x88a8, 0xa005), None);
+        let status = libc::TP_STATUS_USER | libc::TP_STATUS_VLAN_VALID;
+        let read = tag(status, 0x88a8, 0xa005);
+        assert_eq!(read, Some([0x81, 0, 0xa0, 5]), "its type is {IEEE_802_1Q:#x}");
+        let status = status | libc::TP_STATUS_VLAN_TPID_VALID;
+        assert_eq!(tag(status, 0x88a8, 0xa005), Some([0x88, 0xa8, 0xa0, 5]));
     }
 }

@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 use mooring_packet::{Packet, Transmit, Transmitted};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 
+use super::refused::Refused;
 use super::socket::{Messages, PacketSocket};
 use crate::coalesce::{Coalescer, Message, WINDOW};
 
@@ -27,14 +28,16 @@ struct Way {
 }
 
 impl Sender {
-    pub(super) fn open(device: u32) -> io::Result<Self> {
-        let socket = socket_to_send(device)?;
+    pub(super) fn open(device: u32, refused: &mut Refused) -> io::Result<Self> {
+        let socket = socket_to_send(device, refused)?;
         let way = Way { socket, messages: Messages::new(WINDOW), bypasses: true };
         Ok(Self { way, coalescer: None })
     }
 
-    /// Joins packets of one flow that leave together into super-packets from now on, or no longer.
+    /// Joins packets of one flow that leave together into super-packets from now on, or no longer. Where the kernel
+    /// takes no super-packets nothing is joined.
     pub fn set_coalescing(&mut self, coalescing: bool) {
+        let coalescing = coalescing && self.way.socket.has_metadata();
         self.coalescer = coalescing.then(Coalescer::new);
     }
 
@@ -50,8 +53,8 @@ impl Sender {
 }
 
 /// A socket that sends out of a device and receives nothing.
-pub(super) fn socket_to_send(device: u32) -> io::Result<PacketSocket> {
-    let socket = PacketSocket::open()?;
+pub(super) fn socket_to_send(device: u32, refused: &mut Refused) -> io::Result<PacketSocket> {
+    let socket = PacketSocket::open(refused)?;
     socket.bypass_queueing(true)?;
     // More than net.core.wmem_max needs CAP_NET_ADMIN; without it take what is allowed.
     set_socket_send_buffer_size_force(&socket, BUFFER)

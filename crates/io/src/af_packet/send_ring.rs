@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 
 use mooring_packet::{Offload, Packet, Transmit, Transmitted};
 
+use super::refused::Refused;
 use super::send::socket_to_send;
 use super::slots;
 use super::socket::PacketSocket;
@@ -38,7 +39,10 @@ pub struct RingSender {
 
 impl RingSender {
     pub(super) fn open(device: u32) -> io::Result<Self> {
-        let socket = socket_to_send(device)?;
+        let mut refused = Refused::default();
+        let socket = socket_to_send(device, &mut refused)?;
+        // Each slot begins with metadata.
+        refused.metadata.map_or(Ok(()), Err)?;
         socket.set_send_ring(&Slots::REQUEST)?;
         let slots = Slots::of(&socket)?;
         Ok(Self { socket, slots, next: 0, waiting: 0 })

@@ -7,7 +7,6 @@
 #![allow(unsafe_code, reason = "the one file of the packet socket")]
 
 use std::io;
-use std::iter;
 use std::mem::{self, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
@@ -17,12 +16,14 @@ use mooring_wire::Mac;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::refused::Refused;
 use crate::coalesce::Message;
 
-/// A raw packet socket that never blocks and carries an [`Offload`] in front of every frame.
+/// A raw packet socket that never blocks and carries an [`Offload`] in front of every frame, if the kernel does.
 #[derive(Debug)]
 pub(super) struct PacketSocket {
     fd: OwnedFd,
+    metadata: bool,
 }
 
 /// Frames for others than the device itself and everybody.
@@ -35,13 +36,22 @@ pub(super) enum Membership {
 }
 
 impl PacketSocket {
-    /// A socket that is bound to nothing yet and so receives nothing.
-    pub(super) fn open() -> io::Result<Self> {
+    /// A socket that is bound to nothing yet and so receives nothing. Where the kernel puts no metadata in front of
+    /// frames, `refused` says why.
+    pub(super) fn open(refused: &mut Refused) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
-        let socket = Self { fd };
-        socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)?;
+        let mut socket = Self { fd, metadata: true };
+        if let Err(error) = socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1) {
+            socket.metadata = false;
+            refused.metadata.get_or_insert(error);
+        }
         Ok(socket)
+    }
+
+    /// Whether an [`Offload`] is in front of every frame.
+    pub(super) const fn has_metadata(&self) -> bool {
+        self.metadata
     }
 
     /// Sees the frames that others bring to the device, not those that leave through it.
@@ -49,10 +59,20 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
     }
 
-    /// Asks for slots of TPACKET_V2, and for frames that do not fit in one to be queued whole.
+    /// Asks for slots of TPACKET_V2, and for frames that do not fit in one to be queued whole. A frame lies where it
+    /// would if there were metadata in front of it.
     pub(super) fn prepare_ring(&self) -> io::Result<()> {
         self.set(libc::SOL_PACKET, libc::PACKET_VERSION, &libc::tpacket_versions::TPACKET_V2)?;
+        if !self.metadata {
+            let free = size_of::<Offload>() as libc::c_uint;
+            self.set(libc::SOL_PACKET, libc::PACKET_RESERVE, &free)?;
+        }
         self.set(libc::SOL_PACKET, libc::PACKET_COPY_THRESH, &1)
+    }
+
+    /// Has the kernel say of each frame that is fetched what it says of one in a slot ([`Told`]).
+    pub(super) fn tell_all(&self) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1)
     }
 
     /// Makes the receive ring, or takes it away when `request` asks for no blocks; what waits is lost.
@@ -100,7 +120,7 @@ impl PacketSocket {
 
     /// Another handle of the same socket.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { fd: self.fd.try_clone()? })
+        Ok(Self { fd: self.fd.try_clone()?, ..*self })
     }
 
     /// Hands frames to the driver directly, or no longer: no queueing discipline, no capture on this device; and
@@ -177,23 +197,27 @@ impl PacketSocket {
         metadata: &mut [Metadata],
     ) -> io::Result<usize> {
         let mut count = 0;
+        let front = if self.metadata { size_of::<Offload>() } else { 0 };
         let slots = messages.headers.iter_mut().zip(messages.vectors.chunks_exact_mut(2));
         for (((header, vectors), metadata), frame) in slots.zip(&mut *metadata).zip(frames) {
-            vectors[0] = vector(metadata.offload.as_mut_bytes());
+            vectors[0] = vector(&mut metadata.offload.as_mut_bytes()[..front]);
             vectors[1] = vector(frame);
             header.msg_hdr.msg_iov = vectors.as_mut_ptr();
             header.msg_hdr.msg_iovlen = 2;
+            metadata.told = Told::default();
+            header.msg_hdr.msg_control = ptr::from_mut(&mut metadata.told).cast();
+            header.msg_hdr.msg_controllen = size_of::<Told>() as _;
             count += 1;
         }
         // SAFETY: `count` headers are set up above. Each points to its two vectors, those to
-        // memory of the lengths they say, borrowed mutably until this function returns; name and
-        // control are null and no time limit is given.
+        // memory of the lengths they say, and to a `Told`, for which any bytes are a value; all of it is
+        // borrowed mutably until this function returns. Names are null and no time limit is given.
         let filled = unsafe {
             libc::recvmmsg(self.raw(), messages.headers.as_mut_ptr(), count, 0, ptr::null_mut())
         };
         let filled = usize::try_from(filled).map_err(|_| io::Error::last_os_error())?;
         for (header, metadata) in messages.headers.iter().zip(metadata).take(filled) {
-            metadata.len = (header.msg_len as usize).saturating_sub(size_of::<Offload>());
+            metadata.len = (header.msg_len as usize).saturating_sub(front);
             metadata.truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         }
         Ok(filled)
@@ -213,7 +237,8 @@ impl PacketSocket {
         let mut free = &mut messages.vectors[..];
         for (header, message) in messages.headers.iter_mut().zip(wanted) {
             let mut used = 0;
-            for part in iter::once(message.offload().as_bytes()).chain(message.parts()) {
+            let metadata = self.metadata.then(|| message.offload().as_bytes());
+            for part in metadata.into_iter().chain(message.parts()) {
                 free[used] = constant_vector(part);
                 used += 1;
             }
@@ -270,7 +295,8 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Room for `count` messages of two parts, or for as many parts in fewer messages.
+    /// Room for `count` messages of two parts, or for as many parts in fewer messages. Those that are used to receive
+    /// are used for nothing else.
     pub(super) fn new(count: usize) -> Self {
         let empty = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         // SAFETY: an mmsghdr is numbers and pointers, for all of which zero is a value.
@@ -285,12 +311,43 @@ unsafe impl Send for Messages {}
 /// What the kernel says of one received frame.
 #[derive(Clone, Default)]
 pub(super) struct Metadata {
-    /// Checksum and super-packet metadata.
+    /// Checksum and super-packet metadata, where there is any.
     pub(super) offload: Offload,
+    /// The rest, of a socket that was asked for it.
+    pub(super) told: Told,
     /// Bytes of the frame that were received.
     pub(super) len: usize,
     /// True when the frame was longer than its buffer.
     pub(super) truncated: bool,
+}
+
+/// A control message with a `struct tpacket_auxdata`, as [`PacketSocket::tell_all`] asks for; all zero without one.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes)]
+#[repr(C)]
+pub(super) struct Told {
+    message_len: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+    /// `TP_STATUS_*`.
+    pub(super) status: u32,
+    len: u32,
+    captured: u32,
+    mac: u16,
+    net: u16,
+    /// The VLAN tag that was taken off, in native byte order, and its type; the status says whether they hold.
+    pub(super) tag: u16,
+    pub(super) tag_type: u16,
+    // The kernel fills a message up to a whole number of words.
+    padding: u32,
+}
+
+impl Told {
+    /// This, or nothing where it is no such message.
+    pub(super) fn checked(&self) -> Self {
+        let is_ours = (self.level, self.kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA);
+        let is_whole = self.message_len >= size_of::<Self>() - size_of::<u32>();
+        if is_ours && is_whole { *self } else { Self::default() }
+    }
 }
 
 /// `struct tpacket_stats`.

@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
-use mooring_packet::{Abilities, Offload};
+use mooring_packet::Offload;
 use zerocopy::{Immutable, IntoBytes};
 
 use self::socket::{Queue, RECEIVE_RING, Rings, SEND_RING, XdpSocket};
@@ -58,6 +58,9 @@ pub struct Port {
     pub queues: u32,
     /// Whether the driver writes frames itself, without the kernel copying.
     pub zero_copy: bool,
+    /// What the kernel has refused to the packet sockets beside. It says what the port carries: partial checksums by
+    /// itself, super-packets by those sockets.
+    pub refused: af_packet::Refused,
 }
 
 /// The memories of frames, one for each worker, that all its ports share.
@@ -110,7 +113,7 @@ impl Memories {
         let link = Link::find(device)?.require_up()?;
         require_mtu(&link, true)?;
         // First of all: a device that another instance has is left alone.
-        let af_packet::Opened { halves: beside, fan_out, .. } =
+        let af_packet::Opened { halves: beside, fan_out, refused, .. } =
             af_packet::open_group(device, workers)?;
         let queues = socket::queues(device);
         let mut opened = Vec::new();
@@ -140,7 +143,7 @@ impl Memories {
             Ok((receiver, Sender::new(sending.into_iter().next(), sender)))
         });
         let halves = halves.collect::<Result<_, OpenError>>()?;
-        Ok(Port { halves, link, steering, fan_out, queues, zero_copy })
+        Ok(Port { halves, link, steering, fan_out, queues, zero_copy, refused })
     }
 }
 
@@ -228,9 +231,6 @@ impl SendMetadata {
         })
     }
 }
-
-/// What the port carries: partial checksums by itself, super-packets by the packet socket beside.
-pub const ABILITIES: Abilities = af_packet::ABILITIES;
 
 /// Entries of the rings of each socket: received, and to be sent.
 pub const RINGS: [u32; 2] = [RECEIVE_RING, SEND_RING];

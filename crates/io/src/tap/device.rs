@@ -11,24 +11,28 @@ use std::os::unix::fs::OpenOptionsExt;
 use mooring_packet::Abilities;
 
 /// Opens one queue of the TAP device `name`, which is made if there is none; it vanishes with its last
-/// queue. Frames carry a `virtio_net_hdr` of 10 bytes in front.
+/// queue. If there is to be `metadata`, frames carry a `virtio_net_hdr` of 10 bytes in front.
 ///
 /// # Errors
 /// The operating system's: `ENOENT` without `/dev/net/tun`, `EBUSY` when the device has another owner,
-/// `EINVAL` when it is another kind of device.
-pub(super) fn open_queue(name: &str) -> io::Result<File> {
+/// `EINVAL` when it is another kind of device, or such a queue cannot be had.
+pub(super) fn open_queue(name: &str, metadata: bool) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(PATH)?;
     let mut request = named(name)?;
+    let in_front = if metadata { libc::IFF_VNET_HDR } else { 0 };
     request.ifr_ifru.ifru_flags =
-        (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE) as i16;
+        (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_MULTI_QUEUE | in_front) as i16;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which `request` is.
     let done =
         unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as libc::Ioctl, &mut request) };
     answered(done)?;
+    if !metadata {
+        return Ok(file);
+    }
     let header = HEADER_LEN as libc::c_int;
     // SAFETY: TUNSETVNETHDRSZ reads one `int`, which `header` is.
     let done =

@@ -1,5 +1,5 @@
 //! A port on a TAP device that we make: the kernel is the other end of the wire. Super-packets and
-//! partial checksums pass whole (IFF_VNET_HDR), and each worker has a queue (IFF_MULTI_QUEUE).
+//! partial checksums pass whole (IFF_VNET_HDR, if the kernel has it), and each worker has a queue (IFF_MULTI_QUEUE).
 //!
 //! The device lives as long as its queues, so it vanishes with the process, however that ends. The
 //! kernel's end and ours have Ethernet addresses of their own, both made from the name.
@@ -8,6 +8,7 @@ mod device;
 mod kernel_side;
 mod queue;
 
+use std::fs::File;
 use std::io;
 use std::iter;
 use std::num::NonZeroU8;
@@ -30,8 +31,22 @@ pub struct Tap {
     pub link: Link,
     /// What it carries.
     pub abilities: Abilities,
+    /// What the kernel has refused to it.
+    pub refused: Option<Refused>,
     /// The kernel's end; undone when dropped.
     pub kernel: KernelSide,
+}
+
+/// What a kernel may refuse to a device that serves all the same: the kernel cuts and completes what it sends there,
+/// and gets cut and complete what is sent to it.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// The [`mooring_packet::Offload`] in front of every frame.
+    #[error("no offload metadata (IFF_VNET_HDR: {0}): packets cross the device cut and completed")]
+    Metadata(io::Error),
+    /// Super-packets and partial checksums from the kernel.
+    #[error("no offloads (TUNSETOFFLOAD: {0}): packets cross the device cut and completed")]
+    Offloads(io::Error),
 }
 
 /// Makes the TAP device `name` with a queue for each worker, and sets it up. `mtu` is in bytes; `None`
@@ -42,16 +57,35 @@ pub struct Tap {
 pub fn create(name: &str, workers: NonZeroU8, mtu: Option<u16>) -> Result<Tap, OpenError> {
     refuse_existing(name)?;
     let failed = |source: io::Error| OpenError::of(name, source);
-    let files: Vec<_> = (0..workers.get())
-        .map(|_| device::open_queue(name))
-        .collect::<io::Result<_>>()
-        .map_err(failed)?;
-    let abilities = device::set_offloads(&files[0]).map_err(failed)?;
+    let (files, refused) = open_queues(name, workers).map_err(failed)?;
+    let metadata = refused.is_none();
+    let (abilities, refused) = match refused {
+        Some(error) => (Abilities::default(), Some(Refused::Metadata(error))),
+        None => match device::set_offloads(&files[0]) {
+            Ok(abilities) => (abilities, None),
+            Err(error) => (Abilities::default(), Some(Refused::Offloads(error))),
+        },
+    };
     let (link, kernel) = set_up(name, mtu)?;
     let drops = iter::once(Some(TransmitDrops::of(link.index))).chain(iter::repeat_with(|| None));
-    let queues = files.into_iter().zip(drops).map(|(file, drops)| queue::halves(file, drops));
+    let queues =
+        files.into_iter().zip(drops).map(|(file, drops)| queue::halves(file, drops, metadata));
     let queues = queues.collect();
-    Ok(Tap { queues, link, abilities, kernel })
+    Ok(Tap { queues, link, abilities, refused, kernel })
+}
+
+/// A queue for each worker, and why frames have no metadata in front, if they have none.
+fn open_queues(name: &str, workers: NonZeroU8) -> io::Result<(Vec<File>, Option<io::Error>)> {
+    let open = |metadata| {
+        (0..workers.get()).map(|_| device::open_queue(name, metadata)).collect::<io::Result<_>>()
+    };
+    match open(true) {
+        // What a kernel says that does not know it; the device has gone with its queues.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            open(false).map(|files| (files, Some(error)))
+        }
+        opened => opened.map(|files| (files, None)),
+    }
 }
 
 /// A device of this name that is there already is somebody else's.

@@ -1,4 +1,4 @@
-//! The two halves of a queue: one system call a frame, the kernel's metadata in front of it.
+//! The two halves of a queue: one system call a frame, the kernel's metadata in front of it if there is any.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
@@ -21,25 +21,42 @@ pub struct Receiver {
     drops: Option<TransmitDrops>,
     /// The metadata of a frame lies in the headroom, right in front of it.
     slots: Box<[u8]>,
+    /// Bytes of it.
+    front: usize,
 }
 
 /// Sends into the device: the kernel receives it.
 pub struct Sender {
-    queue: Arc<File>,
+    way: Way,
     coalescer: Option<Coalescer>,
 }
 
+/// The way into the kernel.
+struct Way {
+    queue: Arc<File>,
+    /// Whether it takes metadata in front of every frame.
+    metadata: bool,
+}
+
 impl Sender {
-    /// Joins packets of one flow that leave together into super-packets from now on, or no longer.
+    /// Joins packets of one flow that leave together into super-packets from now on, or no longer. Without metadata
+    /// there are no super-packets, and nothing is joined.
     pub fn set_coalescing(&mut self, coalescing: bool) {
-        self.coalescer = coalescing.then(Coalescer::new);
+        self.coalescer = (coalescing && self.way.metadata).then(Coalescer::new);
     }
 }
 
-pub(super) fn halves(queue: File, drops: Option<TransmitDrops>) -> (Receiver, Sender) {
+/// Of a queue whose frames have `metadata` in front, or none.
+pub(super) fn halves(
+    queue: File,
+    drops: Option<TransmitDrops>,
+    metadata: bool,
+) -> (Receiver, Sender) {
     let queue = Arc::new(queue);
     let slots = vec![0; SLOTS * SLOT].into_boxed_slice();
-    (Receiver { queue: Arc::clone(&queue), drops, slots }, Sender { queue, coalescer: None })
+    let front = if metadata { HEADER_LEN } else { 0 };
+    let receiver = Receiver { queue: Arc::clone(&queue), drops, slots, front };
+    (receiver, Sender { way: Way { queue, metadata }, coalescer: None })
 }
 
 impl Receive for Receiver {
@@ -47,7 +64,7 @@ impl Receive for Receiver {
         let mut received = Received::default();
         let room = batch.room();
         for slot in self.slots.chunks_exact_mut(SLOT).take(room) {
-            let length = match (&*self.queue).read(&mut slot[HEADROOM - HEADER_LEN..]) {
+            let length = match (&*self.queue).read(&mut slot[HEADROOM - self.front..]) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -55,10 +72,11 @@ impl Receive for Receiver {
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
                 Err(error) => return Err(error),
             };
-            let header = &slot[HEADROOM - HEADER_LEN..HEADROOM];
-            let (Ok(offload), Some(frame)) =
-                (Offload::read_from_bytes(header), length.checked_sub(HEADER_LEN))
-            else {
+            let offload = match &slot[HEADROOM - self.front..HEADROOM] {
+                [] => Ok(Offload::NONE),
+                header => Offload::read_from_bytes(header),
+            };
+            let (Ok(offload), Some(frame)) = (offload, length.checked_sub(self.front)) else {
                 received.truncated += 1;
                 continue;
             };
@@ -89,18 +107,18 @@ impl Transmit for Sender {
         packets: impl Iterator<Item = &'p Packet<'b>>,
     ) -> Transmitted {
         let Some(coalescer) = &mut self.coalescer else {
-            return write_each(&self.queue, packets);
+            return self.way.write_each(packets);
         };
         let mut done = Transmitted::default();
         let mut packets = packets.peekable();
         while packets.peek().is_some() {
             let window: ArrayVec<_, WINDOW> = packets.by_ref().take(WINDOW).collect();
             for message in coalescer.arrange(&window) {
-                if write(&self.queue, message.offload(), message.parts()) {
+                if self.way.write(message.offload(), message.parts()) {
                     message.sent(&mut done);
                 } else if message.len() > 1 {
                     // The device may take its packets one by one.
-                    done += write_each(&self.queue, message.packets());
+                    done += self.way.write_each(message.packets());
                 } else {
                     done.refused += 1;
                 }
@@ -110,35 +128,31 @@ impl Transmit for Sender {
     }
 }
 
-/// Writes each packet as it is.
-fn write_each<'p, 'b: 'p>(
-    queue: &File,
-    packets: impl Iterator<Item = &'p Packet<'b>>,
-) -> Transmitted {
-    let mut done = Transmitted::default();
-    for packet in packets {
-        if write(queue, &packet.offload, std::iter::once(packet.bytes())) {
-            done.packets += 1;
-            done.bytes += packet.len() as u64;
-        } else {
-            done.refused += 1;
+impl Way {
+    /// Writes each packet as it is.
+    fn write_each<'p, 'b: 'p>(&self, packets: impl Iterator<Item = &'p Packet<'b>>) -> Transmitted {
+        let mut done = Transmitted::default();
+        for packet in packets {
+            if self.write(&packet.offload, std::iter::once(packet.bytes())) {
+                done.packets += 1;
+                done.bytes += packet.len() as u64;
+            } else {
+                done.refused += 1;
+            }
         }
+        done
     }
-    done
-}
 
-/// Writes one frame, given in parts. A device takes a whole frame or none: it is set down, or gone, or the frame
-/// is not what its metadata says.
-fn write<'p>(
-    mut queue: &File,
-    offload: &'p Offload,
-    parts: impl Iterator<Item = &'p [u8]>,
-) -> bool {
-    let parts = std::iter::once(offload.as_bytes()).chain(parts);
-    let frame: ArrayVec<_, { 2 + WINDOW }> = parts.map(IoSlice::new).collect();
-    let Ok(written) = queue.write_vectored(&frame) else { return false };
-    debug_assert_eq!(written, frame.iter().map(|part| part.len()).sum::<usize>());
-    true
+    /// Writes one frame, given in parts. A device takes a whole frame or none: it is set down, or gone, or the frame
+    /// is not what its metadata says.
+    fn write<'p>(&self, offload: &'p Offload, parts: impl Iterator<Item = &'p [u8]>) -> bool {
+        let metadata = self.metadata.then(|| offload.as_bytes());
+        let parts = metadata.into_iter().chain(parts);
+        let frame: ArrayVec<_, { 2 + WINDOW }> = parts.map(IoSlice::new).collect();
+        let Ok(written) = (&*self.queue).write_vectored(&frame) else { return false };
+        debug_assert_eq!(written, frame.iter().map(|part| part.len()).sum::<usize>());
+        true
+    }
 }
 
 /// Frames read at a time: enough that a batch pays, few enough that their memory stays warm.
@@ -170,7 +184,7 @@ mod tests {
         let (ours, theirs) = UnixDatagram::pair().expect("a pair of sockets");
         let end = ours.try_clone().expect("a second handle");
         set_socket_send_buffer_size(&ours, room).expect("the kernel takes or raises it");
-        let (_, mut sender) = halves(File::from(OwnedFd::from(ours)), None);
+        let (_, mut sender) = halves(File::from(OwnedFd::from(ours)), None, true);
         sender.set_coalescing(true);
         let reader = thread::spawn(move || {
             let mut bytes = [0; 10_000];

@@ -6,6 +6,8 @@ mod af_xdp;
 mod forwarding;
 mod lab;
 mod port;
+mod refusal;
+mod refused;
 mod routing;
 mod tap;
 mod tun_tap;

@@ -17,7 +17,7 @@ use rustix::thread::CapabilitySet;
 use crate::lab::{isolated, shell, within, without};
 
 /// Two quiet devices, one in the namespace `peer`.
-const WIRE: &str = "
+pub(crate) const WIRE: &str = "
     ip netns add peer
     ip link add a0 type veth peer name b0 netns peer
     echo 1 > /proc/sys/net/ipv6/conf/a0/disable_ipv6
@@ -37,7 +37,7 @@ fn wire() -> ((Receiver, Sender), (Receiver, Sender)) {
 }
 
 /// A frame of `len` bytes of a protocol that no kernel speaks.
-fn frame(len: usize, fill: u8) -> Vec<u8> {
+pub(crate) fn frame(len: usize, fill: u8) -> Vec<u8> {
     let mut frame = vec![fill; len];
     frame[..6].fill(0xff);
     frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
@@ -45,7 +45,7 @@ fn frame(len: usize, fill: u8) -> Vec<u8> {
     frame
 }
 
-fn send(sender: &mut Sender, frames: &mut [Vec<u8>]) -> Transmitted {
+pub(crate) fn send(sender: &mut Sender, frames: &mut [Vec<u8>]) -> Transmitted {
     let as_packet = |frame| {
         let frame: &mut Vec<u8> = frame;
         let len = frame.len();
@@ -55,7 +55,7 @@ fn send(sender: &mut Sender, frames: &mut [Vec<u8>]) -> Transmitted {
     sender.transmit(packets.iter())
 }
 
-fn receive(receiver: &mut Receiver) -> (Received, Vec<Vec<u8>>) {
+pub(crate) fn receive(receiver: &mut Receiver) -> (Received, Vec<Vec<u8>>) {
     let mut batch = Batch::new();
     let received = receiver.receive(&mut batch).expect("the device is there");
     (received, batch.packets().iter().map(|packet| packet.bytes().to_vec()).collect())

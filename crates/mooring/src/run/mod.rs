@@ -83,7 +83,8 @@ pub fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
     attached.leave_to_kernel(watch.addresses());
     let devices = devices.with(Devices::read()?);
     observers.health().interfaces_are_open();
-    let engines = engines(&state, &links, workers, watch.addresses())?;
+    let mut engines = engines(&state, &links, workers, watch.addresses())?;
+    attached.note_everywhere(memory::prepare(&mut engines));
     attached.listen(&engines.first().map(Groups::of).unwrap_or_default())?;
     rights::keep(&state)?;
     let members = engines.into_iter().zip(ports).collect();
@@ -164,9 +165,7 @@ fn engines(
         engine.set_kernel_addresses(kernel.to_vec());
         Ok(engine)
     };
-    let mut engines = shares.map(engine).collect::<Result<Vec<_>, _>>()?;
-    memory::prepare(&mut engines);
-    Ok(engines)
+    shares.map(engine).collect()
 }
 
 /// What nobody can predict (RFC 6056 §3.1: an attacker must not guess the ports).

@@ -2,6 +2,7 @@
 //! be set up on devices beside them, and taken back.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Attachments {
     workers: NonZeroU8,
     /// The kernel's own addresses, as steering programs know them.
     kernel: Vec<IpAddr>,
+    /// What every interface does without.
+    everywhere: Vec<String>,
 }
 
 /// What one interface has of its device.
@@ -94,22 +97,24 @@ pub fn open(policy: &Policy, workers: NonZeroU8, kernel: &[IpAddr]) -> Result<Op
         links.push(Link { mac: port.link.mac, mtu: mtu_of(interface, &port.link) });
         all.push(port.attachment);
     }
-    Ok(Opened { ports, links, attached: Attachments { all, workers, kernel: kernel.to_vec() } })
+    let (kernel, everywhere) = (kernel.to_vec(), Vec::new());
+    Ok(Opened { ports, links, attached: Attachments { all, workers, kernel, everywhere } })
 }
 
 fn open_af_packet(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> {
     let opened = af_packet::open_group(&interface.device, workers);
     let opened = opened.map_err(|error| failed(&error, error.hint()))?;
-    let af_packet::Opened { halves, link, fan_out } = opened;
+    let af_packet::Opened { halves, link, fan_out, refused } = opened;
     warn_of_small_buffers(interface, &halves[0].0);
     let membership = Membership::of(&link).map_err(|error| failed(&error, None))?;
-    let abilities = af_packet::ABILITIES;
+    let abilities = refused.abilities();
     let halves = halves.into_iter().map(|(receiver, mut sender)| {
         sender.set_coalescing(interface.tx_coalescing);
         (AnyReceiver::AfPacket(receiver), AnySender::AfPacket(Seam::new(sender, abilities)))
     });
     let mut attachment = Attachment::new("af_packet", abilities, End::Link(membership));
     attachment.fan_out = fan_out;
+    attachment.note(interface, refused.notices());
     Ok(Port { halves: halves.collect(), link, attachment })
 }
 
@@ -132,7 +137,7 @@ fn open_af_xdp(
         Ok(memories) => memories.open(&interface.device, kernel),
         Err(error) => return open_instead(interface, workers, error),
     };
-    let af_xdp::Port { halves, link, steering, fan_out, queues, zero_copy } = match port {
+    let af_xdp::Port { halves, link, steering, fan_out, queues, zero_copy, refused } = match port {
         Ok(port) => port,
         // Nor can a packet socket be had.
         Err(error @ (OpenError::Link(_) | OpenError::Packet(_))) => {
@@ -141,7 +146,7 @@ fn open_af_xdp(
         Err(error) => return open_instead(interface, workers, &error),
     };
     let membership = Membership::of(&link).map_err(|error| failed(&error, None))?;
-    let abilities = af_xdp::ABILITIES;
+    let abilities = refused.abilities();
     let halves = halves.into_iter().map(|(receiver, sender)| {
         (AnyReceiver::AfXdp(receiver), AnySender::AfXdp(Seam::new(sender, abilities)))
     });
@@ -149,10 +154,9 @@ fn open_af_xdp(
         mode: Some(if zero_copy { "zero-copy" } else { "copy" }),
         queues: Some(queues),
         rings: Some(af_xdp::RINGS),
-        instead_of: None,
-        reason: None,
+        ..Details::default()
     };
-    let attachment = Attachment {
+    let mut attachment = Attachment {
         backend: "af_xdp",
         details,
         abilities,
@@ -160,6 +164,7 @@ fn open_af_xdp(
         steering: Some(steering),
         fan_out,
     };
+    attachment.note(interface, refused.notices());
     Ok(Port { halves: halves.collect(), link, attachment })
 }
 
@@ -173,20 +178,16 @@ fn open_instead(
     let hint = error.hint().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
     let name = &interface.name;
     say(&format!("mooring: warning: `{name}`: af_packet instead of af_xdp: {error}{hint}"));
-    port.attachment.details = instead_of_af_xdp(error.to_string());
+    port.attachment.is_instead_of_af_xdp(error.to_string());
     Ok(port)
-}
-
-/// Of an interface that packet sockets serve, for this reason.
-fn instead_of_af_xdp(reason: String) -> Details {
-    Details { instead_of: Some("af_xdp"), reason: Some(reason), ..Details::default() }
 }
 
 fn open_tap(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> {
     let made = tap::create(&interface.device, workers, interface.mtu);
     let made = made.map_err(|error| failed(&error, error.hint()))?;
     let abilities = made.abilities;
-    let attachment = Attachment::new("tap", abilities, End::Kernel(made.kernel));
+    let mut attachment = Attachment::new("tap", abilities, End::Kernel(made.kernel));
+    attachment.note(interface, made.refused.iter().map(ToString::to_string));
     let halves = made.queues.into_iter().map(|(receiver, mut sender)| {
         sender.set_coalescing(interface.tx_coalescing);
         (AnyReceiver::Tap(receiver), AnySender::Tap(Seam::new(sender, abilities)))
@@ -225,9 +226,31 @@ impl Attachment {
     fn new(backend: &'static str, abilities: Abilities, end: End) -> Self {
         Self { backend, details: Details::default(), abilities, end, steering: None, fan_out: None }
     }
+
+    /// Says what the interface does without, and shows it from now on.
+    fn note(&mut self, interface: &Interface, notices: impl Iterator<Item = String>) {
+        let joins = self.abilities.tcp_segmentation || !interface.tx_coalescing;
+        let unjoined = (!joins).then(|| "tx_coalescing joins nothing".to_owned());
+        for notice in notices.chain(unjoined) {
+            say(&format!("mooring: warning: `{}`: {notice}", interface.name));
+            self.details.notices.push(notice);
+        }
+    }
+
+    /// Packet sockets serve it, for this reason.
+    fn is_instead_of_af_xdp(&mut self, reason: String) {
+        let notices = mem::take(&mut self.details.notices);
+        let (instead_of, reason) = (Some("af_xdp"), Some(reason));
+        self.details = Details { instead_of, reason, notices, ..Details::default() };
+    }
 }
 
 impl Attachments {
+    /// Shows of every interface what all do without, from now on.
+    pub fn note_everywhere(&mut self, notices: Vec<String>) {
+        self.everywhere = notices;
+    }
+
     /// Leaves to the kernel what is for one of these addresses, its own, and nothing else that is for one.
     /// True when an interface has another backend since.
     pub fn leave_to_kernel(&mut self, addresses: &[IpAddr]) -> bool {
@@ -247,7 +270,7 @@ impl Attachments {
                 // Its sockets still have the program, which brings them nothing any more.
                 attachment.steering = None;
                 attachment.backend = "af_packet";
-                attachment.details = instead_of_af_xdp(reason);
+                attachment.is_instead_of_af_xdp(reason);
                 changed = true;
             }
         }
@@ -329,6 +352,7 @@ impl Attachments {
             mtu: link.mtu,
             addresses: interface.addresses.iter().map(ToString::to_string).collect(),
             abilities: names_of(attachment.abilities),
+            notices: attachment.details.notices.iter().chain(&self.everywhere).cloned().collect(),
         });
         infos.collect()
     }
