@@ -1,5 +1,5 @@
-//! A kernel that refuses options of packet sockets, to the calling thread and those that it starts: a filter of
-//! system calls answers in its place.
+//! A kernel that refuses options of packet sockets, or memory of theirs, to the calling thread and those that it
+//! starts: a filter of system calls answers in its place.
 #![allow(
     unsafe_code,
     reason = "there is no safe form of prctl for filters; this module is the only place"
@@ -7,21 +7,36 @@
 
 use std::io;
 
-/// From now on these options (`PACKET_*`) cannot be set: EINVAL.
+/// What is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// To set an option (`PACKET_*`): EINVAL.
+    Option(libc::c_int),
+    /// To map memory that is shared with the kernel, as that of rings is: ENOMEM.
+    Sharing,
+}
+
+/// From now on all of these are refused.
 ///
 /// # Panics
 /// When the kernel takes no filter.
-pub(crate) fn refuse(options: &[libc::c_int]) {
-    let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0);
-    let equal = |value, otherwise| step(libc::BPF_JMP | libc::BPF_JEQ, value, otherwise);
-    let answer = |action| step(libc::BPF_RET, action, 0);
+pub(crate) fn refuse(refusals: &[Refusal]) {
     let mut program = Vec::new();
-    for option in options {
-        // The number of the call, and the low halves of its second and third argument (struct seccomp_data).
-        program.extend([load(0), equal(libc::SYS_setsockopt as u32, 5)]);
-        program.extend([load(24), equal(libc::SOL_PACKET as u32, 3)]);
-        program.extend([load(32), equal(*option as u32, 1)]);
-        program.push(answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32));
+    for refusal in refusals {
+        // The number of the call and the low halves of two of its arguments (struct seccomp_data), and the answer.
+        let (call, [(first, one), (second, other)], error) = match *refusal {
+            Refusal::Option(option) => {
+                (libc::SYS_setsockopt, [(1, libc::SOL_PACKET), (2, option)], libc::EINVAL)
+            }
+            Refusal::Sharing => {
+                let protection = libc::PROT_READ | libc::PROT_WRITE;
+                (libc::SYS_mmap, [(2, protection), (3, libc::MAP_SHARED)], libc::ENOMEM)
+            }
+        };
+        program.extend([load(0), equal(call as u32, 5)]);
+        program.extend([load(16 + 8 * first), equal(one as u32, 3)]);
+        program.extend([load(16 + 8 * second), equal(other as u32, 1)]);
+        program.push(answer(libc::SECCOMP_RET_ERRNO | error as u32));
     }
     program.push(answer(libc::SECCOMP_RET_ALLOW));
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
@@ -29,6 +44,18 @@ pub(crate) fn refuse(options: &[libc::c_int]) {
     // SAFETY: the kernel copies the program, which outlives the call, and writes nothing.
     let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program) };
     assert_eq!(set, 0, "{}", io::Error::last_os_error());
+}
+
+fn load(offset: u32) -> libc::sock_filter {
+    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0)
+}
+
+fn equal(value: u32, otherwise: u8) -> libc::sock_filter {
+    step(libc::BPF_JMP | libc::BPF_JEQ, value, otherwise)
+}
+
+fn answer(action: u32) -> libc::sock_filter {
+    step(libc::BPF_RET, action, 0)
 }
 
 fn step(code: u32, value: u32, otherwise: u8) -> libc::sock_filter {
