@@ -157,13 +157,18 @@ impl Appliance {
         Process::spawn("a tracer", liar)?.leave_when("answered")
     }
 
-    /// The number of the thread of this name.
+    /// The number of the thread of this name, of it or of a child of its wrapper.
     fn thread(&self, name: &str) -> Result<String> {
-        let tasks = format!("/proc/{}/task", self.process.id());
-        for task in fs::read_dir(&tasks).with_context(|| tasks.clone())? {
-            let task = task?;
-            if fs::read_to_string(task.path().join("comm"))?.trim() == name {
-                return Ok(task.file_name().to_string_lossy().into_owned());
+        let own = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        let children = children.unwrap_or_default();
+        for process in children.split_whitespace().chain([&*own.to_string()]) {
+            let tasks = format!("/proc/{process}/task");
+            for task in fs::read_dir(&tasks).with_context(|| tasks.clone())? {
+                let task = task?;
+                if fs::read_to_string(task.path().join("comm"))?.trim() == name {
+                    return Ok(task.file_name().to_string_lossy().into_owned());
+                }
             }
         }
         bail!("no thread {name}")

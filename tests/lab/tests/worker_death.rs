@@ -20,7 +20,8 @@ use mooring_lab::{Appliance, Capture, Config, Exit, Lab, isolated};
 #[test]
 fn a_worker_that_the_kernel_fails_ends_the_appliance() {
     isolated("a_worker_that_the_kernel_fails_ends_the_appliance", || {
-        let exit = dies(|appliance| appliance.answer_once(VICTIM, EPOLL_WAIT, -BAD_DESCRIPTOR))?;
+        let exit =
+            dies(&[], |appliance| appliance.answer_once(VICTIM, EPOLL_WAIT, -BAD_DESCRIPTOR))?;
         ensure!(exit.code == Some(1), "{:?}: {}", exit.code, exit.stderr);
         let errors: Vec<_> = exit.stderr.lines().filter(|line| line.contains("error:")).collect();
         ensure!(errors.len() == 1, "one message: {}", exit.stderr);
@@ -33,39 +34,49 @@ fn a_worker_that_the_kernel_fails_ends_the_appliance() {
 /// goes on behind what was sent.
 #[test]
 fn a_worker_that_panics_ends_the_appliance() {
-    isolated("a_worker_that_panics_ends_the_appliance", || {
-        let exit = dies(|appliance| appliance.answer_once(VICTIM, SENDMMSG, 1 << 20))?;
-        for said in ["panic in thread `worker-1` at", "this is a bug of mooring", "hint: please"] {
-            ensure!(exit.stderr.contains(said), "{said}: {}", exit.stderr);
-        }
-        match exit.code {
-            // What the main thread makes of a worker that has unwound.
-            Some(code) => {
-                ensure!(code == 1, "{code}: {}", exit.stderr);
-                ensure!(exit.stderr.contains("error: worker 1 has panicked"), "{}", exit.stderr);
-            }
-            // Aborted: nobody was left to say anything.
-            None => ensure!(!exit.stderr.contains("error:"), "{}", exit.stderr),
-        }
-        Ok(())
+    isolated("a_worker_that_panics_ends_the_appliance", || panics(&[]));
+}
+
+/// The kernel spares process 1 of a container the signal by which a release build ends; it ends by the next one.
+#[test]
+fn a_worker_that_panics_ends_the_first_process_of_a_pod() {
+    isolated("a_worker_that_panics_ends_the_first_process_of_a_pod", || {
+        panics(&["unshare", "--pid", "--fork", "--kill-child"])
     });
+}
+
+fn panics(wrapper: &[&str]) -> Result<()> {
+    let exit = dies(wrapper, |appliance| appliance.answer_once(VICTIM, SENDMMSG, 1 << 20))?;
+    for said in ["panic in thread `worker-1` at", "this is a bug of mooring", "hint: please"] {
+        ensure!(exit.stderr.contains(said), "{said}: {}", exit.stderr);
+    }
+    match exit.code {
+        // What the main thread makes of a worker that has unwound.
+        Some(code) => {
+            ensure!(code == 1, "{code}: {}", exit.stderr);
+            ensure!(exit.stderr.contains("error: worker 1 has panicked"), "{}", exit.stderr);
+        }
+        // Aborted: nobody was left to say anything.
+        None => ensure!(!exit.stderr.contains("error:"), "{}", exit.stderr),
+    }
+    Ok(())
 }
 
 /// One thread cannot be aborted alone: the kernel ends the whole process, and takes back all it had.
 #[test]
 fn an_appliance_that_is_aborted_leaves_nothing_behind() {
     isolated("an_appliance_that_is_aborted_leaves_nothing_behind", || {
-        let exit = dies(Appliance::abort)?;
+        let exit = dies(&[], Appliance::abort)?;
         ensure!(exit.code.is_none(), "{:?}: {}", exit.code, exit.stderr);
         Ok(())
     });
 }
 
 /// Lets the second of two workers die while hosts of both are served, and looks at what comes after.
-fn dies(how: impl FnOnce(&Appliance) -> Result<()>) -> Result<Exit> {
+fn dies(wrapper: &[&str], how: impl FnOnce(&Appliance) -> Result<()>) -> Result<Exit> {
     let lab = Lab::new()?;
     let config = Config::nat44().replace("workers = 1", "workers = 2");
-    let appliance = Appliance::start(&lab.gateway, &config)?;
+    let appliance = Appliance::start_limited(&lab.gateway, &config, wrapper)?;
     let _echo = UdpEcho::start(&lab.server, at(SERVER, 7000))?;
     let (hosts, inside) = hosts(&lab)?;
     let over = AtomicBool::new(false);
