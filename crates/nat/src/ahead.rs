@@ -2,9 +2,9 @@
 //! its source, one of the index of sessions and, where there are mappings, two of theirs, anywhere in tables of
 //! many megabytes.
 //!
-//! All of it is a guess: that the packet is to be translated, by the pool that the one before it got its
-//! outside end from, and, from random numbers that are drawn again in earnest, to which port. Nothing is
-//! decided here and nothing changes. Where the guess is wrong, or a pool is too special for one,
+//! What is loaded is a guess: that the packet is to be translated, by the pool that the one before it got its
+//! outside end from, and, from random numbers that are drawn again in earnest, to which port. Loading
+//! decides nothing and changes nothing. Where the guess is wrong, or a pool is too special for one,
 //! admission waits for its memory.
 
 use mooring_policy::{InterfaceId, Mapping as Kind, Policy, PoolId};

@@ -1,7 +1,7 @@
 //! The short way to an outside end, for pools as most are: every host may have any port of one address, and
 //! neither a rule nor another worker has one of them. What the long way (`lease.rs`, `turn.rs`) finds by asking
 //! for each property that a pool can have is one draw here. Where that finds nothing, or the pool is of another
-//! kind, the long way is gone.
+//! kind, the long way is taken.
 
 use mooring_policy::{AddressChoice, Allocation, Mapping as Kind, Policy, Pool, Pooling};
 use mooring_session::{Address, FlowKey};

@@ -64,7 +64,7 @@ pub struct Nat<A> {
     /// Sessions that were ended to make room since the start.
     pub evicted: u64,
     pub(crate) share: Share,
-    /// What is loaded ahead for packets without a session.
+    /// What the last session from inside was: for what is loaded ahead, and whether its pool has a short way.
     pub(crate) usual: Option<Usual<A>>,
     /// The record that a sweep after a reload looks at next; `None`: it is done.
     pub(crate) swept: Option<u32>,

@@ -12,8 +12,8 @@ use crate::coalesce::{Coalescer, Message, WINDOW};
 
 /// Sends Ethernet frames out of a device.
 ///
-/// Bypasses the queueing discipline: a capture on this device does not show what it sends (one on
-/// the other end of the link does).
+/// Bypasses the queueing discipline, but for a while after the device has refused a super-packet: a capture on
+/// this device does not show what is sent past it (one on the other end of the link does).
 pub struct Sender {
     way: Way,
     coalescer: Option<Coalescer>,
@@ -23,14 +23,14 @@ pub struct Sender {
 struct Way {
     socket: PacketSocket,
     messages: Messages,
-    /// Not through the queueing discipline, until the device refuses a super-packet.
-    bypasses: bool,
+    /// Flushes that still go through the queueing discipline; 0: they bypass it.
+    queued: u32,
 }
 
 impl Sender {
     pub(super) fn open(device: u32, refused: &mut Refused) -> io::Result<Self> {
         let socket = socket_to_send(device, refused)?;
-        let way = Way { socket, messages: Messages::new(WINDOW), bypasses: true };
+        let way = Way { socket, messages: Messages::new(WINDOW), queued: 0 };
         Ok(Self { way, coalescer: None })
     }
 
@@ -66,6 +66,13 @@ pub(super) fn socket_to_send(device: u32, refused: &mut Refused) -> io::Result<P
 impl Way {
     /// Sends the messages and counts in `done` what became of their packets.
     fn flush(&mut self, mut queue: &[Message<'_, '_, '_>], done: &mut Transmitted) {
+        if self.queued > 0 {
+            self.queued -= 1;
+            if self.queued == 0 {
+                // Who does not let us goes on to queue.
+                let _ = self.socket.bypass_queueing(true);
+            }
+        }
         let mut may_retry = true;
         while let Some(first) = queue.first() {
             let error = match self.socket.send(&mut self.messages, queue) {
@@ -81,9 +88,10 @@ impl Way {
                 // The queue is full. It drains while we ask again; if not, what is left is lost.
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) if may_retry => may_retry = false,
                 // Or the device cannot cut a super-packet: past the queueing discipline the kernel drops
-                // what it would have to cut itself (`__dev_direct_xmit`), so from now on it goes through.
-                Some(libc::ENOBUFS) if first.offload().is_gso() && self.bypasses => {
-                    self.bypasses = false;
+                // what it would have to cut itself (`__dev_direct_xmit`), so it goes through. Not for ever:
+                // a driver whose queue is full, and a link without carrier, say the same.
+                Some(libc::ENOBUFS) if first.offload().is_gso() && self.queued == 0 => {
+                    self.queued = QUEUED;
                     // Who cannot be asked otherwise refuses again.
                     let _ = self.socket.bypass_queueing(false);
                 }
@@ -131,6 +139,10 @@ impl Transmit for Sender {
 /// A socket bound to it receives nothing; the kernel reads the protocol of a sent frame from its
 /// Ethernet header.
 const NO_PROTOCOL: u16 = 0;
+
+/// Flushes that go through the queueing discipline after the device has refused a super-packet. To ask again
+/// costs two system calls and one that is refused.
+const QUEUED: u32 = 4096;
 
 /// Bytes in flight in the driver; a super-packet counts about 70,000.
 const BUFFER: usize = 8 << 20;

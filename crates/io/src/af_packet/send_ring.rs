@@ -26,7 +26,7 @@ use super::socket::PacketSocket;
 
 /// Sends Ethernet frames out of a device by a ring. Super-packets it refuses.
 ///
-/// Bypasses the queueing discipline, as [`super::Sender`] does.
+/// Bypasses the queueing discipline: a capture on this device does not show what it sends.
 #[derive(Debug)]
 pub struct RingSender {
     socket: PacketSocket,

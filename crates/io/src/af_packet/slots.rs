@@ -27,6 +27,9 @@ impl<const SLOT_BYTES: usize, const BLOCKS: usize> Slots<SLOT_BYTES, BLOCKS> {
 
     const BYTES: usize = BLOCKS * BLOCK_BYTES;
 
+    /// The kernel asks for it, and the status word at the front of a slot has to be aligned.
+    const ALIGNED: () = assert!(SLOT_BYTES.is_multiple_of(libc::TPACKET_ALIGNMENT));
+
     /// What is asked of the kernel.
     pub(super) const REQUEST: libc::tpacket_req = libc::tpacket_req {
         tp_block_size: BLOCK_BYTES as u32,
@@ -40,6 +43,7 @@ impl<const SLOT_BYTES: usize, const BLOCKS: usize> Slots<SLOT_BYTES, BLOCKS> {
     /// # Errors
     /// The operating system's, when it has not so much memory.
     pub(super) fn of(socket: &PacketSocket) -> io::Result<Self> {
+        const { Self::ALIGNED };
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
@@ -51,11 +55,11 @@ impl<const SLOT_BYTES: usize, const BLOCKS: usize> Slots<SLOT_BYTES, BLOCKS> {
         Ok(Self { memory })
     }
 
-    /// Where the slot begins.
+    /// Where the slot begins; the first one follows the last.
     pub(super) fn slot(&self, at: usize) -> NonNull<u8> {
+        let at = at % Self::COUNT;
         let (block, place) = (at / Self::IN_BLOCK, at % Self::IN_BLOCK);
-        debug_assert!(block < BLOCKS, "slots are numbered from 0");
-        // SAFETY: a slot number is below COUNT, so its bytes lie in the mapping.
+        // SAFETY: the number is below COUNT, so its bytes lie in the mapping.
         unsafe { self.memory.add(block * BLOCK_BYTES + place * SLOT_BYTES) }
     }
 

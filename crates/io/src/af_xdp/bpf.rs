@@ -92,16 +92,20 @@ impl<K, V> Map<K, V> {
 }
 
 /// Loads an XDP program and attaches it to a device, in the driver itself. It may be shown packets in several
-/// pieces, of which it reaches the first, where the kernel knows of that (since Linux 5.18).
+/// pieces, of which it reaches the first, where the kernel (since Linux 5.18) and the driver know of that.
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN and CAP_BPF; EBUSY where another program is attached; EOPNOTSUPP where the
 /// driver knows no XDP; EINVAL and ERANGE where the device's MTU is too long for it.
 pub(crate) fn attach(code: &[Instruction], device: u32) -> io::Result<Link> {
-    let program = Program::load_with(code, HAS_FRAGS).or_else(|_| Program::load(code))?;
-    let program = program.fd.as_raw_fd().cast_unsigned();
-    let request = LinkCreate { program, device, attach_type: ATTACH_TYPE_XDP, flags: IN_DRIVER };
-    Ok(Link { _fd: descriptor(LINK_CREATE, request)? })
+    let attach = |flags| {
+        let program = Program::load_with(code, flags)?;
+        let program = program.fd.as_raw_fd().cast_unsigned();
+        let attach_type = ATTACH_TYPE_XDP;
+        let request = LinkCreate { program, device, attach_type, flags: IN_DRIVER };
+        Ok(Link { _fd: descriptor(LINK_CREATE, request)? })
+    };
+    attach(HAS_FRAGS).or_else(|_: io::Error| attach(0))
 }
 
 /// An XDP program that is attached to nothing.

@@ -1,6 +1,6 @@
 //! The sending half: packets of this worker's frames leave from where they lie, others are copied into frames
-//! of its own, those that are longer than a frame in pieces. What the socket cannot say (a super-packet's segments) or carry leaves by a packet socket, in
-//! its place in the order.
+//! of its own, those that are longer than a frame in pieces. What the socket cannot say (a super-packet's
+//! segments) or carry leaves by a packet socket, in its place in the order.
 
 use std::sync::Arc;
 
