@@ -1,7 +1,7 @@
 //! The figures, as a table and as the JSON that others read.
 
 use anyhow::Result;
-use mooring_bench_figures::{median, spread};
+use mooring_bench_figures::{lower_quartile, median, spread};
 use serde_json::{Value, json};
 
 use crate::cases::Case;
@@ -14,6 +14,8 @@ pub(crate) struct Row {
     theirs: f64,
     /// Median of the pairs' ratios, ours by theirs.
     ratio: f64,
+    /// A quarter of the ratios is not larger.
+    lower_quartile: f64,
     better: &'static str,
     unit: &'static str,
     /// Of the ratios: (max - min) / median.
@@ -30,6 +32,7 @@ impl Row {
             ours: column(0),
             theirs: column(1),
             ratio: median(&ratios),
+            lower_quartile: lower_quartile(&ratios),
             better: case.better(),
             unit: case.unit(),
             spread: spread(&ratios),
@@ -49,6 +52,7 @@ pub(crate) fn print_json(rows: &[Row], [ours, theirs]: Names) -> Result<()> {
                 ours: row.ours,
                 theirs: row.theirs,
                 "ratio": row.ratio,
+                "lower_quartile": row.lower_quartile,
                 "better": row.better,
                 "unit": row.unit,
                 "spread": row.spread,

@@ -78,6 +78,28 @@ fn port_unreachable_comes_in() {
     );
 }
 
+/// An error is never all zero, so its checksum is the one that everybody computes: 0 where that comes out.
+#[test]
+fn a_checksum_that_becomes_zero_is_written_as_zero() {
+    let before = bytes(
+        "4500 003a 4321 0000 3c01 d562 c633 6401 cb00 710a  0303 0000 0000 0000
+         4500 001e 1234 4000 3f11 c35b cb00 710a c633 6401  9c40 0035 000a 94bb 0000",
+    );
+    let mut zeros = 0;
+    for end in 0..=u16::MAX {
+        let mut packet = before.clone();
+        packet[56..].copy_from_slice(&end.to_be_bytes());
+        let right = checksum(&packet[20..]);
+        packet[22..24].copy_from_slice(&right.to_be_bytes());
+        rewrite_error_v4(&mut packet, Place { l3: 0, l4: 20 }, &udp(), Reverse);
+        let written = u16::from_be_bytes([packet[22], packet[23]]);
+        packet[22..24].fill(0);
+        assert_eq!(written, checksum(&packet[20..]), "{end:04x}");
+        zeros += u32::from(written == 0);
+    }
+    assert_eq!(zeros, 1);
+}
+
 /// A router on the way, 198.51.100.254, asks for packets of 1,400 bytes and quotes 8 bytes of TCP:
 /// the quoted checksum is not there.
 #[test]

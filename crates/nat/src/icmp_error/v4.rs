@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use mooring_session::fragments::Datagram;
 use mooring_session::{Address, Direction, FlowKey, Session};
-use mooring_wire::checksum::{Delta, apply, apply_icmpv4, sum};
+use mooring_wire::checksum::{Delta, apply, sum};
 use mooring_wire::quote::QuotedIpv4;
 use mooring_wire::{Protocol, icmpv4};
 
@@ -150,7 +150,7 @@ pub fn rewrite_error_v4(
     let quote = quote_in(icmp);
     let change = rewrite_quote(&mut icmp[quote], session, direction);
     let old = u16::from_be_bytes([icmp[2], icmp[3]]);
-    icmp[2..4].copy_from_slice(&apply_icmpv4(old, change).to_be_bytes());
+    icmp[2..4].copy_from_slice(&apply(old, change).to_be_bytes());
     let address_delta = match direction {
         // Untranslated: then it is no secret which router has sent it, and traceroute wants to know.
         Direction::Forward if session.inside == session.outside => Delta::ZERO,
