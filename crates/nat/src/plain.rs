@@ -91,19 +91,19 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
-    use mooring_policy::PoolId;
+    use mooring_policy::{Pool, PoolId};
     use mooring_session::KeyedHash;
     use mooring_wire::Protocol;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
 
     use super::Plain;
-    use crate::fixture::{flow, policy};
+    use crate::fixture::{World, flow, policy};
     use crate::{Nat, Share};
 
-    /// Whether a pool with these properties beside its address is a plain one.
-    fn is_plain(properties: &str, rest: &str) -> bool {
-        let policy = policy(&format!(
+    /// A pool of one address with these properties, and `rest`.
+    fn config(properties: &str, rest: &str) -> String {
+        format!(
             r#"
             pool = [{{ name = "egress", addresses = ["203.0.113.10"], {properties} }}]
             {rest}
@@ -114,7 +114,11 @@ mod tests {
             to = "outside"
             pool = "egress"
             "#
-        ));
+        )
+    }
+
+    fn is_plain(config: &str) -> bool {
+        let policy = policy(config);
         Plain::<Ipv4Addr>::new(policy.pool(PoolId(0)), &policy, Share::ALL).is_some()
     }
 
@@ -128,6 +132,18 @@ mod tests {
             address = "{address}"
             port = 8080
             target = "10.0.0.2:80"
+            "#
+        )
+    }
+
+    fn health(address: &str) -> String {
+        format!(
+            r#"
+            [[service]]
+            name = "health"
+            kind = "health"
+            address = "{address}"
+            port = 8080
             "#
         )
     }
@@ -153,7 +169,8 @@ mod tests {
 
     #[test]
     fn what_the_long_way_looks_at_makes_a_pool_special() {
-        assert!(is_plain("", "") && is_plain("mapping = \"endpoint-dependent\"", ""));
+        let dependent = "mapping = \"endpoint-dependent\"";
+        assert!(is_plain(&config("", "")) && is_plain(&config(dependent, "")));
         for special in [
             "allocation = { kind = \"preserve\" }",
             "allocation = { kind = \"port-block\", size = 512 }",
@@ -163,9 +180,47 @@ mod tests {
             "contiguity = true",
             "overflow_ports = \"60000-60999\"",
         ] {
-            assert!(!is_plain(special, ""), "{special}");
+            assert!(!is_plain(&config(special, "")), "{special}");
         }
-        assert!(!is_plain("", &forward("203.0.113.10")), "a rule has a port");
-        assert!(is_plain("", &forward("203.0.113.11")), "of another address");
+        let of = |addresses: &str| config("", "").replace("\"203.0.113.10\"", addresses);
+        assert!(is_plain(&of("\"203.0.113.8/30\"")), "several addresses in a row");
+        assert!(!is_plain(&of("\"203.0.113.10\", \"203.0.113.12\"")), "several prefixes");
+    }
+
+    #[test]
+    fn a_pool_is_special_where_a_rule_or_a_service_has_a_port_of_it() {
+        for of in [forward, health] {
+            assert!(!is_plain(&config("", &of("203.0.113.10"))));
+        }
+        assert!(is_plain(&config("", &forward("203.0.113.11"))), "of another address");
+        assert!(is_plain(&config("", &health("10.0.0.1"))), "of an interface");
+    }
+
+    #[test]
+    fn a_pool_is_special_where_somebody_says_what_is_held_of_it() {
+        let policy = policy(&config("", ""));
+        for held in [vec![], vec![0]] {
+            let pool = Pool { held: Some(held), ..policy.pool(PoolId(0)).clone() };
+            assert!(Plain::<Ipv4Addr>::new(&pool, &policy, Share::ALL).is_none());
+        }
+    }
+
+    /// Half of the worker's ports were another's before: those that were its own, too, are looked for.
+    #[test]
+    fn while_workers_move_a_flow_gets_a_port_that_was_this_ones_before() {
+        let ports = "ports = \"2000-2255\"";
+        let blocks = "allocation = { kind = \"port-block\", size = 8, max_blocks = 8 }";
+        let share = Share::new(0, 2).expect("one of two");
+        let mut world = World::of_share(share, &config(&format!("{ports}, {blocks}"), ""), 1);
+        let key = |host: u8, port: u16| {
+            flow(Protocol::UDP, &format!("10.0.0.{host}:{port}"), "198.51.100.7:53")
+        };
+        let its_own = |host: &u8| world.owners.of_flow(&key(*host, 5000)) == 0;
+        let host = (2..20).find(its_own).expect("some host is its own");
+        world.adopt(&config(ports, ""));
+        assert!(world.owners.is_moving() && is_plain(&config(ports, "")));
+        for port in 5000..5032 {
+            world.session(key(host, port));
+        }
     }
 }
