@@ -101,6 +101,10 @@ mod tests {
         assert_eq!(findings("b\nd\n", "zero_rule"), [""; 0]);
         let gone = findings("b\nx\n", "zero_rule");
         assert!(gone[0].contains("does not apply to crates/wire/src/a.rs"), "{gone:?}");
+        let twice = findings("b\nd\nx\nb\n", "zero_rule");
+        assert!(twice[0].contains("applies to more than one place of crates/wire"), "{twice:?}");
+        let each = findings("x\nd\nd\n", "zero_rule");
+        assert_eq!(each.len(), 2, "of every hunk it is said: {each:?}");
         let renamed = findings("b\nd\n", "zero_rules");
         assert_eq!(renamed, ["tests/mutants/zero.patch: error: there is no test `zero_rule`"]);
     }
