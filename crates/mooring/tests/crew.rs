@@ -1,12 +1,12 @@
 //! Several workers under traffic, of which one dies: all end, in time, and nothing passes untranslated. The ports
 //! are sockets that a test holds the other ends of.
 
-use std::io;
+mod wire;
+
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -18,72 +18,10 @@ use mooring::run::crew::Crew;
 use mooring::run::worker::{Command, Ports};
 use mooring_engine::{Engine, Link};
 use mooring_nat::Share;
-use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
 use mooring_policy::{Generation, load};
 use mooring_wire::Mac;
 
-/// How a port fails, by its next frame.
-#[derive(Default)]
-struct Fault(AtomicU8);
-
-const PANICS: u8 = 1;
-const BREAKS: u8 = 2;
-
-/// Datagrams as frames.
-struct Receiver {
-    socket: UdpSocket,
-    frame: Vec<u8>,
-    fault: Arc<Fault>,
-}
-
-struct Transmitter(UdpSocket);
-
-impl AsRawFd for Receiver {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
-impl Receive for Receiver {
-    fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
-        let Ok(bytes) = self.socket.recv(&mut self.frame) else { return Ok(Received::default()) };
-        match self.fault.0.load(Ordering::Relaxed) {
-            PANICS => panic!("the ring has no such slot"),
-            BREAKS => return Err(io::Error::other("it was pulled out")),
-            _ => {}
-        }
-        batch.push(Packet::new(&mut self.frame, 0, bytes, Offload::NONE)).expect("an empty batch");
-        Ok(Received { packets: 1, bytes: bytes as u64, truncated: 0 })
-    }
-
-    fn lost(&mut self) -> u64 {
-        0
-    }
-}
-
-impl Transmit for Transmitter {
-    fn transmit<'p, 'b: 'p>(
-        &mut self,
-        packets: impl Iterator<Item = &'p Packet<'b>>,
-    ) -> Transmitted {
-        let mut done = Transmitted::default();
-        for packet in packets {
-            done.packets += u64::from(self.0.send(packet.bytes()).is_ok());
-        }
-        done
-    }
-}
-
-/// The two ends of a link of one worker.
-fn link(fault: &Arc<Fault>) -> (Receiver, Transmitter, UdpSocket) {
-    let [port, host] = [(), ()].map(|()| UdpSocket::bind("127.0.0.1:0").expect("loopback"));
-    port.connect(host.local_addr().expect("bound")).expect("loopback");
-    host.connect(port.local_addr().expect("bound")).expect("loopback");
-    port.set_nonblocking(true).expect("a socket");
-    host.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
-    let sender = Transmitter(port.try_clone().expect("a socket"));
-    (Receiver { socket: port, frame: vec![0; 2048], fault: Arc::clone(fault) }, sender, host)
-}
+use crate::wire::{BREAKS, Fault, PANICS, link};
 
 /// What the outside has seen.
 #[derive(Default)]
@@ -114,6 +52,15 @@ fn serve(link: &UdpSocket, worker: usize, seen: &Seen) {
             let counter = if translated { &seen.translated[worker] } else { &seen.leaked };
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Ends the threads around the workers, also when a check fails.
+struct Over<'s>(&'s Seen);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -152,7 +99,7 @@ fn dies(fault: u8) -> Failure {
         let (mut rx, mut tx) = (Vec::new(), Vec::new());
         let faults = if worker == 1 { [&failing, &none] } else { [&none; 2] };
         for (fault, hosts) in faults.into_iter().zip([&mut inside, &mut outside]) {
-            let (receiver, sender, host) = link(fault);
+            let (receiver, sender, host) = link(fault, Duration::from_millis(100));
             rx.push(receiver);
             tx.push(sender);
             hosts.push(host);
@@ -166,17 +113,18 @@ fn dies(fault: u8) -> Failure {
 
     let seen = Seen::default();
     let failure = thread::scope(|scope| {
+        let _over = Over(&seen);
         scope.spawn(|| load_all(&inside, &seen));
         for (worker, link) in outside.iter().enumerate() {
             let seen = &seen;
             scope.spawn(move || serve(link, worker, seen));
         }
         let failure = ends_under_load(crew, &mut poll, (&failing, fault), &seen);
-        // What is sent from here on nobody takes.
+        // What has left is read; what is sent from here on nobody takes.
+        thread::sleep(Duration::from_millis(200));
         let before = seen.translated.each_ref().map(|seen| seen.load(Ordering::Relaxed));
         thread::sleep(Duration::from_millis(100));
         let after = seen.translated.each_ref().map(|seen| seen.load(Ordering::Relaxed));
-        seen.over.store(true, Ordering::Relaxed);
         (failure, before, after)
     });
     let (failure, before, after) = failure;

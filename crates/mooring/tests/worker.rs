@@ -1,8 +1,9 @@
 //! The worker's loop over ports that a test holds the other ends of.
 
+mod wire;
+
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,52 +15,10 @@ use mooring::run::worker::{Adopted, Adoption, Command, Groups, Ports, Worker};
 use mooring_engine::{Counters, DropReason, Engine, EventKind, Link, Supplies, Told};
 use mooring_nat::Share;
 use mooring_observe::query::{Answer, Query};
-use mooring_packet::{Batch, Offload, Packet, Receive, Received, Transmit, Transmitted};
 use mooring_policy::{Generation, InterfaceId, load};
 use mooring_wire::Mac;
 
-/// Datagrams as frames; one of a single byte is a frame that the port cannot read.
-struct Receiver {
-    socket: UdpSocket,
-    frame: Vec<u8>,
-}
-
-struct Transmitter(UdpSocket);
-
-impl AsRawFd for Receiver {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
-impl Receive for Receiver {
-    fn receive<'b>(&'b mut self, batch: &mut Batch<'b>) -> io::Result<Received> {
-        let bytes = match self.socket.recv(&mut self.frame) {
-            Err(_) => return Ok(Received::default()),
-            Ok(1) => return Ok(Received { truncated: 1, ..Received::default() }),
-            Ok(bytes) => bytes,
-        };
-        batch.push(Packet::new(&mut self.frame, 0, bytes, Offload::NONE)).expect("an empty batch");
-        Ok(Received { packets: 1, bytes: bytes as u64, truncated: 0 })
-    }
-
-    fn lost(&mut self) -> u64 {
-        7
-    }
-}
-
-impl Transmit for Transmitter {
-    fn transmit<'p, 'b: 'p>(
-        &mut self,
-        packets: impl Iterator<Item = &'p Packet<'b>>,
-    ) -> Transmitted {
-        let mut done = Transmitted::default();
-        for packet in packets {
-            done.packets += u64::from(self.0.send(packet.bytes()).is_ok());
-        }
-        done
-    }
-}
+use crate::wire::{LOST, link};
 
 /// A running worker with one interface, 10.0.0.1, and the host at the other end of its link.
 struct Running {
@@ -71,19 +30,13 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
-        let [port, host] = [(), ()].map(|()| UdpSocket::bind("127.0.0.1:0").expect("loopback"));
-        port.connect(host.local_addr().expect("bound")).expect("loopback");
-        host.connect(port.local_addr().expect("bound")).expect("loopback");
-        port.set_nonblocking(true).expect("a socket");
-        host.set_read_timeout(Some(PATIENCE)).expect("a socket");
-
+        let (receiver, transmitter, host) = link(&Arc::default(), PATIENCE);
         let policy = Arc::new(load(CONFIG).expect("a valid configuration").policy);
         let engine = Engine::new(policy, Generation(1), &[LINK], [7; 32]);
-        let tx = vec![Transmitter(port.try_clone().expect("a socket"))];
-        let rx = vec![Receiver { socket: port, frame: vec![0; 2048] }];
+        let ports = Ports { rx: vec![receiver], tx: vec![transmitter] };
         let (commands, inbox) = bounded(8);
         let (worker, waker) =
-            Worker::new(engine, Ports { rx, tx }, inbox, Clock::start()).expect("descriptors");
+            Worker::new(engine, ports, inbox, Clock::start()).expect("descriptors");
         Self { commands, waker, thread: thread::spawn(move || worker.run()), host }
     }
 
@@ -174,7 +127,7 @@ fn frames_that_cannot_be_read_are_counted_and_hold_up_nothing() {
         let counters = running.counters();
         assert_eq!(counters.interfaces[0].rx_unreadable, 100 * round);
         assert_eq!(counters.interfaces[0].rx_packets, round);
-        assert_eq!(counters.interfaces[0].rx_lost, 7);
+        assert_eq!(counters.interfaces[0].rx_lost, LOST);
     }
     running.stop();
 }

@@ -86,7 +86,11 @@ fn a_tap_serves_without_offloads() {
         let refused = [Refusal::Request(TUNSETOFFLOAD, INVALID)];
         let notice = "no offloads (TUNSETOFFLOAD: Invalid argument";
         let expected = Expected { notices: &[notice], abilities: &[] };
-        serves(Variant::Tap, &|config| config, &refused, &expected)
+        serves(Variant::Tap, &|config| config, &refused, &expected)?;
+        // The metadata is there: it has to be left.
+        let notices = &[notice, "tx_coalescing joins nothing"];
+        let expected = Expected { notices, abilities: &[] };
+        serves(Variant::Tap, &Config::coalescing, &refused, &expected)
     });
 }
 
@@ -162,6 +166,10 @@ fn serves(
     for (name, interface) in counters["interfaces"].as_object().context("interfaces")? {
         let unreadable = interface["rx_unreadable"].as_u64();
         ensure!(unreadable == Some(0), "{name}: {interface}");
+        // Where it is asked for the notice says that nothing is.
+        let joined = interface["tx_coalesced"].as_u64();
+        let concerns = interfaces[..concerned].iter().any(|shown| shown["name"] == **name);
+        ensure!(joined == Some(0) || !concerns, "{name}: {interface}");
     }
     let said = appliance.stop()?;
     for notice in expected.notices {

@@ -3,8 +3,9 @@
 //!
 //! A checksum that is still to be completed is where the protocol has its own, and holds the sum of the
 //! pseudo-header: what does not is an inner one, of a tunnel, and nobody can say where. A super-packet is longer than
-//! the device's packets; how long its segments were it does not say. For TCP that is nobody's business but
-//! the sender's, and they become as long as the device carries; datagrams have lost their ends.
+//! the device's packets; how long its segments were it does not say. Those of TCP become no longer than what every
+//! path carries: a sender that is told of a smaller one would send the same super-packets again. Datagrams have lost
+//! their ends. A super-packet of UDP that is no longer than one packet looks like one datagram.
 
 use mooring_packet::Offload;
 use mooring_packet::offload::GsoKind;
@@ -18,11 +19,18 @@ use crate::seam::Layout;
 /// The metadata of an untagged frame of a device whose IP packets have `mtu` bytes at most; `status` is the
 /// kernel's word on it (`TP_STATUS_*`). `None` where it cannot be told.
 pub(super) fn offload(frame: &[u8], status: u32, mtu: usize) -> Option<Offload> {
-    if status & libc::TP_STATUS_CSUMNOTREADY == 0 {
-        let verified = status & libc::TP_STATUS_CSUM_VALID != 0;
-        return Some(if verified { Offload::verified() } else { Offload::NONE });
+    let unfinished = status & libc::TP_STATUS_CSUMNOTREADY != 0;
+    let verified = status & libc::TP_STATUS_CSUM_VALID != 0;
+    let complete = if verified { Offload::verified() } else { Offload::NONE };
+    if !unfinished && frame.len() <= HEADER_LEN + mtu {
+        return Some(complete);
     }
-    let layout = Layout::of(frame)?;
+    // What is not of IP is nothing that we would cut.
+    let Some(layout) = Layout::of(frame) else { return (!unfinished).then_some(complete) };
+    let is_super = layout.end - HEADER_LEN > mtu;
+    if !unfinished && !is_super {
+        return Some(complete);
+    }
     let transport = frame.get(layout.transport..layout.end)?;
     let offset = match layout.protocol {
         Protocol::TCP => 16,
@@ -31,8 +39,9 @@ pub(super) fn offload(frame: &[u8], status: u32, mtu: usize) -> Option<Offload> 
         _ => return None,
     };
     let partial = Offload::partial_checksum(layout.transport as u16, offset);
-    if layout.end - HEADER_LEN > mtu {
-        return super_packet(partial, &layout, transport, mtu);
+    if is_super {
+        let whole = if unfinished { partial } else { complete };
+        return super_packet(whole, &layout, transport, mtu);
     }
     let field = transport.get(usize::from(offset)..)?.first_chunk()?;
     let pseudo_sum = checksum::add(layout.pseudo_sum, transport.len() as u16);
@@ -42,20 +51,18 @@ pub(super) fn offload(frame: &[u8], status: u32, mtu: usize) -> Option<Offload> 
 }
 
 /// The same for a super-packet.
-fn super_packet(
-    partial: Offload,
-    layout: &Layout,
-    transport: &[u8],
-    mtu: usize,
-) -> Option<Offload> {
+fn super_packet(whole: Offload, layout: &Layout, transport: &[u8], mtu: usize) -> Option<Offload> {
     if layout.protocol != Protocol::TCP {
         return None;
     }
     let headers = layout.transport + Tcp::parse(transport).ok()?.header_len();
-    let size = (HEADER_LEN + mtu).checked_sub(headers).filter(|size| *size > 0)?;
+    let size = (HEADER_LEN + mtu.min(EVERYWHERE)).checked_sub(headers).filter(|size| *size > 0)?;
     let kind = if layout.ipv6 { GsoKind::TcpV6 } else { GsoKind::TcpV4 };
-    Some(partial.with_gso(kind, size as u16, headers as u16))
+    Some(whole.with_gso(kind, size as u16, headers as u16))
 }
+
+/// Bytes of an IP packet that every link of IPv6 carries (RFC 8200 §5), and next to all of IPv4.
+const EVERYWHERE: usize = 1280;
 
 #[cfg(test)]
 mod tests {
@@ -121,12 +128,27 @@ mod tests {
     }
 
     #[test]
-    fn a_super_packet_of_tcp_is_cut_to_what_the_device_carries() {
+    fn a_super_packet_of_tcp_is_cut_to_what_every_path_carries() {
         let tcp = unfinished(true, 9_000);
-        let expected = Offload::partial_checksum(34, 16).with_gso(GsoKind::TcpV4, 1_460, 54);
+        let expected = Offload::partial_checksum(34, 16).with_gso(GsoKind::TcpV4, 1_240, 54);
         assert_eq!(offload(&tcp, UNFINISHED, 1500), Some(expected));
+        let shorter = Offload::partial_checksum(34, 16).with_gso(GsoKind::TcpV4, 960, 54);
+        assert_eq!(offload(&tcp, UNFINISHED, 1000), Some(shorter));
         assert_eq!(offload(&tcp, UNFINISHED, 9_040), Some(Offload::partial_checksum(34, 16)));
         assert_eq!(offload(&tcp, UNFINISHED, 40), None, "no room for a byte");
+    }
+
+    /// Joined by a device that has verified what it joined.
+    #[test]
+    fn a_super_packet_whose_checksum_is_complete_is_one_as_well() {
+        let valid = libc::TP_STATUS_USER | libc::TP_STATUS_CSUM_VALID;
+        let expected = Offload::verified().with_gso(GsoKind::TcpV4, 1_240, 54);
+        assert_eq!(offload(&frame(true, 9_000), valid, 1500), Some(expected));
+        assert_eq!(offload(&frame(false, 9_000), valid, 1500), None);
+        // Padding is no part of a packet.
+        let mut padded = frame(true, 1_460);
+        padded.extend([0; 8]);
+        assert_eq!(offload(&padded, valid, 1500), Some(Offload::verified()));
     }
 
     /// Where one datagram of it ends and the next begins nobody can tell.

@@ -185,16 +185,16 @@ impl Receiver {
         let whole = self.socket.has_metadata();
         let frames = self.copies.as_mut_bytes().chunks_exact_mut(STRIDE);
         for (memory, metadata) in frames.zip(&self.metadata[..fetched]) {
-            let told = metadata.told.checked();
-            let found = Found {
+            // Of which nothing is told is not known to be whole.
+            let told = metadata.told.checked().filter(|_| !metadata.truncated);
+            let found = told.map(|told| Found {
                 memory,
                 start: FRAME_START,
                 len: metadata.len,
                 offload: whole.then_some(metadata.offload),
                 status: told.status,
                 tag: tag(told.status, told.tag_type, told.tag),
-            };
-            let found = (!metadata.truncated).then_some(found);
+            });
             take(found.and_then(|found| found.packet(self.mtu)), batch, &mut received);
         }
         Ok(received)

@@ -82,7 +82,7 @@ impl Ring {
         self.lent = frames;
         let ring = &*self;
         (0..frames).map(move |nth| {
-            let at = (ring.oldest + nth) % Slots::COUNT;
+            let at = ring.oldest + nth;
             assert!(
                 ring.slots.status(at).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0,
                 "only waiting frames are lent"

@@ -342,11 +342,11 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// This, or nothing where it is no such message.
-    pub(super) fn checked(&self) -> Self {
+    /// This, if it is such a message.
+    pub(super) fn checked(&self) -> Option<Self> {
         let is_ours = (self.level, self.kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA);
         let is_whole = self.message_len >= size_of::<Self>() - size_of::<u32>();
-        if is_ours && is_whole { *self } else { Self::default() }
+        (is_ours && is_whole).then_some(*self)
     }
 }
 

@@ -189,7 +189,7 @@ fn open_tap(interface: &Interface, workers: NonZeroU8) -> Result<Port, Failure> 
     let mut attachment = Attachment::new("tap", abilities, End::Kernel(made.kernel));
     attachment.note(interface, made.refused.iter().map(ToString::to_string));
     let halves = made.queues.into_iter().map(|(receiver, mut sender)| {
-        sender.set_coalescing(interface.tx_coalescing);
+        sender.set_coalescing(interface.tx_coalescing && abilities.tcp_segmentation);
         (AnyReceiver::Tap(receiver), AnySender::Tap(Seam::new(sender, abilities)))
     });
     Ok(Port { halves: halves.collect(), link: made.link, attachment })
