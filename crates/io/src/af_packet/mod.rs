@@ -135,9 +135,9 @@ fn claim(link: &Link) -> Result<UnixListener, OpenError> {
         })
 }
 
-/// What packet sockets carry, if the kernel has not [`Refused`] it: whatever it can express in a `virtio_net_hdr`. The same for
-/// every device: what the device cannot do, the kernel does on its way out (`validate_xmit_skb`), where need be
-/// by the queueing discipline.
+/// What packet sockets carry, if the kernel has not [`Refused`] it: whatever it can express in a
+/// `virtio_net_hdr`. The same for every device: what the device cannot do, the kernel does on its way
+/// out (`validate_xmit_skb`), where need be by the queueing discipline.
 pub const ABILITIES: Abilities =
     Abilities { partial_checksum: true, tcp_segmentation: true, udp_segmentation: true };
 

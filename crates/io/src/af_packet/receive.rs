@@ -99,7 +99,8 @@ impl Receiver {
         self.socket.accept_all()
     }
 
-    /// Bytes that the kernel may hold for this socket in frames that are in no slot, its bookkeeping included: about 70,000 a super-packet. Small (about 400 KB) without CAP_NET_ADMIN unless
+    /// Bytes that the kernel may hold for this socket in frames that are in no slot, its bookkeeping
+    /// included: about 70,000 a super-packet. Small (about 400 KB) without CAP_NET_ADMIN unless
     /// `net.core.rmem_max` was raised.
     ///
     /// # Errors
