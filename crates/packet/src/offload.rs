@@ -62,6 +62,13 @@ impl Offload {
         Some(PartialChecksum { start: self.checksum_start, offset: self.checksum_offset })
     }
 
+    /// True for a packet that is what its bytes say: no checksum to be completed, not a super-packet.
+    #[inline]
+    #[must_use]
+    pub const fn is_complete(self) -> bool {
+        self.flags & NEEDS_CSUM == 0 && self.gso_type == 0
+    }
+
     /// True when somebody has found the transport checksum right (DATA_VALID).
     #[inline]
     #[must_use]

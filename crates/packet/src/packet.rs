@@ -46,6 +46,13 @@ impl<'b> Packet<'b> {
         &mut self.buffer[self.start as usize..][..self.len as usize]
     }
 
+    /// Where the frame starts: to begin loading it.
+    #[inline]
+    #[must_use]
+    pub const fn start(&self) -> *const u8 {
+        self.buffer.as_ptr().wrapping_add(self.start as usize)
+    }
+
     /// Length of the frame in bytes.
     #[inline]
     #[must_use]

@@ -40,6 +40,22 @@ pub fn sum(bytes: &[u8]) -> u16 {
     u16::from_be(fold(total))
 }
 
+/// As [`sum`], of an IPv4 header without options: words of 64 bits, each carry brought round at once, take half as
+/// many instructions where there are so few.
+#[inline(always)]
+#[must_use]
+pub fn sum_header_v4(header: &[u8; 20]) -> u16 {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = *header;
+    let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let [a, b, c, d, e, f, g, h, rest @ ..] = rest;
+    let second = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let third = u32::from_ne_bytes(rest);
+    let (total, carry) = first.overflowing_add(second);
+    let (total, second_carry) = total.overflowing_add(u64::from(third) + u64::from(carry));
+    // What has overflowed leaves room for its carry.
+    u16::from_be(fold(total + u64::from(second_carry)))
+}
+
 /// The sum of `bytes` as RFC 1071 §4.1 writes it: slow and evidently right. The oracle that
 /// [`sum`] is tested against, and for nothing else.
 #[must_use]
@@ -100,6 +116,15 @@ pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: Protocol, le
 #[must_use]
 pub const fn apply(checksum: u16, delta: Delta) -> u16 {
     !add(!checksum, delta.0)
+}
+
+/// The `checksum` of an IPv4 header after an edit that has also taken one from its TTL: [`apply`] of both
+/// deltas. Never 0xffff, which is no form of zero that a sum of such bytes gives.
+#[inline]
+#[must_use]
+pub const fn apply_and_hop(checksum: u16, delta: Delta) -> u16 {
+    // The TTL is the high byte of its word: one less adds ~0x0100.
+    !add(add(!checksum, delta.0), !0x0100)
 }
 
 /// A UDP `checksum` after an edit.
@@ -209,11 +234,10 @@ const fn halves(word: u64) -> u64 {
 /// Folds a sum of 32-bit words into 16 bits, carries brought round.
 #[inline]
 const fn fold(total: u64) -> u16 {
-    // Bits that are left: 33, 18, 17, 16.
-    let total = halves(total);
-    let total = (total & 0xffff) + (total >> 16);
-    let total = (total & 0xffff) + (total >> 16);
-    ((total & 0xffff) + (total >> 16)) as u16
+    // A word and itself with its halves exchanged: the upper half of that sum is the sum of both halves, with its
+    // carry brought round.
+    let total = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    (total.wrapping_add(total.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mooring_wire::checksum::{
-    Delta, add, apply, apply_icmpv4, apply_partial, apply_udp, checksum, pseudo_v4, pseudo_v6,
-    rfc1071, sum,
+    Delta, add, apply, apply_and_hop, apply_icmpv4, apply_partial, apply_udp, checksum, pseudo_v4,
+    pseudo_v6, rfc1071, sum, sum_header_v4,
 };
 use mooring_wire::icmpv4::{self, Icmpv4};
 use mooring_wire::ipv4::{self, Ipv4};
@@ -127,6 +127,26 @@ fn edit_ipv4(bytes: &mut [u8], edit: Edit) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn the_sum_of_a_header_is_that_of_its_bytes(words in [word(), word(), word(), word(), word(), word(), word(), word(), word(), word()]) {
+        let mut header = [0; ipv4::HEADER_LEN];
+        for (bytes, word) in header.chunks_mut(2).zip(words) {
+            bytes.copy_from_slice(&word.to_be_bytes());
+        }
+        prop_assert_eq!(sum_header_v4(&header), rfc1071(&header));
+    }
+
+    /// But for 0xffff, which no header has that was summed up anew: there is always something in it.
+    #[test]
+    fn an_edit_and_a_hop_are_applied_as_one_by_one(checksum in word(), delta in word(), ttl in 1..=255u8, protocol in any::<u8>()) {
+        let delta = Delta::from_bits(delta);
+        let hop = Delta::of(u16::from_be_bytes([ttl, protocol]), u16::from_be_bytes([ttl - 1, protocol]));
+        let both = apply_and_hop(checksum, delta);
+        prop_assert!(both != 0xffff);
+        let one_by_one = apply(apply(checksum, delta), hop);
+        prop_assert_eq!(both, if one_by_one == 0xffff { 0 } else { one_by_one });
+    }
 
     #[test]
     fn fast_sum_is_the_oracle(bytes in payload(), skip in 0..9usize) {
