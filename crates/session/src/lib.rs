@@ -33,6 +33,6 @@ pub use next_hop::NextHopIndex;
 pub use record::{Admitted, Counts, HAIRPIN, Held, NO_RULE, OUTBOUND_REFRESH, Session};
 pub use sources::{Source, SourceIndex, SourceTable};
 pub use state::{INERT, State, TimeoutClass, Timeouts};
-pub use table::{InsertError, Renewed, SessionIndex, SessionRef, SessionTable};
+pub use table::{InsertError, Likely, Renewed, SessionIndex, SessionRef, SessionTable};
 pub use tick::{Stamp, Tick};
 pub use window::{Judged, Segment, Windows};

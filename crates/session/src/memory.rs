@@ -95,20 +95,24 @@ const LEAST: usize = HUGE_PAGE / 4;
 /// Starts loading the cache lines of `item`.
 #[inline]
 pub fn prefetch<T>(item: &T) {
-    #[cfg(target_arch = "x86_64")]
     for line in 0..size_of::<T>().div_ceil(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let start = std::ptr::from_ref(item).cast::<i8>().wrapping_add(line * LINE);
-        // SAFETY: a prefetch never faults and never changes what the program can observe, whatever the
-        // address; this one lies within a live reference.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start) };
+        prefetch_from(std::ptr::from_ref(item).cast::<u8>().wrapping_add(line * LINE));
+    }
+}
+
+/// Starts loading the cache line that `start` lies in. It may point anywhere.
+#[inline]
+pub fn prefetch_from(start: *const u8) {
+    // SAFETY: a prefetch never faults and never changes what the program can observe, whatever the address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(start.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = item;
+    let _ = start;
 }
 
 /// Bytes of a cache line.
-#[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
 /// A bit for each of `tags` that is `tag`, the lowest for the first.

@@ -15,17 +15,18 @@ use crate::{Address, Direction, FlowKey, MappingIndex, NextHopIndex, Stamp, Stat
 pub struct Session<A> {
     /// Address of the inside host.
     pub inside: A,
-    /// What stands for it outside.
-    pub outside: A,
-    /// The other end.
+    /// The other end: between the two that it is paired with in a key, so that those of either direction lie side
+    /// by side.
     pub remote: A,
+    /// What stands for the inside host outside.
+    pub outside: A,
     /// Port or ICMP identifier of the inside host.
     pub inside_port: u16,
-    /// Port or ICMP identifier that stands for it outside.
-    pub outside_port: u16,
     /// Port of the other end; 0 for ICMP.
     pub remote_port: u16,
-    /// Routing domain.
+    /// Port or ICMP identifier that stands for the inside host outside.
+    pub outside_port: u16,
+    /// Routing domain; [`NOWHERE`] once the session has ended.
     pub vrf: u16,
     /// SCTP verification tag; 0 for every other protocol.
     pub tag: u32,
@@ -130,6 +131,25 @@ impl<A: Address> Session<A> {
             protocol: self.protocol,
             tag: self.tag,
         }
+    }
+
+    /// Whether packets of `direction` arrive with `key`: as comparing with [`Self::key`], with what lies side by side
+    /// compared at once.
+    #[inline(always)]
+    pub(crate) fn has_key(&self, direction: Direction, key: &FlowKey<A>) -> bool {
+        let ends = match direction {
+            Direction::Forward => {
+                A::are(&[self.inside, self.remote], &[key.source, key.destination])
+                    && pair(self.inside_port, self.remote_port)
+                        == pair(key.source_port, key.destination_port)
+            }
+            Direction::Reverse => {
+                A::are(&[self.remote, self.outside], &[key.source, key.destination])
+                    && pair(self.remote_port, self.outside_port)
+                        == pair(key.source_port, key.destination_port)
+            }
+        };
+        ends && self.protocol == key.protocol && self.vrf == key.vrf && self.tag == key.tag
     }
 
     /// The interface that packets of `direction` must come in by.
@@ -242,6 +262,15 @@ pub struct Counts {
     /// Bytes, Ethernet headers included.
     pub bytes: u64,
 }
+
+/// Two ports as one number.
+#[inline]
+const fn pair(source: u16, destination: u16) -> u32 {
+    source as u32 | (destination as u32) << 16
+}
+
+/// The routing domain of no packet: where a session has ended, so that its record answers to no key.
+pub(crate) const NOWHERE: u16 = u16::MAX;
 
 /// The number that stands for an interface where packets do not leave, but go on into the other half
 /// of a hairpin.

@@ -79,6 +79,17 @@ impl State {
         }
     }
 
+    /// Whether a packet of a protocol without connections changes nothing: as
+    /// [`Self::after_datagram`] says.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn stays_after_datagram(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Forward => !matches!(self, Self::NewReverse),
+            Direction::Reverse => matches!(self, Self::Established | Self::NewReverse),
+        }
+    }
+
     /// The state after a TCP segment with these flags.
     #[must_use]
     pub fn after_segment(self, direction: Direction, flags: Flags) -> Self {
@@ -286,6 +297,9 @@ impl Default for Timeouts {
 /// SYN and RST at once: of no connection (RFC 9293 §3.10.7). Changes and refreshes nothing; a segment
 /// that passes but is not believed is accounted for as one.
 pub const INERT: Flags = Flags(Flags::SYN.0 | Flags::RST.0);
+
+/// Flags that may change the state of a connection.
+pub(crate) const TURNING: Flags = Flags(Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0);
 
 #[cfg(test)]
 mod tests;

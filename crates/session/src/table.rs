@@ -1,14 +1,15 @@
 //! The table of sessions of one worker: found by either key, ended by silence.
 //!
-//! Here: what it is and how a session is found. `passing`: what a packet does to its session. `life`: how
-//! sessions begin, go on under another policy and end.
+//! Here: what it is and how a session is found. `known`: the short way to one of which nothing is to be said but that
+//! it goes on. `passing`: what a packet does to its session. `life`: how sessions begin, go on under another policy
+//! and end.
 //!
 //! Everything is allocated when the table is made. A full table refuses the next session; it never
 //! deletes one to make room (RFC 6888 REQ-11).
 
 use std::io;
 
-use crate::index::{Glance, Index};
+use crate::index::Index;
 use crate::memory::{Room, prefault, prefetch, room_for};
 use crate::record::Cold;
 use crate::wheel::{Link, Links, Wheel};
@@ -17,8 +18,11 @@ use crate::{
     Address, Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, Session, Tick, Timeouts,
 };
 
+mod known;
 mod life;
 mod passing;
+
+pub use self::known::Likely;
 
 /// A bounded table of sessions of one address family.
 pub struct SessionTable<A> {
@@ -113,24 +117,28 @@ impl<A: Address> SessionTable<A> {
         self.hash.flow(key)
     }
 
+    /// As [`Self::hash`], of a key without a routing domain and a tag.
+    #[inline]
+    #[must_use]
+    pub fn hash_plain(&self, key: &FlowKey<A>) -> u64 {
+        self.hash(&key.plain())
+    }
+
     /// First pass of a batched lookup: starts loading the bucket of `hash`.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
         self.index.prefetch(hash);
     }
 
-    /// Second pass: reads the bucket and starts loading the record that it most likely names. False when
-    /// there is none for sure.
+    /// Second pass: reads the bucket and starts loading the record that it most likely names.
     #[inline]
     #[must_use]
-    pub fn prefetch_session(&self, hash: u64) -> bool {
-        let glance = self.index.glance(hash);
-        if let Glance::Likely(value) = glance
-            && let Some(session) = self.hot.get((value >> 1) as usize)
-        {
+    pub fn prefetch_session(&self, hash: u64) -> Likely {
+        let likely = Likely::from(self.index.glance(hash));
+        if let Some(session) = self.hot.get(likely.at()) {
             prefetch(session);
         }
-        glance != Glance::Absent
+        likely
     }
 
     /// Third pass: the session of `key`.
@@ -139,7 +147,7 @@ impl<A: Address> SessionTable<A> {
     pub fn find(&self, hash: u64, key: &FlowKey<A>) -> Option<SessionRef> {
         let value = self.index.find(hash, |value| {
             let found = SessionRef::from_value(value);
-            self.hot[found.index.at()].key(found.direction) == *key
+            self.hot[found.index.at()].has_key(found.direction, key)
         })?;
         Some(SessionRef::from_value(value))
     }

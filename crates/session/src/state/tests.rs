@@ -284,3 +284,13 @@ fn errors_and_what_is_repeated_into_nothing_refresh_nothing() {
         }
     }
 }
+
+#[test]
+fn a_datagram_that_changes_nothing_is_known_beforehand() {
+    for (state, ..) in TABLE {
+        for direction in [Forward, Reverse] {
+            let stays = state.after_datagram(direction) == state;
+            assert_eq!(state.stays_after_datagram(direction), stays, "{state:?} {direction:?}");
+        }
+    }
+}

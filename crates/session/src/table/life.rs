@@ -3,7 +3,7 @@
 use mooring_wire::Protocol;
 
 use super::{ColdLinks, InsertError, Renewed, SessionIndex, SessionTable, TO_ASK};
-use crate::record::{Cold, OUTBOUND_REFRESH};
+use crate::record::{Cold, NOWHERE, OUTBOUND_REFRESH};
 use crate::window::{Connection, Windows};
 use crate::{Address, Direction, Held, Session, State, Tick, Timeouts};
 
@@ -198,6 +198,8 @@ impl<A: Address> SessionTable<A> {
                 self.index.remove(self.hash(&session.key(way)), index.0 << 1 | way as u32);
             debug_assert!(removed, "a live session is in the index under both keys");
         }
+        // Whoever remembers the record does not find the session in it any more.
+        self.hot[index.at()].vrf = NOWHERE;
         let cold = &mut self.cold[index.at()];
         let held = cold.held();
         cold.free(self.free);

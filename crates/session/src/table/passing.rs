@@ -1,5 +1,5 @@
-//! What a packet that passes does to its session. Every packet comes by here: what most of them do
-//! makes no call.
+//! What a packet that passes does to its session; most packets do what `Session::pass` says in short. What
+//! most of the others do makes no call, either.
 
 use mooring_wire::tcp::Flags;
 
@@ -30,11 +30,7 @@ impl<A: Address> SessionTable<A> {
         session.packets[way] = packets;
         session.bytes[way] = total;
         // The packets that are many: they change no state, and any of them keeps the session.
-        let plain = session.flags == 0
-            && match flags {
-                Some(flags) => session.state == State::Established && !flags.intersects(TURNING),
-                None => session.state.after_datagram(found.direction) == session.state,
-            };
+        let plain = session.is_kept_by(found.direction, flags);
         if plain {
             session.last_seen = now.stamp();
         }
@@ -149,6 +145,3 @@ impl<A: Address> SessionTable<A> {
         }
     }
 }
-
-/// Flags that may change the state of a connection.
-const TURNING: Flags = Flags(Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0);

@@ -7,9 +7,13 @@ use std::time::Duration;
 use mooring_wire::Protocol;
 use mooring_wire::checksum::Delta;
 use mooring_wire::tcp::Flags;
-use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::option::of;
+use proptest::prelude::{
+    Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_assume, prop_oneof, proptest,
+};
+use proptest::sample::select;
 
-use super::{InsertError, Renewed, SessionRef, SessionTable};
+use super::{InsertError, Renewed, SessionIndex, SessionRef, SessionTable};
 use crate::{
     Counts, Direction, FlowKey, Held, KeyedHash, NextHopIndex, OUTBOUND_REFRESH, Session, Stamp,
     State, Tick, Timeouts,
@@ -294,6 +298,8 @@ proptest! {
         let mut table = table(8);
         let mut model: HashMap<(bool, u16), (u16, u64)> = HashMap::new();
         let mut now = 0;
+        // What the index has ever said, and of which key.
+        let mut remembered = HashMap::new();
         for step in steps {
             let tick = Tick::from_millis(now);
             match step {
@@ -344,11 +350,96 @@ proptest! {
                 for way in [Direction::Forward, Direction::Reverse] {
                     let key = session(protocol, port, outside).key(way);
                     prop_assert!(table.find_key(&key).is_some());
+                    let likely = table.prefetch_session(table.hash(&key));
+                    remembered.insert((likely.at(), likely.direction(), key), likely);
+                    // Few sessions in few buckets: the first guess may be another one's.
+                    if let Some(known) = table.known(likely, likely.direction(), &key) {
+                        prop_assert_eq!((known.inside_port, known.protocol), (port, protocol));
+                    }
+                }
+            }
+            for ((.., key), likely) in &remembered {
+                let found = table.find_key(key);
+                if table.known(*likely, likely.direction(), key).is_some() {
+                    let found = found.expect("what is known lives");
+                    prop_assert_eq!((found.index.at(), found.direction), (likely.at(), likely.direction()));
                 }
             }
             prop_assert_eq!(table.len(), model.len());
         }
     }
+}
+
+proptest! {
+    /// What the short way does is what the long way does, and where it refuses nothing has changed.
+    #[test]
+    fn passing_is_touching(
+        state in select(&ALL_STATES),
+        direction in select(&[Direction::Forward, Direction::Reverse]),
+        flags in of(any::<u8>().prop_map(Flags)),
+        (bytes, packets, total) in (1..65_550u32, near_the_carry(), near_the_carry()),
+        outbound in any::<bool>(),
+    ) {
+        let datagrams = [State::New, State::NewReverse, State::Established].contains(&state);
+        prop_assume!(if flags.is_none() { datagrams } else { state == State::Established || !datagrams });
+        let protocol = if flags.is_some() { Protocol::TCP } else { Protocol::UDP };
+        let mut tables = [table(1), table(1)];
+        let [short, long] = &mut tables;
+        for table in [&mut *short, &mut *long] {
+            let index = table.insert(session(protocol, 1, 2), Held::NOTHING, Tick::ZERO).expect("room");
+            let session = &mut table.hot[index.at()];
+            session.state = state;
+            session.flags = if outbound { OUTBOUND_REFRESH } else { 0 };
+            (session.packets, session.bytes) = ([packets; 2], [total; 2]);
+        }
+        let (index, now) = (SessionIndex(0), Tick::from_millis(77));
+        let before = format!("{:?}", short.session(index));
+        if short.hot[0].pass(direction, now.stamp(), bytes, flags) {
+            let found = SessionRef { index, direction };
+            prop_assert!(!long.touch(found, now, bytes as usize, flags));
+            let after = match flags {
+                Some(flags) => state.after_segment(direction, flags),
+                None => state.after_datagram(direction),
+            };
+            prop_assert!(after == state && state.refreshes(state, direction, flags, outbound));
+            prop_assert_eq!(long.counts(index), short.counts(index));
+            prop_assert_eq!(format!("{:?}", long.session(index)), format!("{:?}", short.session(index)));
+        } else {
+            prop_assert_eq!(before, format!("{:?}", short.session(index)));
+        }
+    }
+}
+
+#[test]
+fn most_packets_pass_shortly() {
+    for (protocol, state, flags) in [
+        (Protocol::UDP, State::New, None),
+        (Protocol::UDP, State::Established, None),
+        (Protocol::TCP, State::Established, Some(Flags::ACK)),
+    ] {
+        let mut session = Session { state, ..session(protocol, 1, 2) };
+        assert!(session.pass(Direction::Forward, Tick::ZERO.stamp(), 60, flags), "{state:?}");
+        assert_eq!((session.packets, session.bytes), ([1, 0], [60, 0]));
+    }
+}
+
+const ALL_STATES: [State; 12] = [
+    State::New,
+    State::NewReverse,
+    State::HalfOpen,
+    State::HalfOpenReverse,
+    State::Established,
+    State::FinForward,
+    State::FinReverse,
+    State::Closing,
+    State::Transitory,
+    State::Reset,
+    State::Reopening,
+    State::PickedUp,
+];
+
+fn near_the_carry() -> impl Strategy<Value = u32> {
+    prop_oneof![any::<u32>(), (u32::MAX - 70_000)..=u32::MAX, Just(u32::MAX)]
 }
 
 /// What ends soonest of the sessions in which no conversation goes on.
