@@ -1,12 +1,12 @@
-//! Hop 2: what a packet is. Each packet is parsed once, into the places of its headers and the key of
-//! its flow; nothing is looked up and nothing is changed.
+//! Hop 2: what a packet is, parsed into the places of its headers and the key of its flow; nothing is looked
+//! up and nothing is changed. Most packets are read by `plain`; those that it gives up are read here anew.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mooring_nat::Place;
 use mooring_nat::rewrite::min_l4_len;
 use mooring_packet::Packet;
-use mooring_session::FlowKey;
+use mooring_session::{FlowKey, Likely};
 use mooring_wire::error::Field;
 use mooring_wire::ethernet::{EtherType, Ethernet};
 use mooring_wire::tcp::{Flags, Tcp};
@@ -20,6 +20,7 @@ use crate::DropReason;
 pub(crate) use self::v4::first_piece_v4;
 pub(crate) use self::v6::first_piece_v6;
 
+mod plain;
 mod v4;
 mod v6;
 
@@ -30,6 +31,8 @@ mod v6;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Classified {
     pub(crate) class: Class,
+    /// Whether the short way has read it.
+    pub(crate) plain: Plain,
     /// Of [`Class::Flow`] and [`Class::QuotedError`].
     pub(crate) v4: Flow<Ipv4Addr>,
     /// Of [`Class::FlowV6`] and [`Class::QuotedErrorV6`].
@@ -59,12 +62,26 @@ pub(crate) enum Class {
     Drop(DropReason),
 }
 
+/// Whether a packet is a whole UDP or TCP packet without IP options or extension headers, for which no device has
+/// anything to do: then its [`Class`] is that of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// It is, of IPv4.
+    V4,
+    /// It is, of IPv6.
+    V6,
+    /// It is not.
+    No,
+}
+
 /// A packet's flow, and where its headers are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flow<A> {
     pub(crate) key: FlowKey<A>,
     /// Of `key`; the lookup fills it in.
     pub(crate) hash: u64,
+    /// What the index says of it; the lookup fills it in.
+    pub(crate) likely: Likely,
     pub(crate) place: Place,
     /// Flags of a TCP segment.
     pub(crate) flags: Option<Flags>,
@@ -83,10 +100,16 @@ pub(crate) struct Flow<A> {
 /// Parses a packet that arrived on a link where our address is `own`.
 #[inline]
 pub(crate) fn classify(packet: &Packet<'_>, own: Mac, classified: &mut Classified) {
-    classified.class = class_of(packet, own, classified);
+    classified.plain = plain::read(packet, own, classified);
+    classified.class = match classified.plain {
+        Plain::V4 => Class::Flow,
+        Plain::V6 => Class::FlowV6,
+        Plain::No => class_of(packet, own, classified),
+    };
 }
 
-#[inline(always)]
+/// The long way.
+#[inline(never)]
 fn class_of(packet: &Packet<'_>, own: Mac, flows: &mut Classified) -> Class {
     let Ok(frame) = Ethernet::parse(packet.bytes()) else {
         return Class::Drop(DropReason::Malformed);
@@ -110,6 +133,7 @@ impl Classified {
     /// The place of what a packet is.
     pub(crate) const NOTHING: Self = Self {
         class: Class::Drop(DropReason::Malformed),
+        plain: Plain::No,
         v4: Flow::none(Ipv4Addr::UNSPECIFIED),
         v6: Flow::none(Ipv6Addr::UNSPECIFIED),
     };
@@ -130,6 +154,7 @@ impl<A: Copy> Flow<A> {
         Self {
             key,
             hash: 0,
+            likely: Likely::ABSENT,
             place: Place { l3: 0, l4: 0 },
             flags: None,
             ttl: 0,

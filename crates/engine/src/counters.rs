@@ -100,6 +100,7 @@ impl Counters {
     #[inline]
     pub fn count(&mut self, verdict: Verdict) {
         match verdict {
+            // Nor does the short way ask.
             Verdict::Tx(_) => {}
             Verdict::Cut => self.cut += 1,
             Verdict::Local | Verdict::ToAll => self.local += 1,

@@ -7,7 +7,9 @@ use mooring_nat::icmp_error::{
     QuoteRefusal, Quoted, forges_mtu, forges_mtu_v6, has_extensions, has_extensions_v6,
     key_of_quote, key_of_quote_v6, quote_in, quote_in_v6, rewrite_error_v4, rewrite_error_v6,
 };
-use mooring_nat::rewrite::{give_hop_back_v4, give_hop_back_v6, rewrite_v4, rewrite_v6};
+use mooring_nat::rewrite::{
+    give_hop_back_v4, give_hop_back_v6, rewrite_plain_v4, rewrite_plain_v6, rewrite_v4, rewrite_v6,
+};
 use mooring_nat::{Nat, Place};
 use mooring_session::{Address, Direction, Session};
 use mooring_wire::checksum::{pseudo_v4, pseudo_v6};
@@ -61,6 +63,9 @@ pub(crate) trait Family: Address + Ord {
         direction: Direction,
         partial: bool,
     );
+
+    /// Hop 4 for a plain packet of a session; see [`rewrite_plain_v4`].
+    fn rewrite_plain(frame: &mut [u8], session: &Session<Self>, direction: Direction);
 
     /// Hop 4 for an ICMP error about a packet of a session; see [`rewrite_error_v4`].
     fn rewrite_error(frame: &mut [u8], place: Place, session: &Session<Self>, direction: Direction);
@@ -141,6 +146,11 @@ impl Family for Ipv4Addr {
         partial: bool,
     ) {
         rewrite_v4(frame, place, session, direction, partial);
+    }
+
+    #[inline(always)]
+    fn rewrite_plain(frame: &mut [u8], session: &Session<Self>, direction: Direction) {
+        rewrite_plain_v4(frame, session, direction);
     }
 
     fn rewrite_error(
@@ -276,6 +286,11 @@ impl Family for Ipv6Addr {
         partial: bool,
     ) {
         rewrite_v6(frame, place, session, direction, partial);
+    }
+
+    #[inline(always)]
+    fn rewrite_plain(frame: &mut [u8], session: &Session<Self>, direction: Direction) {
+        rewrite_plain_v6(frame, session, direction);
     }
 
     fn rewrite_error(

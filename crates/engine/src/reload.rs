@@ -159,7 +159,7 @@ impl Engine {
         }
         match self.recheck::<A>(scene.now, found) {
             Standing::Current => self.forward(scene, found, flow, packet, outbox),
-            Standing::Ended => self.miss(scene, flow, packet, outbox),
+            Standing::Ended => self.miss(scene, (flow, false), packet, outbox),
             Standing::Suspended => Err(DropReason::AddressNotHeld),
         }
     }

@@ -31,7 +31,7 @@ impl Engine {
         let mut classified = Classified::NOTHING;
         let packet = waited.as_packet();
         classify(&packet, own, &mut classified);
-        let Classified { class, v4, v6 } = &classified;
+        let Classified { class, v4, v6, .. } = &classified;
         match class {
             Class::Flow => self.tell_sender::<Ipv4Addr>((now, link), v4, &packet, outbox),
             Class::FlowV6 => self.tell_sender::<Ipv6Addr>((now, link), v6, &packet, outbox),

@@ -11,12 +11,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use mooring_nat::{Arrival, HAIRPIN_INTERFACE, Nat};
 use mooring_packet::{Batch, OwnedPacket, Packet};
 use mooring_policy::InterfaceId;
-use mooring_session::memory::prefetch;
-use mooring_session::{FlowKey, NextHopIndex, SessionRef, Tick};
+use mooring_session::memory::prefetch_from;
+use mooring_session::{FlowKey, Likely, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
 use rand_chacha::rand_core::Rng;
 
-use crate::classify::{Class, Classified, Flow, classify};
+use crate::classify::{Class, Classified, Flow, Plain, classify};
 use crate::family::Family;
 use crate::hairpin::Halves;
 use crate::outbox::Outbox;
@@ -97,11 +97,13 @@ impl Engine {
             self.prefetch_buckets(all);
             let unknown = self.prefetch_sessions(scene.ingress, all);
             for (at, (packet, classified)) in packets.iter_mut().zip(&*all).enumerate() {
-                if unknown != 0 && at % GROUP == 0 {
+                if unknown != 0 && at.is_multiple_of(GROUP) {
                     self.prefetch_outside(scene.ingress, all, (unknown, at));
                 }
-                let verdict = self.finish(scene, classified, packet, outbox);
-                self.counters.count(verdict);
+                let verdict = match self.finish_shortly(scene, classified, packet) {
+                    Some(verdict) => verdict,
+                    None => self.finish(scene, classified, packet, outbox),
+                };
                 verdicts.push(verdict);
             }
         }
@@ -114,8 +116,8 @@ impl Engine {
     fn classify(&self, ingress: InterfaceId, packets: &[Packet<'_>], all: &mut [Classified]) {
         let own = self.links[usize::from(ingress.0)].mac;
         for (at, (packet, classified)) in packets.iter().zip(all).enumerate() {
-            if let Some(byte) = packets.get(at + AHEAD).and_then(|packet| packet.bytes().first()) {
-                prefetch(byte);
+            if let Some(ahead) = packets.get(at + AHEAD) {
+                prefetch_from(ahead.start());
             }
             classify(packet, own, classified);
         }
@@ -125,15 +127,24 @@ impl Engine {
     /// a walk of the page tables holds up all but some hundred instructions behind it, and so other such
     /// loads have to be near.
     fn prefetch_buckets(&self, all: &mut [Classified]) {
-        for Classified { class, v4, v6 } in all {
-            match class {
-                Class::Flow => {
-                    v4.hash = self.nats.v4.sessions.hash(&v4.key);
-                    self.nats.v4.sessions.prefetch_bucket(v4.hash);
+        let (of_v4, of_v6) = (&self.nats.v4.sessions, &self.nats.v6.sessions);
+        for Classified { class, plain, v4, v6 } in all {
+            match (plain, class) {
+                (Plain::V4, _) => {
+                    v4.hash = of_v4.hash_plain(&v4.key);
+                    of_v4.prefetch_bucket(v4.hash);
                 }
-                Class::FlowV6 => {
-                    v6.hash = self.nats.v6.sessions.hash(&v6.key);
-                    self.nats.v6.sessions.prefetch_bucket(v6.hash);
+                (Plain::V6, _) => {
+                    v6.hash = of_v6.hash_plain(&v6.key);
+                    of_v6.prefetch_bucket(v6.hash);
+                }
+                (Plain::No, Class::Flow) => {
+                    v4.hash = of_v4.hash(&v4.key);
+                    of_v4.prefetch_bucket(v4.hash);
+                }
+                (Plain::No, Class::FlowV6) => {
+                    v6.hash = of_v6.hash(&v6.key);
+                    of_v6.prefetch_bucket(v6.hash);
                 }
                 _ => {}
             }
@@ -142,17 +153,24 @@ impl Engine {
 
     /// The second pass: read the buckets, start loading the sessions. A bit for each packet that has none:
     /// of those what admission reads first begins to be loaded.
-    fn prefetch_sessions(&self, ingress: InterfaceId, all: &[Classified]) -> Unknown {
+    fn prefetch_sessions(&self, ingress: InterfaceId, all: &mut [Classified]) -> Unknown {
         let mut unknown = 0;
-        for (at, Classified { class, v4, v6 }) in all.iter().enumerate() {
-            let known = match class {
-                Class::Flow => self.nats.v4.sessions.prefetch_session(v4.hash),
-                Class::FlowV6 => self.nats.v6.sessions.prefetch_session(v6.hash),
-                _ => true,
+        for (at, classified) in all.iter_mut().enumerate() {
+            let Classified { class, plain, v4, v6 } = classified;
+            let likely = match (plain, class) {
+                (Plain::V4, _) | (Plain::No, Class::Flow) => {
+                    v4.likely = self.nats.v4.sessions.prefetch_session(v4.hash);
+                    v4.likely
+                }
+                (Plain::V6, _) | (Plain::No, Class::FlowV6) => {
+                    v6.likely = self.nats.v6.sessions.prefetch_session(v6.hash);
+                    v6.likely
+                }
+                _ => continue,
             };
-            if !known {
+            if likely == Likely::ABSENT {
                 unknown |= 1 << at;
-                self.prefetch_inside(ingress, &all[at]);
+                self.prefetch_inside(ingress, classified);
             }
         }
         unknown
@@ -162,7 +180,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn prefetch_inside(&self, ingress: InterfaceId, classified: &Classified) {
-        let Classified { class, v4, v6 } = classified;
+        let Classified { class, v4, v6, .. } = classified;
         match class {
             Class::FlowV6 => self.nats.v6.load_inside(ingress, &v6.key),
             _ => self.nats.v4.load_inside(ingress, &v4.key),
@@ -197,7 +215,7 @@ impl Engine {
             random.next_u32();
         }
         while next != 0 {
-            let Classified { class, v4, v6 } = &all[next.trailing_zeros() as usize];
+            let Classified { class, v4, v6, .. } = &all[next.trailing_zeros() as usize];
             match class {
                 Class::FlowV6 => self.nats.v6.load_outside(ingress, &v6.key, &mut random),
                 _ => self.nats.v4.load_outside(ingress, &v4.key, &mut random),
@@ -206,8 +224,23 @@ impl Engine {
         }
     }
 
-    /// The third pass of hop 3, and hops 4 and 5, for a packet that has been classified.
-    #[inline]
+    /// The third pass of hop 3, and hops 4 and 5, for most packets that have been classified.
+    #[inline(always)]
+    fn finish_shortly(
+        &mut self,
+        scene: Scene,
+        classified: &Classified,
+        packet: &mut Packet<'_>,
+    ) -> Option<Verdict> {
+        match classified.plain {
+            Plain::V4 => self.pass_shortly(scene, classified.v4.likely, &classified.v4, packet),
+            Plain::V6 => self.pass_shortly(scene, classified.v6.likely, &classified.v6, packet),
+            Plain::No => None,
+        }
+    }
+
+    /// The same for all packets.
+    #[inline(never)]
     fn finish(
         &mut self,
         scene: Scene,
@@ -215,10 +248,11 @@ impl Engine {
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Verdict {
-        let Classified { class, v4, v6 } = classified;
+        let Classified { class, plain, v4, v6 } = classified;
+        let plain = *plain != Plain::No;
         let done = match *class {
-            Class::Flow => self.pass::<Ipv4Addr>(scene, v4, packet, outbox),
-            Class::FlowV6 => self.pass::<Ipv6Addr>(scene, v6, packet, outbox),
+            Class::Flow => self.pass::<Ipv4Addr>(scene, (v4, plain), packet, outbox),
+            Class::FlowV6 => self.pass::<Ipv6Addr>(scene, (v6, plain), packet, outbox),
             Class::QuotedError => self.error(scene, v4, packet, outbox),
             Class::QuotedErrorV6 => self.error(scene, v6, packet, outbox),
             Class::Piece => self.piece::<Ipv4Addr>(scene, packet, outbox),
@@ -226,7 +260,9 @@ impl Engine {
             class @ (Class::Arp | Class::Ndp) => self.neighbour(scene, class, packet, outbox),
             Class::Drop(reason) => Err(reason),
         };
-        done.unwrap_or_else(Verdict::Drop)
+        let verdict = done.unwrap_or_else(Verdict::Drop);
+        self.counters.count(verdict);
+        verdict
     }
 
     /// A packet of a flow.
@@ -234,14 +270,14 @@ impl Engine {
     fn pass<A: Family>(
         &mut self,
         scene: Scene,
-        flow: &Flow<A>,
+        (flow, plain): (&Flow<A>, bool),
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
-        match A::nat(&self.nats).sessions.find(flow.hash, &flow.key) {
-            Some(found) => self.forward(scene, found, flow, packet, outbox),
-            None => self.miss(scene, flow, packet, outbox),
+        if let Some(found) = A::nat(&self.nats).sessions.find(flow.hash, &flow.key) {
+            return self.forward(scene, found, flow, packet, outbox);
         }
+        self.miss(scene, (flow, plain), packet, outbox)
     }
 
     /// Hop 4 for a packet whose session is known.
@@ -296,7 +332,7 @@ impl Engine {
     /// Hop 4 itself, and the account of it. The packet goes to the next hop that is returned.
     ///
     /// The detours call [`Engine::translate_rarely`]: there is one copy of this, without a call in it,
-    /// in the way of the packets that are many.
+    /// in the way of the packets that do not go by the short one, as those that a device completes.
     #[inline(always)]
     fn translate<A: Family>(
         &mut self,
@@ -374,14 +410,18 @@ impl Engine {
     pub(crate) fn miss<A: Family>(
         &mut self,
         scene: Scene,
-        flow: &Flow<A>,
+        (flow, plain): (&Flow<A>, bool),
         packet: &mut Packet<'_>,
         outbox: &mut Outbox,
     ) -> Result<Verdict, DropReason> {
-        match self.begin(scene, flow, packet, outbox)? {
-            Begun::Session(found) => self.forward(scene, found, flow, packet, outbox),
-            Begun::Done(verdict) => Ok(verdict),
+        let found = match self.begin(scene, flow, packet, outbox)? {
+            Begun::Session(found) => found,
+            Begun::Done(verdict) => return Ok(verdict),
+        };
+        if plain && let Some(verdict) = self.pass_shortly(scene, found.into(), flow, packet) {
+            return Ok(verdict);
         }
+        self.forward(scene, found, flow, packet, outbox)
     }
 
     /// The detour itself.
@@ -475,6 +515,8 @@ pub(crate) fn wire_len<A>(packet: &Packet<'_>, flow: &Flow<A>) -> usize {
         size => usize::from(size) + usize::from(flow.headers_len) - HEADER_LEN,
     }
 }
+
+mod short;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mooring_session::{Direction, Session};
-use mooring_wire::checksum::{Delta, apply, apply_icmpv4, apply_partial, apply_udp};
+use mooring_wire::checksum::{Delta, apply, apply_and_hop, apply_icmpv4, apply_partial, apply_udp};
 use mooring_wire::{Protocol, ipv4, ipv6};
 
 /// Where the headers of a packet begin, in bytes from the start of the frame. Made by whoever parsed
@@ -19,6 +19,11 @@ pub struct Place {
     /// The transport header: behind options or extension headers.
     pub l4: u16,
 }
+
+/// Where the headers of a packet without options, or extension headers, lie behind an Ethernet header.
+pub const PLAIN_V4: Place = Place { l3: 14, l4: 34 };
+/// As [`PLAIN_V4`], of IPv6.
+pub const PLAIN_V6: Place = Place { l3: 14, l4: 54 };
 
 /// Translates an IPv4 packet of `session` that travels in `direction`, and takes one from its TTL.
 ///
@@ -58,6 +63,43 @@ pub fn rewrite_v6(
     let (l3, l4) = frame.split_at_mut(usize::from(place.l4));
     let address_delta = edit_header_v6(&mut l3[usize::from(place.l3)..], session, direction);
     rewrite_l4(l4, session, direction, partial.then_some(address_delta));
+}
+
+/// As [`rewrite_v4`], of a UDP or TCP packet whose headers lie at [`PLAIN_V4`] and whose checksum is complete: at
+/// fixed places.
+///
+/// # Panics
+/// When the headers do not lie wholly in the frame; in debug builds also when the TTL is 0 already.
+#[inline(always)]
+pub fn rewrite_plain_v4(frame: &mut [u8], session: &Session<Ipv4Addr>, direction: Direction) {
+    let front: &mut [u8; PLAIN_V4.l4 as usize + 4] =
+        frame.first_chunk_mut().expect("the packet was parsed: its IPv4 header is whole");
+    let (address_at, address, address_delta) = match direction {
+        Direction::Forward => (26, session.outside, session.address_delta),
+        Direction::Reverse => (30, session.inside, session.address_delta.inverse()),
+    };
+    front[address_at..address_at + 4].copy_from_slice(&address.octets());
+    front[22] -= 1;
+    let checksum = u16::from_be_bytes([front[24], front[25]]);
+    front[24..26].copy_from_slice(&apply_and_hop(checksum, address_delta).to_be_bytes());
+    rewrite_plain_l4(&mut frame[usize::from(PLAIN_V4.l4)..], session, direction);
+}
+
+/// As [`rewrite_plain_v4`], of IPv6.
+///
+/// # Panics
+/// When the headers do not lie wholly in the frame.
+#[inline(always)]
+pub fn rewrite_plain_v6(frame: &mut [u8], session: &Session<Ipv6Addr>, direction: Direction) {
+    let front: &mut [u8; PLAIN_V6.l4 as usize] =
+        frame.first_chunk_mut().expect("the packet was parsed: its IPv6 header is whole");
+    let (address_at, address) = match direction {
+        Direction::Forward => (22, session.outside),
+        Direction::Reverse => (38, session.inside),
+    };
+    front[address_at..address_at + 16].copy_from_slice(&address.octets());
+    front[21] -= 1;
+    rewrite_plain_l4(&mut frame[usize::from(PLAIN_V6.l4)..], session, direction);
 }
 
 /// Translates a piece of an IPv4 packet that is not its first one: it has an IP header and nothing
@@ -190,6 +232,22 @@ fn rewrite_l4<A>(
         Some(address_delta) => apply_partial(old, address_delta),
         None => apply_l4(session.protocol, old, l4_delta),
     };
+    field.copy_from_slice(&new.to_be_bytes());
+}
+
+/// Port and checksum of a UDP or TCP header.
+#[inline(always)]
+fn rewrite_plain_l4<A>(l4: &mut [u8], session: &Session<A>, direction: Direction) {
+    let (port_at, port, delta) = match direction {
+        Direction::Forward => (0, session.outside_port, session.l4_delta),
+        Direction::Reverse => (2, session.inside_port, session.l4_delta.inverse()),
+    };
+    l4[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
+    let is_udp = session.protocol == Protocol::UDP;
+    let checksum_at = if is_udp { 6 } else { 16 };
+    let field = &mut l4[checksum_at..checksum_at + 2];
+    let old = u16::from_be_bytes([field[0], field[1]]);
+    let new = if is_udp { apply_udp(old, delta) } else { apply(old, delta) };
     field.copy_from_slice(&new.to_be_bytes());
 }
 

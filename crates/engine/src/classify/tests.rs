@@ -1,5 +1,7 @@
 //! Packets and what they are. The cases go by the reason that `classify` gives.
 
+mod plain;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{EtherType, IcmpEchoHeader, Icmpv6Type, Ipv4Options};

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use mooring_nat::Place;
 use mooring_nat::rewrite::min_l4_len;
 use mooring_packet::Packet;
-use mooring_session::FlowKey;
+use mooring_session::{FlowKey, Likely};
 use mooring_wire::Protocol;
 use mooring_wire::ethernet::HEADER_LEN;
 use mooring_wire::icmpv4::{self, Icmpv4};
@@ -78,6 +78,7 @@ fn read(
             tag: 0,
         },
         hash: 0,
+        likely: Likely::ABSENT,
         place,
         flags: ports.flags,
         ttl: ip.ttl(),

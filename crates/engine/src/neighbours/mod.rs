@@ -202,6 +202,12 @@ impl Neighbours {
         Some(l2)
     }
 
+    /// As [`Self::resolved`], of a neighbour that is in use: `None` says nothing.
+    #[inline(always)]
+    pub(crate) fn in_use(&self, hop: NextHopIndex) -> Option<&L2> {
+        self.table.header_in_use(hop.0)
+    }
+
     /// Lets a packet wait that [`Self::resolved`] had no way for, and asks for the neighbour. The
     /// first 14 bytes of the packet are overwritten when it leaves.
     ///

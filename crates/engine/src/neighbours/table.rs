@@ -173,6 +173,13 @@ impl Table {
         Some((&hot.l2, &mut hot.mark))
     }
 
+    /// The header of `slot` where the mark asks for nothing.
+    #[inline(always)]
+    pub(super) fn header_in_use(&self, slot: u16) -> Option<&L2> {
+        let hot = self.hot.get(usize::from(slot))?;
+        (hot.mark == Mark::Used).then_some(&hot.l2)
+    }
+
     pub(super) fn entry(&self, slot: u16) -> &Entry {
         &self.entries[usize::from(slot)]
     }

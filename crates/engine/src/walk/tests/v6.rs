@@ -14,10 +14,10 @@ use crate::test_bench::{
 };
 use crate::{DropReason, Verdict};
 
-pub(super) const HOST: &str = "fd00:10::2";
+pub(crate) const HOST: &str = "fd00:10::2";
 const GATEWAY: &str = "2001:db8:1::2";
-pub(super) const POOL: &str = "2001:db8:f::10";
-const SERVER: &str = "2001:db8:9::7";
+pub(crate) const POOL: &str = "2001:db8:f::10";
+pub(crate) const SERVER: &str = "2001:db8:9::7";
 
 /// An engine that translates IPv6 and knows its neighbours.
 fn ready() -> Bench {
@@ -25,14 +25,14 @@ fn ready() -> Bench {
 }
 
 /// As [`ready`], with another policy for IPv4 and the interfaces.
-fn ready_with(config: &str) -> Bench {
+pub(crate) fn ready_with(config: &str) -> Bench {
     let mut bench = Bench::ready_with(&format!("{config}\n{TRANSLATED}"));
     introduce(&mut bench);
     bench
 }
 
 /// The neighbours ask for us, by which they become known.
-fn introduce(bench: &mut Bench) {
+pub(crate) fn introduce(bench: &mut Bench) {
     introduce_as(bench, Verdict::Local);
 }
 
@@ -55,7 +55,7 @@ fn introduce_as(bench: &mut Bench, verdict: Verdict) {
     }
 }
 
-const TRANSLATED: &str = r#"
+pub(crate) const TRANSLATED: &str = r#"
     [[route]]
     destination = "::/0"
     via = "2001:db8:1::2"
@@ -75,7 +75,7 @@ fn address(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
 }
 
-pub(super) fn udp(
+pub(crate) fn udp(
     macs: (Mac, Mac),
     ends: (&str, &str),
     hops: u8,
@@ -110,9 +110,9 @@ fn port(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 
-pub(super) const OUT: (Mac, Mac) = (HOST_MAC, OUR_INSIDE);
+pub(crate) const OUT: (Mac, Mac) = (HOST_MAC, OUR_INSIDE);
 const LEFT: (Mac, Mac) = (OUR_OUTSIDE, GATEWAY_MAC);
-const BACK: (Mac, Mac) = (GATEWAY_MAC, OUR_OUTSIDE);
+pub(crate) const BACK: (Mac, Mac) = (GATEWAY_MAC, OUR_OUTSIDE);
 const ARRIVED: (Mac, Mac) = (OUR_INSIDE, HOST_MAC);
 
 #[test]
@@ -242,7 +242,7 @@ fn our_errors_come_from_an_address_that_can_be_answered() {
 }
 
 /// A TCP segment without data.
-fn tcp(
+pub(crate) fn tcp(
     macs: (Mac, Mac),
     ends: (&str, &str),
     hops: u8,

@@ -4,13 +4,14 @@
 use mooring_session::Direction;
 use mooring_wire::Protocol;
 use mooring_wire::checksum::{Delta, checksum, pseudo_v4};
+use proptest::option::of;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_assume, proptest};
 
 use crate::fixture::packets::{
     Sample, any_session, sample, session_of, set_word, translated, word,
 };
 use crate::fixture::{World, flow};
-use crate::rewrite::{Place, Shape, rewrite_v4};
+use crate::rewrite::{PLAIN_V4, Place, Shape, rewrite_plain_v4, rewrite_v4};
 
 fn any_direction() -> impl Strategy<Value = Direction> {
     any::<bool>().prop_map(|out| if out { Direction::Forward } else { Direction::Reverse })
@@ -63,6 +64,26 @@ proptest! {
             with_one_zero(&mut expected, at);
         }
         prop_assert_eq!(frame, expected);
+    }
+
+    /// Any L4 checksum, right or wrong.
+    #[test]
+    fn a_plain_packet_is_rewritten_as_any_other(
+        session in any_session(),
+        sample in sample(),
+        direction in any_direction(),
+        checksum in of(any::<u16>()),
+    ) {
+        let sample = sample.without_options();
+        prop_assume!(session.protocol != Protocol::ICMP);
+        let mut frame = sample.frame(&session.key(direction), direction);
+        if let Some(checksum) = checksum {
+            set_word(&mut frame, field(&sample, session.protocol), checksum);
+        }
+        let mut plain = frame.clone();
+        rewrite_plain_v4(&mut plain, &session, direction);
+        rewrite_v4(&mut frame, PLAIN_V4, &session, direction, false);
+        prop_assert_eq!(plain, frame);
     }
 
     /// A packet that goes out, is turned round and comes in again is what it was, but for two hops.

@@ -7,12 +7,14 @@ use mooring_session::{Direction, FlowKey, Session};
 use mooring_wire::Protocol;
 use mooring_wire::checksum::{checksum, pseudo_v6};
 use proptest::collection::vec;
-use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert_eq, prop_assume, proptest};
 use proptest::sample::select;
 
 use crate::fixture::packets::set_word;
 use crate::fixture::v6::{any_session_v6, packet_v6};
-use crate::rewrite::{Place, Shape, give_hop_back_v6, rewrite_fragment_v6, rewrite_v6};
+use crate::rewrite::{
+    PLAIN_V6, Place, Shape, give_hop_back_v6, rewrite_fragment_v6, rewrite_plain_v6, rewrite_v6,
+};
 
 const PLACE: Place = Place { l3: 0, l4: 40 };
 const WAYS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
@@ -51,6 +53,22 @@ proptest! {
         prop_assert_eq!(&packet, &shape(packet_v6(&key, way, hop_limit - 1, &payload)));
         give_hop_back_v6(&mut packet, 0);
         prop_assert_eq!(packet, shape(packet_v6(&key, way, hop_limit, &payload)));
+    }
+
+    #[test]
+    fn a_plain_packet_is_rewritten_as_any_other(
+        session in any_session_v6(),
+        way in select(&WAYS),
+        hop_limit in 2..=255u8,
+        payload in vec(any::<u8>(), 0..64),
+    ) {
+        prop_assume!(session.protocol != Protocol::ICMPV6);
+        let packet = packet_v6(&session.key(way), way, hop_limit, &payload);
+        let mut frame = [&[7; 14][..], &packet].concat();
+        let mut plain = frame.clone();
+        rewrite_plain_v6(&mut plain, &session, way);
+        rewrite_v6(&mut frame, PLAIN_V6, &session, way, false);
+        prop_assert_eq!(plain, frame);
     }
 
     #[test]
