@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use mooring_io::af_packet;
 use mooring_io::link::Link;
+use mooring_wire::Mac;
 
 use self::table::{Answers, Arrivals};
 use crate::clock;
@@ -46,6 +47,8 @@ pub(crate) struct Sides {
     arrivals: Listener,
     what: What,
     settle: Duration,
+    /// The Ethernet address that the NAT has on the outside.
+    hop: Mac,
     run: u16,
     /// The next flow that was not used yet.
     next: u64,
@@ -110,17 +113,14 @@ impl Sides {
             let nothing = (Flows::new(1, 1, 0), Tuples::Listed(Vec::new()));
             anyhow::Ok(Generator::new(Device::Sendmmsg(sender), frames, nothing, path.batch, 1))
         };
-        let inside = make(in_sender, &inner, path.next_hop, Direction::There)?;
+        let mut inside = make(in_sender, &inner, path.next_hop, Direction::There)?;
         let mut arrivals = Listener::new(arrivals, path.settle);
-        let (run, settle) = (clock::now() as u16, path.settle);
-        let mut greeting = Greeting { inside, run, settle, what: &what };
-        let hop = greeting.pass(&mut arrivals)?;
-        // Its last run: what is left of it on the way is nobody's session.
-        let Greeting { inside, run, .. } = greeting;
+        let (mut run, settle) = (clock::now() as u16, path.settle);
+        let hop = greet(&mut inside, &mut arrivals, &what, (&mut run, settle))?;
         let outside = make(out_sender, &outer, hop, Direction::Back)?;
         let answers = Listener::new(answers, path.settle);
         let reset = reset.map(str::to_owned);
-        Ok(Self { inside, outside, answers, arrivals, what, settle, run, next: 0, reset })
+        Ok(Self { inside, outside, answers, arrivals, what, settle, hop, run, next: 0, reset })
     }
 
     /// Room for `count` sessions that do not exist yet: after a reset, or with ends that none has had.
@@ -221,11 +221,16 @@ impl Sides {
         Ok(phase)
     }
 
-    /// Has the NAT forget its sessions, if somebody said how.
-    fn reset(&self) -> Result<bool> {
+    /// Has the NAT forget its sessions, if somebody said how. It may have forgotten its neighbours as well, if it was
+    /// started anew for one, and may need a moment.
+    fn reset(&mut self) -> Result<bool> {
         let Some(reset) = &self.reset else { return Ok(false) };
         shell(reset)?;
         thread::sleep(self.settle);
+        let Self { inside, arrivals, what, settle, run, .. } = self;
+        let hop = greet(inside, arrivals, what, (run, *settle))?;
+        let was = self.hop;
+        ensure!(hop == was, "after the reset the NAT is {hop} on the outside; it was {was}");
         Ok(true)
     }
 }
@@ -279,33 +284,29 @@ fn phase(
     Ok(Phase { sent: sent.packets, sent_pps: sent.packets as f64 / seconds })
 }
 
-/// The first packet of all: neighbours are known after it.
-struct Greeting<'w> {
-    inside: Generator,
-    run: u16,
-    settle: Duration,
-    what: &'w What,
-}
-
-impl Greeting<'_> {
-    /// Sends until one packet has passed; the Ethernet address that it came from.
-    fn pass(&mut self, arrivals: &mut Listener) -> Result<mooring_wire::Mac> {
-        let flow = self.what.addressing.capacity() - 1;
-        for _ in 0..GREETINGS {
-            let mut sessions = Sessions::new(flow, 1);
-            let mut who = Arrivals::new(self.run, self.what, &mut sessions);
-            let tuples = vec![(0, self.what.addressing.of(flow))];
-            phase(&mut self.inside, arrivals, &mut who, tuples, (self.run, 1_000))?;
-            if let Some(hop) = who.hop() {
-                return Ok(hop);
-            }
-            self.run = self.run.wrapping_add(1);
+/// Sends packets until one has come through: neighbours are known after it. Returns the Ethernet address that it
+/// came from. What is left on the way is nobody's session: it is of an earlier run.
+fn greet(
+    inside: &mut Generator,
+    arrivals: &mut Listener,
+    what: &What,
+    (run, settle): (&mut u16, Duration),
+) -> Result<Mac> {
+    let flow = what.addressing.capacity() - 1;
+    for _ in 0..GREETINGS {
+        *run = run.wrapping_add(1);
+        let mut sessions = Sessions::new(flow, 1);
+        let mut who = Arrivals::new(*run, what, &mut sessions);
+        let tuples = vec![(0, what.addressing.of(flow))];
+        phase(inside, arrivals, &mut who, tuples, (*run, 1_000))?;
+        if let Some(hop) = who.hop() {
+            return Ok(hop);
         }
-        bail!(
-            "no packet came through in {:.1} s: does the NAT run, and does it know the next hop?",
-            self.settle.as_secs_f64() * f64::from(GREETINGS)
-        )
     }
+    bail!(
+        "no packet came through in {:.1} s: does the NAT run, and does it know the next hop?",
+        settle.as_secs_f64() * f64::from(GREETINGS)
+    )
 }
 
 /// Packets that may be lost while neighbours are looked for.

@@ -1,7 +1,7 @@
 //! Sessions of the appliance, from both of its sides.
 
 use anyhow::{Context, Result, ensure};
-use mooring_lab::{Appliance, Config, Lab, isolated};
+use mooring_lab::{Appliance, Config, KernelAddresses, Lab, isolated};
 use serde_json::Value;
 
 use super::{generator, json, mac};
@@ -93,6 +93,28 @@ fn a_rate_of_new_sessions_is_found() {
         }
         let page = std::fs::read_to_string(page)?;
         ensure!(page.contains("RFC 9693") && page.contains("sessions a second"), "{page}");
+        Ok(())
+    });
+}
+
+/// A router in place of a NAT, which carries nothing for a while after each reset, as one that is started anew: a
+/// trial does not begin before it carries packets again.
+#[test]
+fn a_trial_begins_when_the_nat_is_back_after_a_reset() {
+    isolated("sessions::a_trial_begins_when_the_nat_is_back_after_a_reset", || {
+        let lab = Lab::pod_like(KernelAddresses::Same)?;
+        let forward = |on: &str| {
+            let netns = lab.gateway.name();
+            format!("ip netns exec {netns} sysctl -qw net.ipv4.ip_forward={on}")
+        };
+        let reset = format!("{} && {{ sleep 0.6; {}; }} &", forward("0"), forward("1"));
+        let bounds = ["--sessions", "100", "--lowest", "1000", "--highest", "1000"];
+        let passes = ["--loss", "0.5", "--offered", "0.5", "--repeats", "0"];
+        let report =
+            sessions(&lab, "rate", &[&bounds[..], &passes, &["--reset", &reset]].concat())?;
+        let trials = report["trials"].as_array().context("trials")?;
+        ensure!(report["rate_pps"] == 1_000 && trials.len() == 3, "{report:#}");
+        ensure!(trials.iter().all(|trial| trial["passed"] == true), "{report:#}");
         Ok(())
     });
 }
