@@ -1,13 +1,17 @@
 //! The test bed: the hosts, and one NAT at a time between them.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
-use mooring_lab::{Appliance, Config, Lab};
+use mooring_lab::{Appliance, Config, Lab, Namespace};
 
 /// The hosts: 16 inside addresses, 16 outside ones behind the server.
 pub(crate) struct Bed {
     pub(crate) lab: Lab,
+    /// The packet generator's binary.
+    pub(crate) pktgen: PathBuf,
     workers: u32,
 }
 
@@ -26,12 +30,13 @@ pub(crate) enum Nat {
 #[must_use]
 pub(crate) struct Running<'b> {
     bed: &'b Bed,
+    nat: Nat,
     appliance: Option<Appliance>,
 }
 
 impl Bed {
     /// Makes the hosts; there is no NAT yet.
-    pub(crate) fn make(workers: u32) -> Result<Self> {
+    pub(crate) fn make(workers: u32, pktgen: PathBuf) -> Result<Self> {
         let lab = Lab::new()?;
         let numbers = 1..=ADDRESSES;
         let inside = numbers.clone().map(|n| format!("address add {}/24 dev eth0\n", client(n)));
@@ -39,35 +44,27 @@ impl Bed {
         // The lab has the first one.
         let outside = numbers.skip(1).map(|n| format!("address add {}/32 dev lo\n", server(n)));
         lab.server.ip(&outside.collect::<String>())?;
-        nft(
-            &lab,
-            true,
-            &format!(
-                "table netdev sink {{ chain in {{ type filter hook ingress device eth0 priority 0; \
-             udp dport {SINK} drop; }}; }}"
-            ),
-        )?;
+        sink(&lab.server, &format!("udp dport {SINK} drop"))?;
         // Both sides: the generator has ports of its own, and the tables must not be the limit.
         for namespace in [&lab.client, &lab.server] {
             namespace.sysctl("net/ipv4/ip_local_port_range", "1024 65000")?;
         }
-        Ok(Self { lab, workers })
+        Ok(Self { lab, pktgen, workers })
     }
 
     /// Starts a NAT on the gateway.
     pub(crate) fn start(&self, nat: Nat) -> Result<Running<'_>> {
-        let appliance = match nat {
-            Nat::Mooring => Some(Appliance::start(&self.lab.gateway, &self.config())?),
-            Nat::AfXdp => Some(Appliance::start(&self.lab.gateway, &self.config().by_af_xdp())?),
-            Nat::Coalescing => {
-                Some(Appliance::start(&self.lab.gateway, &self.config().coalescing())?)
-            }
-            Nat::Nftables => {
-                self.start_nftables()?;
-                None
-            }
+        Ok(Running { bed: self, nat, appliance: self.begin(nat)? })
+    }
+
+    fn begin(&self, nat: Nat) -> Result<Option<Appliance>> {
+        let config = match nat {
+            Nat::Mooring => self.config(),
+            Nat::AfXdp => self.config().by_af_xdp(),
+            Nat::Coalescing => self.config().coalescing(),
+            Nat::Nftables => return self.start_nftables().map(|()| None),
         };
-        Ok(Running { bed: self, appliance })
+        Appliance::start(&self.lab.gateway, &config).map(Some)
     }
 
     fn config(&self) -> Config {
@@ -84,16 +81,27 @@ impl Bed {
         self.lab.gateway.ip(KERNEL)?;
         self.lab.gateway.sysctl("net/ipv4/ip_forward", "1")?;
         nft(
-            &self.lab,
-            false,
+            &self.lab.gateway,
             &format!(
                 "table ip nat {{ chain post {{ type nat hook postrouting priority srcnat; \
              oifname \"out0\" snat to {FIRST}-{LAST}; }}; }}"
             ),
-        )?;
-        // Of the whole machine; where it cannot be set, it is large enough or the run tells.
-        let _ = self.lab.gateway.sysctl("net/netfilter/nf_conntrack_max", "1048576");
-        Ok(())
+        )
+    }
+
+    /// Sessions that nftables has room for: a setting of the whole machine, which a namespace may not change.
+    pub(crate) fn room_of_nftables(&self) -> Result<u64> {
+        let setting = "/proc/sys/net/netfilter/nf_conntrack_max";
+        let text = self.lab.gateway.enter(|| fs::read_to_string(setting))?;
+        text.context(setting)?.trim().parse().context(setting)
+    }
+
+    /// Lets the client's kernel see no answers from the sink while `work` is done: it knows nothing of what a generator
+    /// sends in its name, and would tell the sender so.
+    pub(crate) fn while_client_is_deaf<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        sink(&self.lab.client, &format!("udp sport {SINK} drop"))?;
+        let done = work();
+        done.and_then(|done| nft(&self.lab.client, "delete table netdev sink").map(|()| done))
     }
 
     /// Packets that have arrived at the server's device.
@@ -111,14 +119,28 @@ impl Bed {
 }
 
 impl Running<'_> {
+    pub(crate) fn nat(&self) -> Nat {
+        self.nat
+    }
+
+    /// Ends the NAT, and starts it anew.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.end()?;
+        self.appliance = self.bed.begin(self.nat)?;
+        Ok(())
+    }
+
     /// Ends the NAT and forgets its sessions.
-    pub(crate) fn stop(self) -> Result<()> {
-        if let Some(appliance) = self.appliance {
-            appliance.stop()?;
-            return Ok(());
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some(appliance) = self.appliance.take() {
+            return appliance.stop().map(drop);
         }
         let gateway = &self.bed.lab.gateway;
-        nft(&self.bed.lab, false, "flush ruleset")?;
+        nft(gateway, "flush ruleset")?;
         gateway.sysctl("net/ipv4/ip_forward", "0")?;
         gateway.ip("address flush dev in0\naddress flush dev out0")?;
         gateway.output("conntrack", &["-F"])?;
@@ -126,9 +148,18 @@ impl Running<'_> {
     }
 }
 
-/// Loads a ruleset into the server's or the gateway's kernel.
-fn nft(lab: &Lab, server: bool, ruleset: &str) -> Result<()> {
-    let namespace = if server { &lab.server } else { &lab.gateway };
+/// Has a host's kernel drop some of what its device receives; counters and packet sockets have seen it by then.
+fn sink(host: &Namespace, rule: &str) -> Result<()> {
+    nft(
+        host,
+        &format!(
+            "table netdev sink {{ chain in {{ type filter hook ingress device eth0 priority 0; {rule}; }}; }}"
+        ),
+    )
+}
+
+/// Loads a ruleset into the kernel of a namespace.
+fn nft(namespace: &Namespace, ruleset: &str) -> Result<()> {
     let mut command: Command = namespace.command("nft");
     let output = command.arg(ruleset).output().context("cannot run `nft` (package nftables)")?;
     let refusal = String::from_utf8_lossy(&output.stderr);

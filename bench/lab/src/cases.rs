@@ -13,8 +13,8 @@ use mooring_lab::Process;
 use mooring_lab::clock::{LIMIT, Stopwatch, wait_for};
 use rustix::process::Signal;
 
-use crate::bed::{ADDRESSES, Bed, server};
-use crate::flood;
+use crate::bed::{ADDRESSES, Bed, Running, server};
+use crate::{flood, generator};
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,10 +44,16 @@ pub(crate) enum Case {
     /// The same: the 99th percentile
     #[value(name = "ping_pong_p99")]
     PingPongP99,
+    /// The highest rate at which UDP sessions can begin, by the packet generator (RFC 9693, section 4.5)
+    SessionRate,
+    /// TCP connections of one request and one answer, by the packet generator
+    ConnectRate,
+    /// The highest rate of packets of mixed sizes without loss, by the packet generator
+    ImixLossFree,
 }
 
 impl Case {
-    /// Those that compare with nftables.
+    /// Those that compare with nftables, without the ones of the packet generator: a pair of these takes up to a minute.
     pub(crate) const ALL: [Self; 8] = [
         Self::TcpBulk,
         Self::TcpBulkReverse,
@@ -80,14 +86,21 @@ impl Case {
             Self::ConnectRequestClose => "connect_request_close",
             Self::PingPongP50 => "ping_pong_p50",
             Self::PingPongP99 => "ping_pong_p99",
+            Self::SessionRate => "session_rate",
+            Self::ConnectRate => "connect_rate",
+            Self::ImixLossFree => "imix_loss_free",
         }
     }
 
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::TcpBulk | Self::TcpBulkReverse | Self::TcpSegments | Self::UdpStream => "Gb/s",
-            Self::SmallPackets1k | Self::SmallPackets60k | Self::LossFreeRate => "packets/s",
-            Self::ConnectRequestClose => "connections/s",
+            Self::SmallPackets1k
+            | Self::SmallPackets60k
+            | Self::LossFreeRate
+            | Self::ImixLossFree => "packets/s",
+            Self::ConnectRequestClose | Self::ConnectRate => "connections/s",
+            Self::SessionRate => "sessions/s",
             Self::PingPongP50 | Self::PingPongP99 => "us",
         }
     }
@@ -99,8 +112,8 @@ impl Case {
         }
     }
 
-    /// Measures through the NAT that runs.
-    pub(crate) fn measure(self, bed: &Bed) -> Result<f64> {
+    /// Measures through the NAT that runs; some cases start it anew meanwhile.
+    pub(crate) fn measure(self, bed: &Bed, running: &mut Running<'_>) -> Result<f64> {
         match self {
             Self::TcpBulk => iperf3(bed, &[]),
             Self::TcpBulkReverse => iperf3(bed, &["--reverse"]),
@@ -112,6 +125,9 @@ impl Case {
             Self::ConnectRequestClose => connections(bed),
             Self::PingPongP50 => ping_pong(bed, 0.5),
             Self::PingPongP99 => ping_pong(bed, 0.99),
+            Self::SessionRate => generator::session_rate(bed, running),
+            Self::ConnectRate => generator::connect_rate(bed),
+            Self::ImixLossFree => generator::imix_loss_free(bed),
         }
     }
 }

@@ -9,8 +9,10 @@
 mod bed;
 mod cases;
 mod flood;
+mod generator;
 mod report;
 
+use std::env;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -45,12 +47,17 @@ struct Arguments {
     /// The appliance's binary
     #[arg(long)]
     mooring: PathBuf,
+    /// The packet generator's binary, for the cases of its own; without it the one beside this program
+    #[arg(long)]
+    pktgen: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     isolation::run(&arguments.mooring, || {
-        let bed = Bed::make(arguments.workers)?;
+        let beside = || env::current_exe().map(|own| own.with_file_name("mooring-pktgen"));
+        let pktgen = arguments.pktgen.map_or_else(beside, Ok).context("this program's own path")?;
+        let bed = Bed::make(arguments.workers, pktgen)?;
         let (pair, names, usual) = if arguments.af_xdp {
             ([Nat::AfXdp, Nat::Mooring], ["af_xdp", "af_packet"], &Case::ALL[..])
         } else if arguments.coalescing {
@@ -77,9 +84,10 @@ fn compare(bed: &Bed, nats: [Nat; 2], case: Case, pairs: usize) -> Result<Row> {
         let mut figures = [0.0; 2];
         for at in order {
             let nat = nats[at];
-            let running = bed.start(nat)?;
-            let figure =
-                case.measure(bed).with_context(|| format!("{} by {nat:?}", case.name()))?;
+            let mut running = bed.start(nat)?;
+            let figure = case
+                .measure(bed, &mut running)
+                .with_context(|| format!("{} by {nat:?}", case.name()))?;
             running.stop()?;
             figures[at] = figure;
         }

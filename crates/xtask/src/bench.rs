@@ -53,7 +53,8 @@ enum What {
     },
     /// The appliance against kernel nftables, between the same real hosts
     Lab {
-        /// Handed on to the benchmark, e.g. `--json` or `--pairs 3 --case tcp_bulk`
+        /// Handed on to the benchmark, e.g. `--json`, `--pairs 3 --case tcp_bulk`, or the packet generator's cases:
+        /// `--case session_rate,connect_rate,imix_loss_free`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -95,6 +96,7 @@ impl Bench {
             }
             What::Lab { arguments } => {
                 debian::require(debian::BENCH)?;
+                build("mooring-pktgen")?;
                 measure_appliance("mooring-bench-lab", arguments)
             }
         }
@@ -105,9 +107,14 @@ const MEMORY: [&str; 3] = ["--memory", "--sessions", "1000000"];
 
 /// Builds the appliance in release, and runs a benchmark of it.
 fn measure_appliance(package: &str, arguments: &[String]) -> Result<()> {
-    run(&mut cargo(&["build", "--quiet", "--release", "--package", "mooring"]))?;
+    build("mooring")?;
     let mooring = target()?.join("release").join("mooring");
     run(measure(package).arg("--mooring").arg(mooring).args(arguments))
+}
+
+/// Builds the program of a package in release, with the features that it has alone.
+fn build(package: &str) -> Result<()> {
+    run(&mut cargo(&["build", "--quiet", "--release", "--package", package]))
 }
 
 /// The command that builds a benchmark in release and runs it.

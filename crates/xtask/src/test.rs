@@ -89,7 +89,9 @@ fn tests(image: &Path, extent: Extent) -> Result<String> {
     if std::io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
-    command.env("MOORING_BIN", workspace::target()?.join("debug").join("mooring"));
+    let built = workspace::target()?.join("debug");
+    command.env("MOORING_BIN", built.join("mooring"));
+    command.env("MOORING_PKTGEN", built.join("mooring-pktgen"));
     command.env("MOORING_IMAGE", image).env("MOORING_OUTAGE", extent.outage_seconds);
     command.env("MOORING_SEQUENCES", extent.sequences);
     let results =

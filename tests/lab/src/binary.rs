@@ -1,4 +1,4 @@
-//! Which build of the appliance the labs run.
+//! Which build of the appliance the labs run, and of other programs of ours.
 //!
 //! One build for all lab tests: the profile that the tests themselves have (normally `dev`:
 //! optimised, with overflow checks and debug assertions on). Cargo brings it up to date before a
@@ -21,8 +21,17 @@ pub fn mooring_binary() -> Result<PathBuf> {
 
 /// Builds the appliance as this test was built, unless `MOORING_BIN` names one.
 pub(crate) fn build() -> Result<PathBuf> {
-    if let Ok(named) = mooring_binary() {
-        ensure!(named.is_file(), "{VARIABLE}: no such file: {}", named.display());
+    built("mooring", VARIABLE)
+}
+
+/// Builds the program that has the name of its package as this test was built, unless the environment variable names
+/// one.
+///
+/// # Errors
+/// When it does not build, or there is no file of the name that the variable has.
+pub fn built(package: &str, variable: &str) -> Result<PathBuf> {
+    if let Some(named) = env::var_os(variable).map(PathBuf::from) {
+        ensure!(named.is_file(), "{variable}: no such file: {}", named.display());
         return Ok(named);
     }
     let test = env::current_exe()?;
@@ -43,14 +52,14 @@ pub(crate) fn build() -> Result<PathBuf> {
         }
     }
     let status = command
-        .args(["build", "--quiet", "--package", "mooring", "--profile", profile])
+        .args(["build", "--quiet", "--package", package, "--profile", profile])
         .arg("--target-dir")
         .arg(built.parent().unwrap_or(built))
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .status()
         .context("cannot run cargo")?;
-    ensure!(status.success(), "the appliance does not build");
-    Ok(built.join("mooring"))
+    ensure!(status.success(), "{package} does not build");
+    Ok(built.join(package))
 }
 
 pub(crate) const VARIABLE: &str = "MOORING_BIN";

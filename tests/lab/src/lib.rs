@@ -36,7 +36,7 @@ mod site;
 mod topology;
 
 pub use appliance::Appliance;
-pub use binary::mooring_binary;
+pub use binary::{built, mooring_binary};
 pub use cache::cache;
 pub use capture::{Capture, Frame, Frames};
 pub use config::Config;
