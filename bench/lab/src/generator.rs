@@ -26,14 +26,12 @@ pub(crate) fn session_rate(bed: &Bed, running: &mut Running<'_>) -> Result<f64> 
     let (ask, sessions) = (format!("{}/anew", isolation::SCRATCH), SESSIONS.to_string());
     // The NAT is ours: the generator asks for a new one by a file, and waits until we have taken it away.
     let reset = format!("touch {ask}; while [ -e {ask} ]; do sleep 0.01; done");
-    let highest = HIGHEST_SESSIONS.to_string();
     let mut arguments = vec!["sessions".to_owned(), "rate".to_owned()];
     arguments.extend(path(bed)?);
     arguments.extend(options(&[
         ["--sessions", &sessions],
         ["--validation-rate", "200000"],
         ["--settle", "0.1"],
-        ["--highest", &highest],
         ["--lowest", "5000"],
         ["--precision", "5000"],
         ["--confirmations", "1"],
@@ -41,17 +39,20 @@ pub(crate) fn session_rate(bed: &Bed, running: &mut Running<'_>) -> Result<f64> 
         ["--reset", &reset],
     ]));
     let ask = Path::new(&ask);
-    let report = bed.while_client_is_deaf(|| {
-        generate(bed, &arguments, || {
-            if ask.exists() {
-                running.restart()?;
-                fs::remove_file(ask)?;
-            }
-            Ok(())
+    let mut restart_if_asked = || {
+        if ask.exists() {
+            running.restart()?;
+            fs::remove_file(ask)?;
+        }
+        Ok(())
+    };
+    bed.while_client_is_deaf(|| {
+        search(FIRST_HIGHEST_SESSIONS, |highest| {
+            let report = generate(bed, &up_to(&arguments, highest), &mut restart_if_asked)?;
+            ensure_nobody_elses(&report)?;
+            Ok(report)
         })
-    })?;
-    ensure_nobody_elses(&report)?;
-    found(&report, HIGHEST_SESSIONS)
+    })
 }
 
 /// Connections a second that are made, answered and closed.
@@ -73,20 +74,18 @@ pub(crate) fn connect_rate(bed: &Bed) -> Result<f64> {
 
 /// Packets a second of mixed sizes: the highest rate at which hardly any is lost.
 pub(crate) fn imix_loss_free(bed: &Bed) -> Result<f64> {
-    let highest = HIGHEST_PACKETS.to_string();
     let mut arguments = vec!["search".to_owned()];
     arguments.extend(path(bed)?);
     arguments.extend(options(&[
         ["--size", "imix"],
         ["--flows", "1000"],
         ["--warm-up", "50000"],
-        ["--highest", &highest],
         ["--lowest", "5000"],
         ["--precision", "5000"],
         ["--loss", LOSS],
         ["--trial", "0.7"],
     ]));
-    found(&generate(bed, &arguments, || Ok(()))?, HIGHEST_PACKETS)
+    search(FIRST_HIGHEST_PACKETS, |highest| generate(bed, &up_to(&arguments, highest), || Ok(())))
 }
 
 /// All addresses of a side, as the generator is told them.
@@ -150,12 +149,25 @@ fn generate(
     serde_json::from_str(&text).with_context(|| format!("the generator's report: {text}"))
 }
 
-/// The rate that a search has found.
-fn found(report: &Value, highest: u64) -> Result<f64> {
-    let rate = report["rate_pps"].as_u64();
-    let rate = rate.with_context(|| format!("no rate has passed: {report:#}"))?;
-    ensure!(rate < highest, "{highest} a second have passed: the search must begin higher");
-    Ok(rate as f64)
+/// The arguments of a search that begins at this rate.
+fn up_to(arguments: &[String], highest: u64) -> Vec<String> {
+    [arguments, &options(&[["--highest", &highest.to_string()]])].concat()
+}
+
+/// The rate that is found by a search, which is made anew from twice as high while its highest rate passes. Trials that
+/// nothing can pass take long, so the first search does not begin higher than it has to.
+fn search(first_highest: u64, mut look: impl FnMut(u64) -> Result<Value>) -> Result<f64> {
+    let mut highest = first_highest;
+    loop {
+        let report = look(highest)?;
+        let rate = report["rate_pps"].as_u64();
+        let rate = rate.with_context(|| format!("no rate has passed: {report:#}"))?;
+        if rate < highest {
+            return Ok(rate as f64);
+        }
+        highest *= 2;
+        ensure!(highest <= FASTEST, "no rate is too high: {report:#}");
+    }
 }
 
 /// Checks that no answer came to somebody else than who began the session.
@@ -181,11 +193,14 @@ fn connections(report: &Value) -> Result<f64> {
 /// Sessions of a trial: many times what waits in a ring or queue, so that a rate is held and not stored.
 const SESSIONS: u64 = 80_000;
 
-/// A second: more than a generator of one thread can begin.
-const HIGHEST_SESSIONS: u64 = 512_000;
+/// A second: where the search begins.
+const FIRST_HIGHEST_SESSIONS: u64 = 128_000;
 
 /// A second, as above.
-const HIGHEST_PACKETS: u64 = 640_000;
+const FIRST_HIGHEST_PACKETS: u64 = 200_000;
+
+/// A second: far more than a generator of one thread sends.
+const FASTEST: u64 = 10_000_000;
 
 /// The part that may be lost in a trial, of packets or sessions.
 const LOSS: &str = "0.001";
@@ -197,15 +212,31 @@ const LONGEST: Duration = Duration::from_secs(300);
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{connections, ensure_nobody_elses, found};
+    use super::{connections, ensure_nobody_elses, search};
+
+    /// What a search says of a NAT that carries so many, if it begins at `highest`.
+    fn report(carries: Option<u64>, highest: u64) -> Value {
+        json!({ "rate_pps": carries.map(|carries| carries.min(highest)) })
+    }
 
     #[test]
-    fn a_search_gives_its_rate_if_it_has_an_end() {
-        assert_eq!(found(&json!({ "rate_pps": 150_000 }), 200_000).unwrap(), 150_000.0);
-        let refusal = |rate: Value| found(&json!({ "rate_pps": rate }), 200_000).unwrap_err();
-        assert!(refusal(Value::Null).to_string().contains("no rate has passed"));
-        // Nobody knows how far it is from the highest rate of all to the NAT's.
-        assert!(refusal(json!(200_000)).to_string().contains("begin higher"));
+    fn a_search_begins_higher_until_its_highest_rate_is_too_high() {
+        for (carries, expected) in [
+            (90_000, &[100_000][..]),
+            (100_000, &[100_000, 200_000]),
+            (399_999, &[100_000, 200_000, 400_000]),
+        ] {
+            let mut begun = Vec::new();
+            let rate = search(100_000, |highest| {
+                begun.push(highest);
+                Ok(report(Some(carries), highest))
+            });
+            assert_eq!((rate.unwrap(), &begun[..]), (carries as f64, expected));
+        }
+        let refusal =
+            |carries| search(100_000, |highest| Ok(report(carries, highest))).unwrap_err();
+        assert!(refusal(None).to_string().contains("no rate has passed"));
+        assert!(refusal(Some(u64::MAX)).to_string().contains("no rate is too high"));
     }
 
     #[test]
