@@ -24,6 +24,8 @@ pub(crate) enum Nat {
     /// The appliance, joining packets of a flow that leave together.
     Coalescing,
     Nftables,
+    /// Nothing: the kernel forwards, and the server knows the way back.
+    Forwarding,
 }
 
 /// A NAT that runs.
@@ -62,7 +64,14 @@ impl Bed {
             Nat::Mooring => self.config(),
             Nat::AfXdp => self.config().by_af_xdp(),
             Nat::Coalescing => self.config().coalescing(),
-            Nat::Nftables => return self.start_nftables().map(|()| None),
+            Nat::Nftables => {
+                self.start_forwarding()?;
+                return self.start_nftables().map(|()| None);
+            }
+            Nat::Forwarding => {
+                self.lab.server.ip(WAY_BACK)?;
+                return self.start_forwarding().map(|()| None);
+            }
         };
         Appliance::start(&self.lab.gateway, &config).map(Some)
     }
@@ -77,9 +86,12 @@ impl Bed {
             .appliance("\n[limits]\nsessions = 1_000_000\nsessions_per_source = 1_000_000")
     }
 
-    fn start_nftables(&self) -> Result<()> {
+    fn start_forwarding(&self) -> Result<()> {
         self.lab.gateway.ip(KERNEL)?;
-        self.lab.gateway.sysctl("net/ipv4/ip_forward", "1")?;
+        self.lab.gateway.sysctl("net/ipv4/ip_forward", "1")
+    }
+
+    fn start_nftables(&self) -> Result<()> {
         nft(
             &self.lab.gateway,
             &format!(
@@ -186,6 +198,9 @@ pub(crate) const SINK: u16 = 9;
 const POOL: &str = "203.0.113.0/28";
 const FIRST: &str = "203.0.113.0";
 const LAST: &str = "203.0.113.15";
+
+/// To the hosts as they are, which nothing translates.
+const WAY_BACK: &str = "route replace 10.0.0.0/24 via 192.0.2.1\n";
 
 const KERNEL: &str = "\
 address add 10.0.0.1/24 dev in0

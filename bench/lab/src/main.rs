@@ -44,6 +44,9 @@ struct Arguments {
     /// Compares joining packets of a flow that leave together with not doing so, and leaves nftables alone
     #[arg(long, conflicts_with = "af_xdp")]
     coalescing: bool,
+    /// Compares forwarding without any translation with nftables: what a NAT in the kernel could reach that costs nothing
+    #[arg(long, conflicts_with_all = ["af_xdp", "coalescing"])]
+    ceiling: bool,
     /// The appliance's binary
     #[arg(long)]
     mooring: PathBuf,
@@ -62,6 +65,8 @@ fn main() -> Result<()> {
             ([Nat::AfXdp, Nat::Mooring], ["af_xdp", "af_packet"], &Case::ALL[..])
         } else if arguments.coalescing {
             ([Nat::Coalescing, Nat::Mooring], ["coalescing", "af_packet"], &Case::COALESCING[..])
+        } else if arguments.ceiling {
+            ([Nat::Forwarding, Nat::Nftables], ["forwarding", "nftables"], &Case::ALL[..])
         } else {
             ([Nat::Mooring, Nat::Nftables], ["mooring", "nftables"], &Case::ALL[..])
         };
