@@ -12,8 +12,8 @@ use super::v6;
 use crate::classify::{Classified, Plain};
 use crate::test_bench::frames::{inside, outside};
 use crate::test_bench::{
-    Bench, GATEWAY, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OTHER_HOST, OTHER_HOST_MAC, OUTSIDE, POOL,
-    SERVER, config_with,
+    Bench, GATEWAY, GATEWAY_MAC, HOST, HOST_MAC, INSIDE, OTHER_HOST, OTHER_HOST_MAC, OUR_INSIDE,
+    OUR_OUTSIDE, OUTSIDE, POOL, SERVER, config_with,
 };
 use crate::{Engine, Outbox, Verdict, Verdicts};
 
@@ -93,7 +93,9 @@ fn any_frame(
     let kind = below(8);
     let (outside_port, _) = ports.get(below(ports.len().max(1))).copied().unwrap_or((4000, 0));
     let bits = if flags.contains('S') { 2 } else { 16 };
-    let mut frame = match (ingress, kind) {
+    // Some come in by the wrong side.
+    let from = if below(20) == 0 { InterfaceId(1 - ingress.0) } else { ingress };
+    let mut frame = match (from, kind) {
         (INSIDE, 0..=2) => inside(host, SERVER).ttl(ttl).udp(port, 53, &payload),
         (INSIDE, 3..=5) => inside(host, SERVER).ttl(ttl).tcp(port, 80, flags, &payload),
         (INSIDE, 6) => v6::udp(v6::OUT, (v6::HOST, v6::SERVER), ttl, (port, 53), &payload),
@@ -106,6 +108,7 @@ fn any_frame(
             v6::tcp(v6::BACK, ends, ttl, (80, outside_port), ((1, 2), bits))
         }
     };
+    frame[..6].copy_from_slice(&if ingress == INSIDE { OUR_INSIDE } else { OUR_OUTSIDE }.0);
     // Padding, a byte that lies, a checksum that is not there.
     match below(10) {
         0 => frame.extend([0xee; 9]),

@@ -5,7 +5,9 @@ use mooring_session::Direction;
 use mooring_wire::Protocol;
 use mooring_wire::checksum::{Delta, checksum, pseudo_v4};
 use proptest::option::of;
-use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_assume, proptest};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_assume, prop_oneof, proptest,
+};
 
 use crate::fixture::packets::{
     Sample, any_session, sample, session_of, set_word, translated, word,
@@ -72,7 +74,7 @@ proptest! {
         session in any_session(),
         sample in sample(),
         direction in any_direction(),
-        checksum in of(any::<u16>()),
+        checksum in of(prop_oneof![any::<u16>(), Just(0), Just(0xffff)]),
     ) {
         let sample = sample.without_options();
         prop_assume!(session.protocol != Protocol::ICMP);
