@@ -26,7 +26,7 @@ pub struct Session<A> {
     pub remote_port: u16,
     /// Port or ICMP identifier that stands for the inside host outside.
     pub outside_port: u16,
-    /// Routing domain; [`NOWHERE`] once the session has ended.
+    /// Routing domain; 65,535, which no packet has, once the session has ended.
     pub vrf: u16,
     /// SCTP verification tag; 0 for every other protocol.
     pub tag: u32,
