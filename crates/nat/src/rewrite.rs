@@ -66,23 +66,18 @@ pub fn rewrite_v6(
 }
 
 /// As [`rewrite_v4`], of a UDP or TCP packet whose headers lie at [`PLAIN_V4`] and whose checksum is complete: at
-/// fixed places.
+/// fixed places. Its TTL is not 0.
 ///
 /// # Panics
-/// When the headers do not lie wholly in the frame; in debug builds also when the TTL is 0 already.
+/// When the headers do not lie wholly in the frame.
 #[inline(always)]
 pub fn rewrite_plain_v4(frame: &mut [u8], session: &Session<Ipv4Addr>, direction: Direction) {
-    let front: &mut [u8; PLAIN_V4.l4 as usize + 4] =
-        frame.first_chunk_mut().expect("the packet was parsed: its IPv4 header is whole");
-    let (address_at, address, address_delta) = match direction {
-        Direction::Forward => (26, session.outside, session.address_delta),
-        Direction::Reverse => (30, session.inside, session.address_delta.inverse()),
-    };
-    front[address_at..address_at + 4].copy_from_slice(&address.octets());
-    front[22] -= 1;
-    let checksum = u16::from_be_bytes([front[24], front[25]]);
-    front[24..26].copy_from_slice(&apply_and_hop(checksum, address_delta).to_be_bytes());
-    rewrite_plain_l4(&mut frame[usize::from(PLAIN_V4.l4)..], session, direction);
+    let (l3, l4) = frame.split_at_mut(usize::from(PLAIN_V4.l4));
+    let header = header_v4(&mut l3[usize::from(PLAIN_V4.l3)..]);
+    let address_delta = edit_address_v4(header, session, direction);
+    header.decrement_ttl();
+    header.set_checksum(apply_and_hop(header.checksum(), address_delta));
+    rewrite_plain_l4(l4, session, direction);
 }
 
 /// As [`rewrite_plain_v4`], of IPv6.
@@ -91,15 +86,9 @@ pub fn rewrite_plain_v4(frame: &mut [u8], session: &Session<Ipv4Addr>, direction
 /// When the headers do not lie wholly in the frame.
 #[inline(always)]
 pub fn rewrite_plain_v6(frame: &mut [u8], session: &Session<Ipv6Addr>, direction: Direction) {
-    let front: &mut [u8; PLAIN_V6.l4 as usize] =
-        frame.first_chunk_mut().expect("the packet was parsed: its IPv6 header is whole");
-    let (address_at, address) = match direction {
-        Direction::Forward => (22, session.outside),
-        Direction::Reverse => (38, session.inside),
-    };
-    front[address_at..address_at + 16].copy_from_slice(&address.octets());
-    front[21] -= 1;
-    rewrite_plain_l4(&mut frame[usize::from(PLAIN_V6.l4)..], session, direction);
+    let (l3, l4) = frame.split_at_mut(usize::from(PLAIN_V6.l4));
+    edit_header_v6(&mut l3[usize::from(PLAIN_V6.l3)..], session, direction);
+    rewrite_plain_l4(l4, session, direction);
 }
 
 /// Translates a piece of an IPv4 packet that is not its first one: it has an IP header and nothing
@@ -166,7 +155,20 @@ pub const fn min_l4_len(protocol: Protocol) -> usize {
 #[inline]
 fn edit_header_v4(bytes: &mut [u8], session: &Session<Ipv4Addr>, direction: Direction) -> Delta {
     let header = header_v4(bytes);
-    let address_delta = match direction {
+    let address_delta = edit_address_v4(header, session, direction);
+    let ttl_delta = header.decrement_ttl();
+    header.set_checksum(apply(header.checksum(), address_delta.plus(ttl_delta)));
+    address_delta
+}
+
+/// Writes the address that the other side knows; what a sum over it changes by is returned.
+#[inline(always)]
+fn edit_address_v4(
+    header: &mut ipv4::Header,
+    session: &Session<Ipv4Addr>,
+    direction: Direction,
+) -> Delta {
+    match direction {
         Direction::Forward => {
             header.set_source(session.outside);
             session.address_delta
@@ -175,10 +177,7 @@ fn edit_header_v4(bytes: &mut [u8], session: &Session<Ipv4Addr>, direction: Dire
             header.set_destination(session.inside);
             session.address_delta.inverse()
         }
-    };
-    let ttl_delta = header.decrement_ttl();
-    header.set_checksum(apply(header.checksum(), address_delta.plus(ttl_delta)));
-    address_delta
+    }
 }
 
 /// Edits what an IPv6 header says: address and hop limit. It has no checksum (RFC 8200 §3).
@@ -235,21 +234,36 @@ fn rewrite_l4<A>(
     field.copy_from_slice(&new.to_be_bytes());
 }
 
-/// Port and checksum of a UDP or TCP header.
+/// As [`rewrite_l4`] of a UDP or TCP header, without its other questions.
 #[inline(always)]
 fn rewrite_plain_l4<A>(l4: &mut [u8], session: &Session<A>, direction: Direction) {
-    let (port_at, port, delta) = match direction {
-        Direction::Forward => (0, session.outside_port, session.l4_delta),
-        Direction::Reverse => (2, session.inside_port, session.l4_delta.inverse()),
-    };
-    l4[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
-    let is_udp = session.protocol == Protocol::UDP;
-    let checksum_at = if is_udp { 6 } else { 16 };
-    let field = &mut l4[checksum_at..checksum_at + 2];
-    let old = u16::from_be_bytes([field[0], field[1]]);
-    let new = if is_udp { apply_udp(old, delta) } else { apply(old, delta) };
-    field.copy_from_slice(&new.to_be_bytes());
+    match session.protocol {
+        Protocol::UDP => edit_l4(l4, session, direction, &UDP, apply_udp),
+        _ => edit_l4(l4, session, direction, &TCP, apply),
+    }
 }
+
+/// Writes the port, and what `apply` makes of the checksum.
+#[inline(always)]
+fn edit_l4<A>(
+    l4: &mut [u8],
+    session: &Session<A>,
+    direction: Direction,
+    shape: &Shape,
+    apply: impl Fn(u16, Delta) -> u16,
+) {
+    let (at, port, delta) = match direction {
+        Direction::Forward => (shape.source, session.outside_port, session.l4_delta),
+        Direction::Reverse => (shape.destination, session.inside_port, session.l4_delta.inverse()),
+    };
+    l4[at..at + 2].copy_from_slice(&port.to_be_bytes());
+    let field = &mut l4[shape.checksum..shape.checksum + 2];
+    let old = u16::from_be_bytes([field[0], field[1]]);
+    field.copy_from_slice(&apply(old, delta).to_be_bytes());
+}
+
+const UDP: Shape = Shape::of(Protocol::UDP).expect("it has ports");
+const TCP: Shape = Shape::of(Protocol::TCP).expect("it has ports");
 
 /// The checksum of a packet of `protocol` after an edit of what it covers.
 #[inline]

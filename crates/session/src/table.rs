@@ -277,6 +277,12 @@ impl SessionRef {
         let direction = if value & 1 == 0 { Direction::Forward } else { Direction::Reverse };
         Self { index: SessionIndex(value >> 1), direction }
     }
+
+    /// The value that [`Self::from_value`] reads.
+    #[inline]
+    const fn value(self) -> u32 {
+        self.index.0 << 1 | self.direction as u32
+    }
 }
 
 struct ColdLinks<'t>(&'t mut [Cold]);

@@ -22,14 +22,14 @@ impl Likely {
     /// The number of the record: beyond all there are where none is likely.
     #[inline]
     pub(super) const fn at(self) -> usize {
-        (self.0 >> 1) as usize
+        SessionRef::from_value(self.0).index.at()
     }
 
     /// Which way such a packet travels, if the session is this one.
     #[inline]
     #[must_use]
     pub const fn direction(self) -> Direction {
-        if self.0 & 1 == 0 { Direction::Forward } else { Direction::Reverse }
+        SessionRef::from_value(self.0).direction
     }
 }
 
@@ -47,7 +47,7 @@ impl From<Glance> for Likely {
 impl From<SessionRef> for Likely {
     #[inline]
     fn from(found: SessionRef) -> Self {
-        Self(found.index.0 << 1 | found.direction as u32)
+        Self(found.value())
     }
 }
 
@@ -68,8 +68,8 @@ impl<A: Address> SessionTable<A> {
 }
 
 impl<A: Address> Session<A> {
-    /// Accounts for a packet that only shows that the session goes on: what [`SessionTable::touch`] does for most
-    /// packets. False, and nothing done, when there is more to do.
+    /// Accounts for a packet that only shows that the session goes on, as most do. False, and nothing done, when there
+    /// is more to do: then [`SessionTable::touch`] does all of it.
     #[inline(always)]
     pub fn pass(
         &mut self,

@@ -2,7 +2,7 @@
 
 use mooring_wire::Protocol;
 
-use super::{ColdLinks, InsertError, Renewed, SessionIndex, SessionTable, TO_ASK};
+use super::{ColdLinks, InsertError, Renewed, SessionIndex, SessionRef, SessionTable, TO_ASK};
 use crate::record::{Cold, NOWHERE, OUTBOUND_REFRESH};
 use crate::window::{Connection, Windows};
 use crate::{Address, Direction, Held, Session, State, Tick, Timeouts};
@@ -50,8 +50,8 @@ impl<A: Address> SessionTable<A> {
         }
         let timeout = self.timeout(&session);
         let index = self.place(session, held, now);
-        for (way, hash) in hashes.into_iter().enumerate() {
-            self.index.insert(hash, index.0 << 1 | way as u32);
+        for (direction, hash) in WAYS.into_iter().zip(hashes) {
+            self.index.insert(hash, SessionRef { index, direction }.value());
         }
         self.wheel.arm(
             index.0,
@@ -193,9 +193,9 @@ impl<A: Address> SessionTable<A> {
     /// Frees a record that is no longer in the wheel.
     fn forget(&mut self, index: SessionIndex) -> (Session<A>, Held) {
         let session = self.hot[index.at()].clone();
-        for way in WAYS {
-            let removed =
-                self.index.remove(self.hash(&session.key(way)), index.0 << 1 | way as u32);
+        for direction in WAYS {
+            let hash = self.hash(&session.key(direction));
+            let removed = self.index.remove(hash, SessionRef { index, direction }.value());
             debug_assert!(removed, "a live session is in the index under both keys");
         }
         // Whoever remembers the record does not find the session in it any more.

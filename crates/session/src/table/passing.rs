@@ -1,5 +1,4 @@
-//! What a packet that passes does to its session; most packets do what `Session::pass` says in short. What
-//! most of the others do makes no call, either.
+//! What a packet that passes does to its session: of most packets all is said by `Session::pass`, the rest is here.
 
 use mooring_wire::tcp::Flags;
 
@@ -22,25 +21,38 @@ impl<A: Address> SessionTable<A> {
         bytes: usize,
         flags: Option<Flags>,
     ) -> bool {
+        let session = &mut self.hot[found.index.at()];
+        if session.pass(found.direction, now.stamp(), bytes as u32, flags) {
+            return false;
+        }
+        self.touch_rarely(found, now, bytes, flags)
+    }
+
+    /// The rest of [`Self::touch`]: where a counter carries or the state changes.
+    #[cold]
+    #[inline(never)]
+    fn touch_rarely(
+        &mut self,
+        found: SessionRef,
+        now: Tick,
+        bytes: usize,
+        flags: Option<Flags>,
+    ) -> bool {
         let at = found.index.at();
-        let session = &mut self.hot[at];
+        let (session, cold) = (&mut self.hot[at], &mut self.cold[at]);
         let way = found.direction as usize;
         let (packets, packets_carry) = session.packets[way].overflowing_add(1);
         let (total, bytes_carry) = session.bytes[way].overflowing_add(bytes as u32);
         session.packets[way] = packets;
         session.bytes[way] = total;
-        // The packets that are many: they change no state, and any of them keeps the session.
-        let plain = session.is_kept_by(found.direction, flags);
-        if plain {
+        let carried = cold.packets_carry[way].wrapping_add(u16::from(packets_carry));
+        cold.packets_carry[way] = carried;
+        cold.bytes_carry[way] += u32::from(bytes_carry);
+        if session.is_kept_by(found.direction, flags) {
             session.last_seen = now.stamp();
+            return false;
         }
-        if packets_carry || bytes_carry {
-            let cold = &mut self.cold[at];
-            let carried = cold.packets_carry[way].wrapping_add(u16::from(packets_carry));
-            cold.packets_carry[way] = carried;
-            cold.bytes_carry[way] += u32::from(bytes_carry);
-        }
-        !plain && self.turn(found, flags, now)
+        self.turn(found, flags, now)
     }
 
     /// Takes a packet of `bytes` bytes out of the account again, which was refused after all. What it did
@@ -104,9 +116,7 @@ impl<A: Address> SessionTable<A> {
         self.windows.as_ref()?.0[index.at()].expected(direction)
     }
 
-    /// The rest of [`Self::touch`] where the state changes, or not every packet keeps it.
-    #[cold]
-    #[inline(never)]
+    /// Where the state changes, or not every packet keeps it.
     fn turn(&mut self, found: SessionRef, flags: Option<Flags>, now: Tick) -> bool {
         let session = &mut self.hot[found.index.at()];
         let before = session.state;
