@@ -1,5 +1,7 @@
 //! The packet generator drives the NATs, and a way without one. How fast they are is not asserted.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::process::Command;
 
 use mooring_lab::built;
