@@ -3,8 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use mooring_nat::Place;
 use mooring_nat::rewrite::min_l4_len;
+use mooring_nat::{Drawn, Place};
 use mooring_packet::Packet;
 use mooring_session::{FlowKey, Likely};
 use mooring_wire::error::Field;
@@ -82,6 +82,8 @@ pub(crate) struct Flow<A> {
     pub(crate) hash: u64,
     /// What the index says of it; the lookup fills it in.
     pub(crate) likely: Likely,
+    /// What was drawn for it ahead, if it has no session; the lookup fills it in.
+    pub(crate) drawn: Option<Drawn<A>>,
     pub(crate) place: Place,
     /// Flags of a TCP segment.
     pub(crate) flags: Option<Flags>,
@@ -155,6 +157,7 @@ impl<A: Copy> Flow<A> {
             key,
             hash: 0,
             likely: Likely::ABSENT,
+            drawn: None,
             place: Place { l3: 0, l4: 0 },
             flags: None,
             ttl: 0,

@@ -42,7 +42,7 @@ impl Engine {
             return Err(DropReason::Martian);
         }
         // Behind the first half of a hairpin nothing but rules is asked.
-        let owner = self.policy.ownership(destination.into());
+        let owner = A::nat(&self.nats).receiver(destination, &self.policy).ownership();
         if owner.is_some() && !self.policy.is_held(destination.into()) {
             return Err(DropReason::AddressNotHeld);
         }

@@ -14,7 +14,6 @@ use mooring_policy::InterfaceId;
 use mooring_session::memory::prefetch_from;
 use mooring_session::{FlowKey, Likely, NextHopIndex, SessionRef, Tick};
 use mooring_wire::ethernet::HEADER_LEN;
-use rand_chacha::rand_core::Rng;
 
 use crate::classify::{Class, Classified, Flow, Plain, classify};
 use crate::family::Family;
@@ -96,15 +95,18 @@ impl Engine {
             self.classify(scene.arrived, packets, all);
             self.prefetch_buckets(all);
             let unknown = self.prefetch_sessions(scene.ingress, all);
-            for (at, (packet, classified)) in packets.iter_mut().zip(&*all).enumerate() {
-                if unknown != 0 && at.is_multiple_of(GROUP) {
-                    self.prefetch_outside(scene.ingress, all, (unknown, at));
+            for (nth, group) in packets.chunks_mut(GROUP).enumerate() {
+                let at = nth * GROUP;
+                if unknown != 0 {
+                    self.draw_ahead(scene.ingress, all, (unknown, at));
                 }
-                let verdict = match self.finish_shortly(scene, classified, packet) {
-                    Some(verdict) => verdict,
-                    None => self.finish(scene, classified, packet, outbox),
-                };
-                verdicts.push(verdict);
+                for (packet, classified) in group.iter_mut().zip(&all[at..]) {
+                    let verdict = match self.finish_shortly(scene, classified, packet) {
+                        Some(verdict) => verdict,
+                        None => self.finish(scene, classified, packet, outbox),
+                    };
+                    verdicts.push(verdict);
+                }
             }
         }
         self.classified = classified;
@@ -188,39 +190,27 @@ impl Engine {
     }
 
     /// The rest of it, for those of the stretch that are `unknown`, a group at a time: before the group from
-    /// `at` on is admitted, for the one behind it. No earlier: each port that turns out to be taken puts off
-    /// all that are drawn after it.
+    /// `at` on is admitted, for the one behind it, and at first for both. No earlier: what is drawn may be taken by those
+    /// that are admitted in between.
     #[cold]
     #[inline(never)]
-    fn prefetch_outside(
-        &self,
+    fn draw_ahead(
+        &mut self,
         ingress: InterfaceId,
-        all: &[Classified],
+        all: &mut [Classified],
         (unknown, at): (Unknown, usize),
     ) {
-        let between = |from: usize, to: usize| {
-            let below = |at: usize| {
-                Unknown::MAX.checked_shl(at as u32).map_or(Unknown::MAX, |above| !above)
-            };
-            unknown & below(to) & !below(from)
-        };
-        let begun = if at == 0 { 0 } else { GROUP };
-        let mut next = between(at + begun, at + 2 * GROUP);
-        if next == 0 {
-            return;
-        }
-        // What will be drawn is known, and is not taken.
-        let mut random = self.random.clone();
-        for _ in 0..between(at, at + begun).count_ones() {
-            random.next_u32();
-        }
-        while next != 0 {
-            let Classified { class, v4, v6, .. } = &all[next.trailing_zeros() as usize];
-            match class {
-                Class::FlowV6 => self.nats.v6.load_outside(ingress, &v6.key, &mut random),
-                _ => self.nats.v4.load_outside(ingress, &v4.key, &mut random),
+        let (first, behind) = (if at == 0 { 0 } else { at + GROUP }, at + 2 * GROUP);
+        let random = &mut self.random;
+        for (at, classified) in all.iter_mut().enumerate().take(behind).skip(first) {
+            if unknown & 1 << at == 0 {
+                continue;
             }
-            next &= next - 1;
+            let Classified { class, v4, v6, .. } = classified;
+            match class {
+                Class::FlowV6 => v6.drawn = self.nats.v6.draw_ahead(ingress, &v6.key, random),
+                _ => v4.drawn = self.nats.v4.draw_ahead(ingress, &v4.key, random),
+            }
         }
     }
 
@@ -442,8 +432,10 @@ impl Engine {
         if self.is_astray(scene, &flow.key) {
             return Err(self.refused(scene, DropReason::PortsExhausted, flow, packet, outbox));
         }
-        let Flow { key, hash, flags, ttl, .. } = *flow;
-        let arrival = Arrival { ingress: scene.ingress, key, hash, flags, ttl };
+        let Flow { key, hash, flags, ttl, drawn, .. } = *flow;
+        // Of a first piece there may be a session that is suspended.
+        let (ingress, looked_up) = (scene.ingress, !scene.in_pieces);
+        let arrival = Arrival { ingress, key, hash, flags, ttl, looked_up, drawn };
         match self.admit(scene.now, &arrival) {
             Ok(found) => Ok(Begun::Session(found)),
             Err(reason) => Err(self.refused(scene, reason, flow, packet, outbox)),

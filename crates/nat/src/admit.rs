@@ -15,6 +15,7 @@ use mooring_wire::checksum::Delta;
 use mooring_wire::tcp::Flags;
 use rand_core::Rng;
 
+use crate::ahead::Drawn;
 use crate::lease::Outside;
 use crate::limits::Claim;
 use crate::plan::{End, HAIRPIN_INTERFACE, Plan};
@@ -35,6 +36,10 @@ pub struct Arrival<A> {
     pub flags: Option<Flags>,
     /// Hops that are left, this one included.
     pub ttl: u8,
+    /// The table has been asked, and has no session of it.
+    pub looked_up: bool,
+    /// What was drawn for it ahead ([`Nat::draw_ahead`]).
+    pub drawn: Option<Drawn<A>>,
 }
 
 /// What admission asks and uses.
@@ -82,7 +87,9 @@ impl<A: Address> Nat<A> {
         arrival: &Arrival<A>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<SessionRef, Refusal> {
-        if let Some(found) = self.sessions.find(arrival.hash, &arrival.key) {
+        if !arrival.looked_up
+            && let Some(found) = self.sessions.find(arrival.hash, &arrival.key)
+        {
             return match self.is_suspended(found.index, admission.policy) {
                 true => Err(Refusal::AddressNotHeld),
                 false => Ok(found),
@@ -134,8 +141,8 @@ impl<A: Address> Nat<A> {
             // The mapping that the plan was to share may have ended with its last session.
             plan = self.plan(arrival, admission.policy).inspect_err(|_| self.withdraw(claim))?;
         }
-        let begun = self.outside_of(&plan, admission).and_then(|outside| {
-            self.begin(&plan, &outside, arrival.hash, admission)
+        let begun = self.outside_of(&plan, arrival.drawn, admission).and_then(|outside| {
+            self.begin(&plan, &outside, arrival, admission)
                 .inspect_err(|_| self.let_go(&outside, plan.forward.source, admission.now))
         });
         let index = begun.inspect_err(|_| self.withdraw(claim))?;
@@ -147,12 +154,13 @@ impl<A: Address> Nat<A> {
     fn outside_of<R: Rng, H: NextHops>(
         &mut self,
         plan: &Plan<A>,
+        drawn: Option<Drawn<A>>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
         match plan.end {
-            End::Lease(pool) => self.outside_from(&plan.forward, pool, admission),
+            End::Lease(pool) => self.outside_from(&plan.forward, pool, drawn, admission),
             End::Fixed(address, port) => {
-                Ok(Outside { mapping: None, address, port, leased: false })
+                Ok(Outside { mapping: None, address, port, leased: false, is_unseen: false })
             }
             End::Shared(index) => Ok(self.share(index, admission.now)),
         }
@@ -166,12 +174,12 @@ impl<A: Address> Nat<A> {
         self.sessions.find_key(&arrival.key.exchanged()).map(|first| first.index)
     }
 
-    /// Inserts the session under both keys, of which `hash` is that of the packet's.
+    /// Inserts the session under both keys.
     fn begin<R, H: NextHops>(
         &mut self,
         plan: &Plan<A>,
         outside: &Outside<A>,
-        hash: u64,
+        arrival: &Arrival<A>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<SessionIndex, Refusal> {
         let forward = &plan.forward;
@@ -182,9 +190,14 @@ impl<A: Address> Nat<A> {
         }
         let now = admission.now;
         let translated = FlowKey { source: outside.address, source_port: outside.port, ..*forward };
-        let hashes = match plan.began {
-            Direction::Forward => [hash, self.sessions.hash(&translated.exchanged())],
-            Direction::Reverse => [self.sessions.hash(forward), hash],
+        let drawn =
+            |drawn: &Drawn<A>| (drawn.address, drawn.port) == (outside.address, outside.port);
+        let hashes = match (plan.began, arrival.drawn.filter(drawn)) {
+            (Direction::Forward, Some(drawn)) => [arrival.hash, drawn.answers],
+            (Direction::Forward, None) => {
+                [arrival.hash, self.sessions.hash(&translated.exchanged())]
+            }
+            (Direction::Reverse, _) => [self.sessions.hash(forward), arrival.hash],
         };
         hashes.into_iter().for_each(|hash| self.sessions.prefetch_bucket(hash));
         let hops = plan.acquire(admission.hops, now).ok_or(Refusal::NeighborTableFull)?;
@@ -204,10 +217,14 @@ impl<A: Address> Nat<A> {
         let held = Held { mapping: outside.mapping, began: plan.began, drains };
         let session = Session::new(forward, admitted);
         // Another worker may still pass packets of it, by the policy before.
-        let inserted = match admission.owners.is_settled(&session) {
-            // The packet's own key was looked up first of all.
-            true => self.sessions.insert_unseen(session, hashes, held, now),
-            false => Err(InsertError::KeyTaken),
+        let is_settled = admission.owners.is_settled(&session);
+        // The packet's own key was looked up first of all.
+        let answer = plan.began.opposite();
+        let is_taken =
+            || self.sessions.find(hashes[answer as usize], &session.key(answer)).is_some();
+        let inserted = match !is_settled || !outside.is_unseen && is_taken() {
+            true => Err(InsertError::KeyTaken),
+            false => self.sessions.insert_unseen(session, hashes, held, now),
         };
         let index = inserted.map_err(|error| {
             hops.into_iter().for_each(|hop| release(admission.hops, hop));

@@ -3,8 +3,8 @@
 //! many megabytes.
 //!
 //! What is loaded is a guess: that the packet is to be translated, by the pool that the one before it got its
-//! outside end from, and, from random numbers that are drawn again in earnest, to which port. Loading
-//! decides nothing and changes nothing. Where the guess is wrong, or a pool is too special for one,
+//! outside end from. Of that pool an end is drawn for it at once; nobody has it yet, and admission takes it if it is still
+//! free then. Loading decides nothing and changes nothing. Where the guess is wrong, or a pool is too special for one,
 //! admission waits for its memory.
 
 use mooring_policy::{InterfaceId, Mapping as Kind, Policy, PoolId};
@@ -13,6 +13,16 @@ use rand_core::Rng;
 
 use crate::plain::Plain;
 use crate::{Nat, Share};
+
+/// An outside end that was drawn for a flow before it is admitted, so that what it leads to could be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn<A> {
+    pub(crate) pool: PoolId,
+    pub(crate) address: A,
+    pub(crate) port: u16,
+    /// Hash of the flow of answers to it.
+    pub(crate) answers: u64,
+}
 
 /// What the last session from inside was: most are like the one before.
 #[derive(Clone, Debug)]
@@ -37,26 +47,29 @@ impl<A: Address> Nat<A> {
         }
     }
 
-    /// Then, once that is there: where the outside end leads to. `random` is as that of the admission
-    /// will be when it is the packet's turn.
-    pub fn load_outside(&self, ingress: InterfaceId, key: &FlowKey<A>, random: &mut impl Rng) {
-        let Some(usual) = self.usual(ingress) else { return };
+    /// Then, once that is there: an outside end is drawn, and where it leads to begins to be loaded. `None` where the
+    /// flow has a mapping, or the pool is too special.
+    #[must_use]
+    pub fn draw_ahead(
+        &self,
+        ingress: InterfaceId,
+        key: &FlowKey<A>,
+        random: &mut impl Rng,
+    ) -> Option<Drawn<A>> {
+        let usual = self.usual(ingress)?;
         self.sources.prefetch_source(self.source_of(key.source));
         let is_mapped = usual.is_mapped;
         if is_mapped && self.mappings.prefetch_mapping(&self.inside_end(key, usual.pool)) {
-            return;
+            return None;
         }
-        let Some((address, port)) = self.guess(usual, key, random) else { return };
+        let (address, port) = self.draw(usual.plain.as_ref()?, is_mapped, key, random)?;
         if is_mapped {
             self.mappings.prefetch_outside(address, port, key.protocol);
         }
         let translated = FlowKey { source: address, source_port: port, ..*key };
-        self.sessions.prefetch_bucket(self.sessions.hash(&translated.exchanged()));
-    }
-
-    /// The outside end that a flow will most likely get, if it has none yet.
-    fn guess(&self, usual: &Usual<A>, key: &FlowKey<A>, random: &mut impl Rng) -> Option<(A, u16)> {
-        self.draw(usual.plain.as_ref()?, usual.is_mapped, key, random)
+        let answers = self.sessions.hash(&translated.exchanged());
+        self.sessions.prefetch_bucket(answers);
+        Some(Drawn { pool: usual.pool, address, port, answers })
     }
 
     /// A session begins that gets its outside end from a pool.
@@ -86,9 +99,10 @@ impl<A: Address> Usual<A> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use mooring_session::FlowKey;
+    use mooring_session::{Direction, FlowKey};
     use mooring_wire::Protocol;
 
+    use super::Drawn;
     use crate::fixture::{INSIDE, OUTSIDE, World, flow};
 
     fn config(of_the_pool: &str) -> String {
@@ -114,39 +128,55 @@ mod tests {
         flow(Protocol::UDP, &source, "198.51.100.7:53")
     }
 
-    /// The outside end that is guessed for a flow that arrives from inside.
-    fn guessed(world: &mut World, key: &FlowKey<Ipv4Addr>) -> Option<(Ipv4Addr, u16)> {
-        let mut random = world.admission().1.random.clone();
-        let usual = world.nat.usual(INSIDE)?;
-        world.nat.guess(usual, key, &mut random)
+    /// The outside end that is drawn ahead for a flow that arrives from inside.
+    fn drawn(world: &mut World, key: &FlowKey<Ipv4Addr>) -> Option<Drawn<Ipv4Addr>> {
+        world.nat.draw_ahead(INSIDE, key, &mut world.random)
     }
 
     #[test]
-    fn the_guess_is_what_admission_draws() {
+    fn what_is_drawn_ahead_is_what_the_session_gets() {
         let kinds = ["mapping = \"endpoint-independent\"", "mapping = \"endpoint-dependent\""];
         for of_the_pool in kinds {
             let mut world = World::new(&config(of_the_pool));
-            assert_eq!(guessed(&mut world, &nth(0)), None, "nothing is usual yet");
+            assert_eq!(drawn(&mut world, &nth(0)), None, "nothing is usual yet");
             world.session(nth(0));
             for n in 1..200 {
-                let guessed = guessed(&mut world, &nth(n));
-                let session = world.session(nth(n));
-                assert_eq!(guessed, Some((session.outside, session.outside_port)), "{of_the_pool}");
+                let ahead = drawn(&mut world, &nth(n)).expect("all are alike");
+                let session = world.session_with(nth(n), ahead);
+                assert_eq!((ahead.address, ahead.port), (session.outside, session.outside_port));
+                let answers = world.nat.sessions.hash(&session.key(Direction::Reverse));
+                assert_eq!(answers, ahead.answers, "{of_the_pool}");
             }
         }
     }
 
     #[test]
-    fn what_is_too_special_or_over_is_not_guessed() {
+    fn an_end_that_was_drawn_twice_goes_to_the_first_who_comes() {
+        for of_the_pool in
+            ["mapping = \"endpoint-independent\"", "mapping = \"endpoint-dependent\""]
+        {
+            let mut world = World::new(&config(of_the_pool));
+            world.session(nth(0));
+            let ahead = drawn(&mut world, &nth(1)).expect("all are alike");
+            let first = world.session_with(nth(1), ahead);
+            // To the same remote end, from the same host.
+            let second = world.session_with(nth(51), ahead);
+            assert_eq!(first.outside, second.outside, "{of_the_pool}");
+            assert_ne!(first.outside_port, second.outside_port, "{of_the_pool}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_special_or_over_is_not_drawn_ahead() {
         let mut world = World::new(&config("parity = true"));
         world.session(nth(0));
-        assert_eq!(guessed(&mut world, &nth(1)), None);
+        assert_eq!(drawn(&mut world, &nth(1)), None);
 
         let mut world = World::new(&config(""));
         world.session(nth(0));
         assert!(world.nat.usual(OUTSIDE).is_none());
-        assert!(guessed(&mut world, &nth(1)).is_some());
+        assert!(drawn(&mut world, &nth(1)).is_some());
         world.reload(&config("parity = true"));
-        assert_eq!(guessed(&mut world, &nth(1)), None);
+        assert_eq!(drawn(&mut world, &nth(1)), None);
     }
 }

@@ -16,7 +16,7 @@ use mooring_wire::tcp::Flags;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::{Admission, Arrival, Nat, NextHops, Owners, Refusal, Share};
+use crate::{Admission, Arrival, Drawn, Nat, NextHops, Owners, Refusal, Share};
 
 /// A worker's translation and all that admission asks.
 pub(crate) struct World {
@@ -28,7 +28,7 @@ pub(crate) struct World {
     /// Of the packets that arrive.
     pub(crate) ttl: u8,
     pub(crate) generation: Generation,
-    random: ChaCha8Rng,
+    pub(crate) random: ChaCha8Rng,
 }
 
 /// All that a flow can hold: equal before and after means that nothing was left behind.
@@ -88,10 +88,19 @@ impl World {
         key: FlowKey<Ipv4Addr>,
         flags: Option<Flags>,
     ) -> Result<SessionRef, Refusal> {
-        let arrival =
-            Arrival { ingress, key, hash: self.nat.sessions.hash(&key), flags, ttl: self.ttl };
+        let arrival = self.arrival(ingress, key, flags);
         let (nat, mut admission) = self.admission();
         nat.admit(&arrival, &mut admission)
+    }
+
+    fn arrival(
+        &self,
+        ingress: InterfaceId,
+        key: FlowKey<Ipv4Addr>,
+        flags: Option<Flags>,
+    ) -> Arrival<Ipv4Addr> {
+        let (hash, ttl) = (self.nat.sessions.hash(&key), self.ttl);
+        Arrival { ingress, key, hash, flags, ttl, looked_up: false, drawn: None }
     }
 
     /// Another policy is there, of the next generation.
@@ -127,6 +136,18 @@ impl World {
     pub(crate) fn session(&mut self, key: FlowKey<Ipv4Addr>) -> Session<Ipv4Addr> {
         let found = self.send(key).expect("the configuration admits the flow");
         assert_eq!(found.direction, Direction::Forward);
+        self.nat.sessions.session(found.index).clone()
+    }
+
+    /// The same, where this was drawn for it ahead.
+    pub(crate) fn session_with(
+        &mut self,
+        key: FlowKey<Ipv4Addr>,
+        drawn: Drawn<Ipv4Addr>,
+    ) -> Session<Ipv4Addr> {
+        let arrival = Arrival { drawn: Some(drawn), ..self.arrival(INSIDE, key, None) };
+        let (nat, mut admission) = self.admission();
+        let found = nat.admit(&arrival, &mut admission).expect("the configuration admits the flow");
         self.nat.sessions.session(found.index).clone()
     }
 

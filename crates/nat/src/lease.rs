@@ -12,6 +12,7 @@ use mooring_session::{Address, FlowKey, InsideEnd, Mapping, MappingIndex, Tick};
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
+use crate::ahead::Drawn;
 use crate::choice::{Choice, Parity};
 use crate::port_owners::{PortOwners, goes_round};
 use crate::turn::Turn;
@@ -25,6 +26,8 @@ pub(crate) struct Outside<A> {
     pub(crate) port: u16,
     /// It is of a pool, not what a rule says.
     pub(crate) leased: bool,
+    /// No session has the flow of answers to it: that was looked up.
+    pub(crate) is_unseen: bool,
 }
 
 /// A flow that wants an outside end, and the pool that it is to come from.
@@ -35,6 +38,8 @@ pub(crate) struct Ask<'a, A> {
     pub(crate) pool: &'a Pool,
     pub(crate) policy: &'a Policy,
     pub(crate) now: Tick,
+    /// What was drawn for the flow ahead.
+    pub(crate) drawn: Option<Drawn<A>>,
     /// While some worker may still work by another policy.
     moving: Option<&'a Owners>,
     /// How the end is had: as the pool says, but remotes share the overflow of any pool.
@@ -42,15 +47,16 @@ pub(crate) struct Ask<'a, A> {
 }
 
 impl<A: Address> Nat<A> {
-    /// An outside end of `pool` for the flow `key`.
+    /// An outside end of `pool` for the flow `key`, for which one may have been drawn ahead.
     pub(crate) fn outside_from<R: Rng, H>(
         &mut self,
         key: &FlowKey<A>,
         id: PoolId,
+        drawn: Option<Drawn<A>>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
         let moving = Some(admission.owners).filter(|owners| owners.is_moving());
-        let ask = Ask { moving, ..Ask::new(key, id, admission.policy, admission.now) };
+        let ask = Ask { moving, drawn, ..Ask::new(key, id, admission.policy, admission.now) };
         if !PortLedger::<A>::serves(key.protocol) {
             return Err(Refusal::UnsupportedProtocol);
         }
@@ -96,7 +102,7 @@ impl<A: Address> Nat<A> {
             None => self.find_end(ask, self.turn(ask)?, random)?,
         };
         self.enrol(ask.key.source, address, port, ask.now);
-        Ok(Outside { mapping: None, address, port, leased: true })
+        Ok(Outside { mapping: None, address, port, leased: true, is_unseen: true })
     }
 
     /// The outside end of a mapping, with one user more.
@@ -105,7 +111,7 @@ impl<A: Address> Nat<A> {
         let Mapping { inside, outside: address, outside_port: port, .. } =
             *self.mappings.mapping(index);
         self.enrol(inside, address, port, now);
-        Outside { mapping: Some(index), address, port, leased: true }
+        Outside { mapping: Some(index), address, port, leased: true, is_unseen: false }
     }
 
     /// Takes back what [`Self::outside_from`] or [`Self::share`] gave to a session of `host`.
@@ -291,7 +297,7 @@ impl<'a, A: Address> Ask<'a, A> {
     /// What a flow asks of a pool.
     pub(crate) fn new(key: &'a FlowKey<A>, id: PoolId, policy: &'a Policy, now: Tick) -> Self {
         let pool = policy.pool(id);
-        Self { key, id, pool, policy, now, moving: None, kind: pool.mapping }
+        Self { key, id, pool, policy, now, drawn: None, moving: None, kind: pool.mapping }
     }
 
     /// Whether some worker may still work by another policy.

@@ -14,6 +14,7 @@ mod ahead;
 mod blocks;
 mod bucket;
 pub mod choice;
+mod decided;
 mod division;
 pub mod event;
 pub mod fan_out;
@@ -46,6 +47,7 @@ mod translator;
 mod turn;
 
 pub use admit::{Admission, Arrival, NextHops};
+pub use ahead::Drawn;
 pub use choice::Choice;
 pub use event::{Event, EventKind, EventLog};
 pub use owner::Owners;

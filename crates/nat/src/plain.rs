@@ -8,6 +8,7 @@ use mooring_session::{Address, FlowKey};
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
+use crate::ahead::Drawn;
 use crate::choice::Choice;
 use crate::lease::Ask;
 use crate::{Nat, Share};
@@ -39,30 +40,49 @@ impl<A: Address> Plain<A> {
 }
 
 impl<A: Address> Nat<A> {
-    /// An outside end of the pool that is asked, by one draw; of a pool with mappings it is leased.
+    /// An outside end of the pool that is asked, that which was drawn ahead or by one draw; of a pool with mappings it is
+    /// leased, of another no session has the flow of its answers.
     pub(crate) fn plain_end(
         &mut self,
         ask: &Ask<'_, A>,
         random: &mut impl Rng,
     ) -> Option<(A, u16)> {
         let usual = self.usual.as_ref().filter(|usual| usual.pool == ask.id && !ask.is_moving())?;
-        let (key, plain) = (ask.key, usual.plain.as_ref()?);
-        let protocol = key.protocol;
+        usual.plain.as_ref()?;
         let is_mapped = ask.pool.mapping == Kind::EndpointIndependent;
         // Of what rests the host is asked first whether it was its own.
         if is_mapped && self.resting.len(self.pools.number(ask.id)) > 0 {
             return None;
         }
-        let (address, port) = self.draw(plain, is_mapped, key, random)?;
-        let is_free = match is_mapped {
-            true => self.ports.take(address, protocol, port),
-            false => {
-                let reverse = FlowKey { source: address, source_port: port, ..*key }.exchanged();
-                !self.ports.is_leased(address, protocol, port)
-                    && self.sessions.find_key(&reverse).is_none()
-            }
-        };
-        is_free.then_some((address, port))
+        let ahead = ask.drawn.filter(|drawn| drawn.pool == ask.id);
+        // Who came in between may have drawn the same.
+        if let Some(Drawn { address, port, answers, .. }) = ahead
+            && self.take_if_free(ask, (address, port), Some(answers))
+        {
+            return Some((address, port));
+        }
+        // Another borrow: what is taken changes the ledger, and not what is usual.
+        let plain = self.usual.as_ref()?.plain.as_ref()?;
+        let end = self.draw(plain, is_mapped, ask.key, random)?;
+        self.take_if_free(ask, end, None).then_some(end)
+    }
+
+    /// Whether nobody has an outside end that is drawn for a flow; one that is to be mapped is leased then. `answers` is
+    /// the hash of the flow of its answers, where it is known.
+    fn take_if_free(
+        &mut self,
+        ask: &Ask<'_, A>,
+        (address, port): (A, u16),
+        answers: Option<u64>,
+    ) -> bool {
+        let key = ask.key;
+        if ask.pool.mapping == Kind::EndpointIndependent {
+            return self.ports.take(address, key.protocol, port);
+        }
+        let reverse = FlowKey { source: address, source_port: port, ..*key }.exchanged();
+        let hash = answers.unwrap_or_else(|| self.sessions.hash(&reverse));
+        !self.ports.is_leased(address, key.protocol, port)
+            && self.sessions.find(hash, &reverse).is_none()
     }
 
     /// The outside end that is drawn for a flow. With mappings it is one that nobody has.

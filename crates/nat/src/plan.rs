@@ -6,10 +6,11 @@
 //! half of a hairpin, which is inbound from the first one.
 
 use mooring_policy::{
-    Action, Filtering, Hop, InterfaceId, Party, Policy, Pool, PoolId, Question, RuleId,
+    Action, Filtering, Hop, InterfaceId, Party, PartyId, Policy, Pool, PoolId, Question, RuleId,
 };
 use mooring_session::{Address, Contact, Direction, FlowKey, HAIRPIN, MappingIndex, NO_RULE};
 
+use crate::decided::Asked;
 use crate::{Arrival, Nat, Refusal};
 
 /// In place of an interface: the packet comes from the first half of a hairpin, or goes on into the
@@ -64,9 +65,9 @@ impl<A: Address> Nat<A> {
     /// Why it makes nothing of it.
     pub(crate) fn plan(&self, arrival: &Arrival<A>, policy: &Policy) -> Result<Plan<A>, Refusal> {
         let destination = arrival.key.destination.into();
-        let other = policy.party(destination);
-        if other.ownership().is_none() {
-            return through(arrival, other, policy);
+        let receiver = self.decided.receiver(arrival.key.destination, policy);
+        if policy.party_of(receiver).ownership().is_none() {
+            return self.through(arrival, receiver, policy);
         }
         if !policy.is_held(destination) {
             return Err(Refusal::AddressNotHeld);
@@ -84,6 +85,49 @@ impl<A: Address> Nat<A> {
         } else {
             self.around(arrival, lowest, policy)
         }
+    }
+
+    /// A packet to somebody else: routed, then asked for.
+    fn through(
+        &self,
+        arrival: &Arrival<A>,
+        receiver: PartyId,
+        policy: &Policy,
+    ) -> Result<Plan<A>, Refusal> {
+        let Arrival { ingress, key, .. } = *arrival;
+        let sender = self.decided.sender(key.source, policy);
+        let parties = [sender, receiver].map(|id| policy.party_of(id));
+        let hop = parties[1].route(key.destination.into()).ok_or(Refusal::NoRoute)?;
+        let asked = Asked { ingress, protocol: key.protocol, sender, receiver };
+        let (rule, end) = match self.decided.answer(&asked) {
+            Some((rule, pool)) => (rule, End::Lease(pool)),
+            None => self.decide_and_learn(arrival, asked, hop.interface, policy)?,
+        };
+        let back = way_back(arrival, parties[0], policy)?;
+        let began = Direction::Forward;
+        Ok(Plan { rule, began, forward: key, end, out: Some(hop), back })
+    }
+
+    /// Asks the rules, and remembers what they will say of every flow between these parties.
+    #[inline(never)]
+    fn decide_and_learn(
+        &self,
+        arrival: &Arrival<A>,
+        asked: Asked,
+        egress: InterfaceId,
+        policy: &Policy,
+    ) -> Result<(RuleId, End<A>), Refusal> {
+        let parties = [asked.sender, asked.receiver].map(|id| policy.party_of(id));
+        let (rule, end) = decide(arrival, egress, parties, policy)?;
+        let question = question(&arrival.key, arrival.ingress, egress);
+        // Whether a port is forwarded to the sender depends on the port.
+        if let End::Lease(pool) = end
+            && !parties[0].is_target()
+            && policy.ports_do_not_matter(&question, parties)
+        {
+            self.decided.learn(asked, rule, pool);
+        }
+        Ok((rule, end))
     }
 
     /// A packet to an address of ours from inside of it. A hairpin, unless one of its ends is an
@@ -231,20 +275,6 @@ pub enum Listed<A> {
         /// Its filtering lets the sender in.
         passes: bool,
     },
-}
-
-/// A packet to somebody else: routed, then asked for.
-fn through<A: Address>(
-    arrival: &Arrival<A>,
-    other: &Party,
-    policy: &Policy,
-) -> Result<Plan<A>, Refusal> {
-    let hop = other.route(arrival.key.destination.into()).ok_or(Refusal::NoRoute)?;
-    let sender = policy.party(arrival.key.source.into());
-    let (rule, end) = decide(arrival, hop.interface, [sender, other], policy)?;
-    let back = way_back(arrival, sender, policy)?;
-    let began = Direction::Forward;
-    Ok(Plan { rule, began, forward: arrival.key, end, out: Some(hop), back })
 }
 
 /// A packet from inside to an address of ours that is outside of it: it is translated as if it went

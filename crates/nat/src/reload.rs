@@ -181,6 +181,8 @@ impl<A: Address> Nat<A> {
             hash: 0,
             flags: None,
             ttl: u8::MAX,
+            looked_up: false,
+            drawn: None,
         };
         let plan = self.plan(&arrival, policy).ok()?;
         let outside = (session.outside, session.outside_port);

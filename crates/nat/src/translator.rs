@@ -12,6 +12,7 @@ use crate::address_choice::AddressUse;
 use crate::admit::release;
 use crate::ahead::Usual;
 use crate::blocks::Blocks;
+use crate::decided::Decided;
 use crate::hold_down::HoldDown;
 use crate::holdings::Leases;
 use crate::pool_numbers::{PoolNumbers, RuleNumbers};
@@ -66,6 +67,8 @@ pub struct Nat<A> {
     pub(crate) share: Share,
     /// What the last session from inside was: for what is loaded ahead, and whether its pool has a short way.
     pub(crate) usual: Option<Usual<A>>,
+    /// What the rules have said lately.
+    pub(crate) decided: Decided,
     /// The record that a sweep after a reload looks at next; `None`: it is done.
     pub(crate) swept: Option<u32>,
     /// A TCP segment may be one that is not to pass, although it is of a live session.
@@ -111,6 +114,7 @@ impl<A: Address> Nat<A> {
             evicted: 0,
             share,
             usual: None,
+            decided: Decided::new(),
             swept: None,
             watching: false,
             hash,
@@ -273,6 +277,7 @@ impl<A: Address> Nat<A> {
         }
         self.watching = needs.half_open || needs.windows;
         self.usual = None;
+        self.decided = Decided::new();
     }
 
     /// Takes the tables that a policy needs out of the stock, or makes them; lays those aside that it does

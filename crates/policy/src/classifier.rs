@@ -86,11 +86,23 @@ impl Classifier {
 
     /// The same, where the rows of both addresses are known.
     #[inline]
-    pub(crate) fn first_between(
+    pub(crate) fn first_between(&self, question: &Question, rows: [u32; 2]) -> Option<usize> {
+        self.between(question, rows).find(|&index| self.matchers[index].ports_match(question))
+    }
+
+    /// Whether the answer is the same for all ports.
+    pub(crate) fn is_alike_between(&self, question: &Question, rows: [u32; 2]) -> bool {
+        let first = self.between(question, rows).next();
+        first.is_none_or(|index| !self.matchers[index].names_ports())
+    }
+
+    /// The indexes of the rules that match, ports aside.
+    #[inline]
+    fn between(
         &self,
         question: &Question,
         [source, destination]: [u32; 2],
-    ) -> Option<usize> {
+    ) -> impl Iterator<Item = usize> {
         let rows = [
             self.from.row(question.ingress.0),
             self.to.row(question.egress.0),
@@ -98,19 +110,16 @@ impl Classifier {
             self.source.rows.row(source as usize),
             self.destination.rows.row(destination as usize),
         ];
-        for word in 0..rows[0].len() {
+        (0..rows[0].len()).flat_map(move |word| {
             // All rows are as long.
             let of = |row: &[u64]| row.get(word).copied().unwrap_or_default();
             let mut left = rows.into_iter().fold(u64::MAX, |left, row| left & of(row));
-            while left != 0 {
-                let index = word * 64 + left.trailing_zeros() as usize;
-                if self.matchers[index].ports_match(question) {
-                    return Some(index);
-                }
-                left &= left - 1;
-            }
-        }
-        None
+            std::iter::from_fn(move || {
+                let index = (left != 0).then(|| word * 64 + left.trailing_zeros() as usize);
+                left &= left.wrapping_sub(1);
+                index
+            })
+        })
     }
 }
 

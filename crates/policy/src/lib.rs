@@ -44,7 +44,7 @@ pub use holding::{
 pub use kernel::{DeviceFacts, KernelFacts, KernelHold};
 pub use keys::MAX_WORKERS;
 pub use lines::Lines;
-pub use party::Party;
+pub use party::{Party, PartyId};
 pub use policy::{
     Backend, Generation, Hop, Interface, InterfaceId, Limits, OnFull, Ownership, Policy, Tcp,
     Timeouts, UnsolicitedSyn,

@@ -22,6 +22,19 @@ pub struct Party {
     pub(crate) rows: [u32; 2],
 }
 
+/// Names a party of one policy: all addresses of which it says the same, side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartyId(pub(crate) u32);
+
+impl PartyId {
+    /// Of the parties of a policy, in the order of their addresses.
+    #[inline]
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 impl Party {
     /// Nothing is said of it, but what rules say that name no address.
     pub(crate) const NOBODY: Self =

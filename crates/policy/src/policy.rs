@@ -15,7 +15,7 @@ use crate::classifier::Classifier;
 use crate::forwarded::Forwarded;
 use crate::holding::Holdings;
 use crate::lines::Lines;
-use crate::party::{Party, parties};
+use crate::party::{Party, PartyId, parties};
 use crate::pool::{Pool, PoolId};
 use crate::rule::{Action, Matcher, Question, Rule, RuleId};
 use crate::service::{Service, ServiceId};
@@ -303,7 +303,22 @@ impl Policy {
     #[inline]
     #[must_use]
     pub fn party(&self, address: IpAddr) -> &Party {
-        self.parties.get(address).unwrap_or(&Party::NOBODY)
+        self.party_of(self.party_id(address, PartyId::default()))
+    }
+
+    /// Which party an address belongs to: without a search if it is `near`, as it is for most that come one after the
+    /// other.
+    #[inline]
+    #[must_use]
+    pub fn party_id(&self, address: IpAddr, near: PartyId) -> PartyId {
+        PartyId(self.parties.span_near(address, near.0))
+    }
+
+    /// The party that [`Policy::party_id`] named; nobody, if that was of another policy.
+    #[inline]
+    #[must_use]
+    pub fn party_of(&self, id: PartyId) -> &Party {
+        self.parties.value(id.0).unwrap_or(&Party::NOBODY)
     }
 
     /// Where the hosts of a prefix are: the interfaces of the routes within it or, without one, that
@@ -339,6 +354,12 @@ impl Policy {
         [sender, other]: [&Party; 2],
     ) -> Option<RuleId> {
         self.through.first_between(question, [sender.rows[0], other.rows[1]]).map(rule_id)
+    }
+
+    /// Whether [`Policy::decide_between`] names the same rule whatever the ports of the question are.
+    #[must_use]
+    pub fn ports_do_not_matter(&self, question: &Question, [sender, other]: [&Party; 2]) -> bool {
+        self.through.is_alike_between(question, [sender.rows[0], other.rows[1]])
     }
 
     /// The first rule that matches a packet to an address of ours from its outside: `static`,

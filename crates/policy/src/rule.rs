@@ -263,9 +263,14 @@ impl Matcher {
             && covers_prefixes(&self.destination, &later.destination)
     }
 
+    /// Whether it has a condition on ports.
+    pub(crate) const fn names_ports(&self) -> bool {
+        self.source_ports.is_some() || self.destination_ports.is_some()
+    }
+
     /// A condition on ports is one on the protocol as well: what has no ports does not match.
     pub(crate) fn ports_match(&self, question: &Question) -> bool {
-        if self.source_ports.is_none() && self.destination_ports.is_none() {
+        if !self.names_ports() {
             return true;
         }
         let within = |ports: &Option<RangeInclusive<u16>>, port| {

@@ -12,18 +12,15 @@ use prefix_trie::joint::JointPrefixMap;
 /// Some prefixes of both families, turned into spans. Never changed: made anew.
 #[derive(Clone, Debug)]
 pub(crate) struct Spans<T> {
-    v4: Sorted<u32, T>,
-    v6: Sorted<u128, T>,
-}
-
-/// The spans of one family.
-#[derive(Clone, Debug)]
-struct Sorted<N, T> {
-    /// The first address of each span, the lowest first; that of the first span is 0.
-    firsts: Box<[N]>,
-    /// What each span has; `None` in no prefix.
+    v4: Firsts<u32>,
+    v6: Firsts<u128>,
+    /// What each span has, those of IPv4 first; `None` in no prefix.
     values: Box<[Option<T>]>,
 }
+
+/// The first address of each span of a family, the lowest first; that of the first span is 0.
+#[derive(Clone, Debug)]
+struct Firsts<N>(Box<[N]>);
 
 impl<T: Copy + PartialEq> Spans<T> {
     /// Of these prefixes.
@@ -46,32 +43,47 @@ impl<T: Copy + PartialEq> Spans<T> {
                 IpAddr::V6(address) => v6.push(address.to_bits()),
             }
         }
-        Self {
-            v4: Sorted::new(v4, |first| value(Ipv4Addr::from_bits(first).into())),
-            v6: Sorted::new(v6, |first| value(Ipv6Addr::from_bits(first).into())),
-        }
+        let (v4, of_v4) = spans(v4, |first| value(Ipv4Addr::from_bits(first).into()));
+        let (v6, of_v6) = spans(v6, |first| value(Ipv6Addr::from_bits(first).into()));
+        Self { v4, v6, values: of_v4.into_iter().chain(of_v6).collect() }
     }
 
     /// The first address of each span.
     pub(crate) fn edges(&self) -> impl Iterator<Item = IpAddr> {
-        let v4 = self.v4.firsts.iter().map(|first| Ipv4Addr::from_bits(*first).into());
-        let v6 = self.v6.firsts.iter().map(|first| Ipv6Addr::from_bits(*first).into());
+        let v4 = self.v4.0.iter().map(|first| Ipv4Addr::from_bits(*first).into());
+        let v6 = self.v6.0.iter().map(|first| Ipv6Addr::from_bits(*first).into());
         v4.chain(v6)
     }
 
     /// The value of the longest prefix that has the address.
     #[inline]
     pub(crate) fn at(&self, address: IpAddr) -> Option<T> {
-        self.get(address).copied()
+        self.value(self.span(address)).copied()
     }
 
-    /// The same where it is.
+    /// The number of the span that has the address.
     #[inline]
-    pub(crate) fn get(&self, address: IpAddr) -> Option<&T> {
+    pub(crate) fn span(&self, address: IpAddr) -> u32 {
         match address {
-            IpAddr::V4(v4) => self.v4.get(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.get(v6.to_bits()),
+            IpAddr::V4(v4) => self.v4.span(v4.to_bits()),
+            IpAddr::V6(v6) => self.v4.len() + self.v6.span(v6.to_bits()),
         }
+    }
+
+    /// The same, without a search if it is this one.
+    #[inline]
+    pub(crate) fn span_near(&self, address: IpAddr, near: u32) -> u32 {
+        let is_this = match address {
+            IpAddr::V4(v4) => self.v4.has(near, v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.has(near.wrapping_sub(self.v4.len()), v6.to_bits()),
+        };
+        if is_this { near } else { self.span(address) }
+    }
+
+    /// What a span has.
+    #[inline]
+    pub(crate) fn value(&self, span: u32) -> Option<&T> {
+        self.values.get(span as usize)?.as_ref()
     }
 }
 
@@ -89,23 +101,37 @@ impl<T: Copy + PartialEq> Default for Spans<T> {
     }
 }
 
-impl<N: Copy + Ord, T: Copy + PartialEq> Sorted<N, T> {
-    /// From where a span may begin, and what an address has there.
-    fn new(mut firsts: Vec<N>, value: impl Fn(N) -> Option<T>) -> Self {
-        firsts.sort_unstable();
-        firsts.dedup();
-        let mut spans: Vec<(N, Option<T>)> =
-            firsts.into_iter().map(|first| (first, value(first))).collect();
-        spans.dedup_by(|next, before| next.1 == before.1);
-        let (firsts, values): (Vec<N>, Vec<Option<T>>) = spans.into_iter().unzip();
-        Self { firsts: firsts.into(), values: values.into() }
+/// From where a span may begin, and what an address has there: the spans.
+fn spans<N: Copy + Ord, T: Copy + PartialEq>(
+    mut firsts: Vec<N>,
+    value: impl Fn(N) -> Option<T>,
+) -> (Firsts<N>, Vec<Option<T>>) {
+    firsts.sort_unstable();
+    firsts.dedup();
+    let mut spans: Vec<(N, Option<T>)> =
+        firsts.into_iter().map(|first| (first, value(first))).collect();
+    spans.dedup_by(|next, before| next.1 == before.1);
+    let (firsts, values): (Vec<N>, Vec<Option<T>>) = spans.into_iter().unzip();
+    (Firsts(firsts.into()), values)
+}
+
+impl<N: Copy + Ord> Firsts<N> {
+    fn len(&self) -> u32 {
+        self.0.len() as u32
     }
 
     #[inline]
-    fn get(&self, address: N) -> Option<&T> {
-        let after = self.firsts.partition_point(|first| *first <= address);
+    fn span(&self, address: N) -> u32 {
         // The first span begins with the first address.
-        self.values.get(after.wrapping_sub(1))?.as_ref()
+        self.0.partition_point(|first| *first <= address) as u32 - 1
+    }
+
+    #[inline]
+    fn has(&self, span: u32, address: N) -> bool {
+        let first = |at: usize| self.0.get(at).copied();
+        let (at, next) = (span as usize, (span as usize).wrapping_add(1));
+        first(at).is_some_and(|first| first <= address)
+            && first(next).is_none_or(|next| address < next)
     }
 }
 
@@ -162,6 +188,10 @@ mod tests {
             for address in edges.chain(others) {
                 let longest = map.get_lpm(&IpNet::from(address)).map(|(_, value)| *value);
                 prop_assert_eq!(spans.at(address), longest, "{}", address);
+                let span = spans.span(address);
+                for near in 0..=spans.values.len() as u32 {
+                    prop_assert_eq!(spans.span_near(address, near), span, "{} near {}", address, near);
+                }
             }
         }
     }

@@ -79,6 +79,7 @@ fn read(
         },
         hash: 0,
         likely: Likely::ABSENT,
+        drawn: None,
         place,
         flags: ports.flags,
         ttl: ip.ttl(),

@@ -204,6 +204,8 @@ impl Duel {
             hash: self.nat.sessions.hash(&packet.key),
             flags: flags(packet),
             ttl: 64,
+            looked_up: false,
+            drawn: None,
         };
         let now = self.now();
         let mut admission = Admission {

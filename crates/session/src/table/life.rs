@@ -18,18 +18,18 @@ impl<A: Address> SessionTable<A> {
         held: Held,
         now: Tick,
     ) -> Result<SessionIndex, InsertError> {
-        let hashes = WAYS.map(|way| self.hash(&session.key(way)));
-        if self.find(hashes[held.began as usize], &session.key(held.began)).is_some() {
-            return Err(if self.is_full() { InsertError::Full } else { InsertError::KeyTaken });
+        let keys = WAYS.map(|way| session.key(way));
+        if !self.is_full() && keys.iter().any(|key| self.find_key(key).is_some()) {
+            return Err(InsertError::KeyTaken);
         }
-        self.insert_unseen(session, hashes, held, now)
+        self.insert_unseen(session, keys.map(|key| self.hash(&key)), held, now)
     }
 
     /// As [`Self::insert`], for whoever knows the hashes of the keys of forward and reverse packets, and has looked
-    /// that of its first packet up: no session has that.
+    /// both up: no session has one of them.
     ///
     /// # Errors
-    /// [`InsertError`]; nothing has changed then.
+    /// [`InsertError::Full`]; nothing has changed then.
     #[inline]
     pub fn insert_unseen(
         &mut self,
@@ -41,13 +41,11 @@ impl<A: Address> SessionTable<A> {
         if self.live == self.capacity {
             return Err(InsertError::Full);
         }
-        let keys = WAYS.map(|way| session.key(way));
-        debug_assert_eq!(keys.map(|key| self.hash(&key)), hashes, "they are those of the keys");
-        let [first, answer] = [held.began as usize, held.began.opposite() as usize];
-        debug_assert_eq!(self.find(hashes[first], &keys[first]), None, "it was looked up");
-        if self.find(hashes[answer], &keys[answer]).is_some() {
-            return Err(InsertError::KeyTaken);
-        }
+        debug_assert_eq!(WAYS.map(|way| self.hash(&session.key(way))), hashes, "they are its own");
+        debug_assert!(
+            WAYS.iter().all(|way| self.find_key(&session.key(*way)).is_none()),
+            "of nobody"
+        );
         let timeout = self.timeout(&session);
         let index = self.place(session, held, now);
         for (direction, hash) in WAYS.into_iter().zip(hashes) {

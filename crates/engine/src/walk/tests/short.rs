@@ -6,7 +6,7 @@ use mooring_policy::InterfaceId;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::super::{STRETCH, Scene};
+use super::super::{GROUP, STRETCH, Scene};
 use super::reloaded::reload;
 use super::v6;
 use crate::classify::{Classified, Plain};
@@ -18,7 +18,7 @@ use crate::test_bench::{
 use crate::{Engine, Outbox, Verdict, Verdicts};
 
 impl Engine {
-    /// As `Engine::walk`, a packet at a time and none of them shortly.
+    /// As `Engine::walk`, none of the packets shortly.
     fn walk_at_length(
         &mut self,
         scene: Scene,
@@ -28,12 +28,19 @@ impl Engine {
         let mut verdicts = Verdicts::new();
         let mut classified = std::mem::take(&mut self.classified);
         let size = batch.len();
-        for packet in batch.packets_mut() {
-            let one = &mut classified[..1];
-            self.classify(scene.arrived, std::slice::from_ref(packet), one);
-            one[0].plain = Plain::No;
-            self.prefetch_buckets(one);
-            verdicts.push(self.finish(scene, &one[0], packet, outbox));
+        for packets in batch.packets_mut().chunks_mut(STRETCH) {
+            let all = &mut classified[..packets.len()];
+            self.classify(scene.arrived, packets, all);
+            all.iter_mut().for_each(|one| one.plain = Plain::No);
+            self.prefetch_buckets(all);
+            // What is drawn ahead is drawn in the same order.
+            let unknown = self.prefetch_sessions(scene.ingress, all);
+            for (at, packet) in packets.iter_mut().enumerate() {
+                if at.is_multiple_of(GROUP) {
+                    self.draw_ahead(scene.ingress, all, (unknown, at));
+                }
+                verdicts.push(self.finish(scene, &all[at], packet, outbox));
+            }
         }
         self.classified = classified;
         self.counters.work.batch(size);

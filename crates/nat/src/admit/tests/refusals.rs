@@ -301,8 +301,15 @@ fn a_pool_without_an_address() {
         protocol: Protocol::UDP,
         tag: 0,
     };
-    let arrival =
-        Arrival { ingress: INSIDE, key, hash: nat.sessions.hash(&key), flags: None, ttl: 64 };
+    let arrival = Arrival {
+        ingress: INSIDE,
+        key,
+        hash: nat.sessions.hash(&key),
+        flags: None,
+        ttl: 64,
+        looked_up: false,
+        drawn: None,
+    };
     let mut admission = Admission {
         policy: &policy,
         owners: &Owners::new(Arc::new(policy.clone()), Share::ALL),

@@ -67,7 +67,8 @@ impl V6 {
         key: FlowKey<Ipv6Addr>,
     ) -> Result<SessionRef, Refusal> {
         let hash = self.nat.sessions.hash(&key);
-        let arrival = Arrival { ingress, key, hash, flags: None, ttl: 64 };
+        let arrival =
+            Arrival { ingress, key, hash, flags: None, ttl: 64, looked_up: false, drawn: None };
         let mut admission = Admission {
             policy: &self.policy,
             owners: &Owners::new(Arc::new(self.policy.clone()), Share::ALL),
