@@ -95,8 +95,9 @@ impl Engine {
             self.classify(scene.arrived, packets, all);
             self.prefetch_buckets(all);
             let unknown = self.prefetch_sessions(scene.ingress, all);
-            for (nth, group) in packets.chunks_mut(GROUP).enumerate() {
-                let at = nth * GROUP;
+            let size = if unknown == 0 { STRETCH } else { GROUP };
+            for (nth, group) in packets.chunks_mut(size).enumerate() {
+                let at = nth * size;
                 if unknown != 0 {
                     self.draw_ahead(scene.ingress, all, (unknown, at));
                 }
@@ -200,17 +201,19 @@ impl Engine {
         all: &mut [Classified],
         (unknown, at): (Unknown, usize),
     ) {
-        let (first, behind) = (if at == 0 { 0 } else { at + GROUP }, at + 2 * GROUP);
-        let random = &mut self.random;
-        for (at, classified) in all.iter_mut().enumerate().take(behind).skip(first) {
-            if unknown & 1 << at == 0 {
-                continue;
-            }
-            let Classified { class, v4, v6, .. } = classified;
+        let below =
+            |at: usize| Unknown::MAX.checked_shl(at as u32).map_or(Unknown::MAX, |above| !above);
+        let begun = if at == 0 { 0 } else { at + GROUP };
+        let mut left = unknown & below(at + 2 * GROUP) & !below(begun);
+        while left != 0 {
+            let Classified { class, v4, v6, .. } = &mut all[left.trailing_zeros() as usize];
             match class {
-                Class::FlowV6 => v6.drawn = self.nats.v6.draw_ahead(ingress, &v6.key, random),
-                _ => v4.drawn = self.nats.v4.draw_ahead(ingress, &v4.key, random),
+                Class::FlowV6 => {
+                    v6.drawn = self.nats.v6.draw_ahead(ingress, &v6.key, &mut self.random);
+                }
+                _ => v4.drawn = self.nats.v4.draw_ahead(ingress, &v4.key, &mut self.random),
             }
+            left &= left - 1;
         }
     }
 

@@ -139,13 +139,24 @@ impl Neighbours {
     /// Finds or creates the entry of `address` on `interface` and counts one user; every user calls
     /// [`Self::release`] once. Asks nobody yet. `None` when the address names no single machine, or
     /// when all entries are in use (idle ones are evicted first, the longest idle first).
+    #[inline]
     pub fn acquire(
         &mut self,
         interface: InterfaceId,
         address: IpAddr,
         now: Tick,
     ) -> Option<NextHopIndex> {
-        let slot = self.find_or_insert(Key { interface, address }, now)?;
+        let key = Key { interface, address };
+        match self.table.join_latest(&key) {
+            Some(slot) => Some(NextHopIndex(slot)),
+            None => self.acquire_another(key, now),
+        }
+    }
+
+    /// The same of any neighbour.
+    #[inline(never)]
+    fn acquire_another(&mut self, key: Key, now: Tick) -> Option<NextHopIndex> {
+        let slot = self.find_or_insert(key, now)?;
         let entry = self.table.entry_mut(slot);
         entry.users += 1;
         if entry.users == 1 {
@@ -163,12 +174,16 @@ impl Neighbours {
         address: IpAddr,
         now: Tick,
     ) -> Option<NextHopIndex> {
-        let known = self.table.find(&Key { interface, address });
+        let key = Key { interface, address };
+        if let Some(slot) = self.table.join_latest(&key) {
+            return Some(NextHopIndex(slot));
+        }
+        let known = self.table.find(&key);
         let used = known.is_some_and(|slot| self.table.is_in_use(slot));
         if !used && !self.table.has_room_for_others() {
             return None;
         }
-        self.acquire(interface, address, now)
+        self.acquire_another(key, now)
     }
 
     /// Counts one user less. What an idle entry knows is kept until its room is needed.

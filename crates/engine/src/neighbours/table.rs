@@ -188,6 +188,18 @@ impl Table {
         self.index.get(key).copied()
     }
 
+    /// One user more of a neighbour, if he is in use already and was found last on his interface, as for most sessions.
+    #[inline(always)]
+    pub(super) fn join_latest(&mut self, key: &Key) -> Option<u16> {
+        let slot = self.lately[usize::from(key.interface.0) % LATELY];
+        let entry = self.entries.get_mut(usize::from(slot))?;
+        if entry.users == 0 || entry.key != *key {
+            return None;
+        }
+        entry.users += 1;
+        Some(slot)
+    }
+
     /// As [`Self::find`], which is asked of the same neighbours over and over again.
     pub(super) fn find_again(&mut self, key: &Key) -> Option<u16> {
         let lately = usize::from(key.interface.0) % LATELY;
