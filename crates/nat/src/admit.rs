@@ -246,6 +246,7 @@ impl<A: Address> Nat<A> {
 impl<A: Address> Plan<A> {
     /// One user more for both next hops, forward and reverse. `None`, and nothing taken, when the
     /// table of neighbours is full.
+    #[inline]
     pub(crate) fn acquire(&self, hops: &mut impl NextHops, now: Tick) -> Option<[NextHopIndex; 2]> {
         // The second half of a hairpin has begun inside.
         let by_others = self.began == Direction::Reverse && self.out.is_some();

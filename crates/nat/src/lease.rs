@@ -96,6 +96,7 @@ impl<A: Address> Nat<A> {
     }
 
     /// A port that only this remote end is answered from; inserting the session reserves it.
+    #[inline]
     fn unmapped(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
         let (address, port) = match self.plain_end(ask, random) {
             Some(end) => end,

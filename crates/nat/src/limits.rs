@@ -218,6 +218,7 @@ impl<A: Address> Nat<A> {
 
     /// One session more of the claim's source, which is `known` or not looked up. False when it is new
     /// and there is no room for it.
+    #[inline]
     pub(crate) fn enter_source(&mut self, claim: &Claim<A>, known: Option<SourceIndex>) -> bool {
         if let Some(index) = known {
             self.sources.add_to(index, claim.by.began);

@@ -69,6 +69,7 @@ impl<A: Address> Nat<A> {
 
     /// Whether nobody has an outside end that is drawn for a flow; one that is to be mapped is leased then. `answers` is
     /// the hash of the flow of its answers, where it is known.
+    #[inline]
     fn take_if_free(
         &mut self,
         ask: &Ask<'_, A>,
@@ -86,6 +87,7 @@ impl<A: Address> Nat<A> {
     }
 
     /// The outside end that is drawn for a flow. With mappings it is one that nobody has.
+    #[inline]
     pub(crate) fn draw(
         &self,
         plain: &Plain<A>,

@@ -80,6 +80,7 @@ impl<A: Address> SourceTable<A> {
     }
 
     /// The source at `address`, if it has sessions.
+    #[inline]
     #[must_use]
     pub fn find(&self, address: A) -> Option<SourceIndex> {
         let is_it = |at: u32| self.records[at as usize].address == address;
