@@ -216,15 +216,16 @@ impl<A: Address> Nat<A> {
         let drains = admission.policy.rule(plan.rule).drain;
         let held = Held { mapping: outside.mapping, began: plan.began, drains };
         let session = Session::new(forward, admitted);
-        // Another worker may still pass packets of it, by the policy before.
-        let is_settled = admission.owners.is_settled(&session);
         // The packet's own key was looked up first of all.
         let answer = plan.began.opposite();
         let is_taken =
             || self.sessions.find(hashes[answer as usize], &session.key(answer)).is_some();
-        let inserted = match !is_settled || !outside.is_unseen && is_taken() {
-            true => Err(InsertError::KeyTaken),
-            false => self.sessions.insert_unseen(session, hashes, held, now),
+        // Another worker may still pass packets of it, by the policy before.
+        let inserted = match admission.owners.is_settled(&session) {
+            true if outside.is_unseen || !is_taken() => {
+                self.sessions.insert_unseen(session, hashes, held, now)
+            }
+            _ => Err(InsertError::KeyTaken),
         };
         let index = inserted.map_err(|error| {
             hops.into_iter().for_each(|hop| release(admission.hops, hop));

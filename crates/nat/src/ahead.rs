@@ -167,6 +167,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_drawn_of_another_pool_is_not_taken() {
+        let two = r#"
+            pool = [
+                { name = "egress", addresses = ["203.0.113.0/28"] },
+                { name = "voice", addresses = ["203.0.113.16/28"] },
+            ]
+            rule = [
+                { name = "voice", kind = "source-nat", to = "outside", destination = ["198.51.100.9"], pool = "voice" },
+                { name = "egress", kind = "source-nat", to = "outside", pool = "egress" },
+            ]
+        "#;
+        let mut world = World::new(two);
+        world.session(nth(0));
+        let call = FlowKey { destination: [198, 51, 100, 9].into(), ..nth(1) };
+        let ahead = drawn(&mut world, &call).expect("all before were alike");
+        let session = world.session_with(call, ahead);
+        assert!((16..32).contains(&session.outside.octets()[3]), "{}", session.outside);
+    }
+
+    #[test]
     fn what_is_too_special_or_over_is_not_drawn_ahead() {
         let mut world = World::new(&config("parity = true"));
         world.session(nth(0));

@@ -106,11 +106,13 @@ impl<A: Address> crate::Nat<A> {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use mooring_policy::{PoolId, RuleId};
     use mooring_session::{FlowKey, KeyedHash};
     use mooring_wire::Protocol;
     use proptest::prelude::{Strategy, prop, prop_assert_eq, proptest};
     use proptest::sample::select;
 
+    use super::{ANSWERS, Asked, Decided};
     use crate::fixture::{INSIDE, OUTSIDE, flow, policy};
     use crate::{Arrival, Nat, Share};
 
@@ -212,6 +214,29 @@ mod tests {
                 prop_assert_eq!(planned(&nat, key, &other), planned(&new_nat(&other), key, &other));
             }
         }
+    }
+
+    #[test]
+    fn an_answer_is_of_the_flow_that_was_asked_about() {
+        let (decided, policy) = (Decided::new(), policy(CONFIG));
+        let key = flow(Protocol::UDP, "10.0.0.2:5000", "198.51.100.200:53");
+        let sender = decided.sender(key.source, &policy);
+        let receiver = decided.receiver(key.destination, &policy);
+        let asked =
+            |number| Asked { ingress: INSIDE, protocol: Protocol(number), sender, receiver };
+        // Twice as many as there are places.
+        for number in 0..=u8::MAX {
+            decided.learn(asked(number), RuleId(number.into()), PoolId(0));
+            for other in 0..=u8::MAX {
+                let answer = decided.answer(&asked(other)).map(|(rule, _)| rule);
+                assert!(
+                    answer.is_none_or(|rule| rule == RuleId(other.into())),
+                    "{other}: {answer:?}"
+                );
+            }
+            assert_eq!(decided.answer(&asked(number)), Some((RuleId(number.into()), PoolId(0))));
+        }
+        assert_eq!(decided.len(), ANSWERS);
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl<A: Address> Nat<A> {
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
         let moving = Some(admission.owners).filter(|owners| owners.is_moving());
+        let drawn = drawn.filter(|drawn| drawn.pool == id);
         let ask = Ask { moving, drawn, ..Ask::new(key, id, admission.policy, admission.now) };
         if !PortLedger::<A>::serves(key.protocol) {
             return Err(Refusal::UnsupportedProtocol);

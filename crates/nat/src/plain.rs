@@ -47,24 +47,27 @@ impl<A: Address> Nat<A> {
         ask: &Ask<'_, A>,
         random: &mut impl Rng,
     ) -> Option<(A, u16)> {
-        let usual = self.usual.as_ref().filter(|usual| usual.pool == ask.id && !ask.is_moving())?;
-        usual.plain.as_ref()?;
         let is_mapped = ask.pool.mapping == Kind::EndpointIndependent;
         // Of what rests the host is asked first whether it was its own.
-        if is_mapped && self.resting.len(self.pools.number(ask.id)) > 0 {
+        let rests = is_mapped && self.resting.len(self.pools.number(ask.id)) > 0;
+        if rests || self.plain_of(ask).is_none() {
             return None;
         }
-        let ahead = ask.drawn.filter(|drawn| drawn.pool == ask.id);
         // Who came in between may have drawn the same.
-        if let Some(Drawn { address, port, answers, .. }) = ahead
+        if let Some(Drawn { address, port, answers, .. }) = ask.drawn
             && self.take_if_free(ask, (address, port), Some(answers))
         {
             return Some((address, port));
         }
-        // Another borrow: what is taken changes the ledger, and not what is usual.
-        let plain = self.usual.as_ref()?.plain.as_ref()?;
-        let end = self.draw(plain, is_mapped, ask.key, random)?;
+        let end = self.draw(self.plain_of(ask)?, is_mapped, ask.key, random)?;
         self.take_if_free(ask, end, None).then_some(end)
+    }
+
+    /// What the pool that is asked is, if it is plain and the one that most ask.
+    #[inline]
+    fn plain_of(&self, ask: &Ask<'_, A>) -> Option<&Plain<A>> {
+        let usual = self.usual.as_ref().filter(|usual| usual.pool == ask.id && !ask.is_moving())?;
+        usual.plain.as_ref()
     }
 
     /// Whether nobody has an outside end that is drawn for a flow; one that is to be mapped is leased then. `answers` is

@@ -57,6 +57,20 @@ fn the_longest_idle_gives_way_and_who_is_in_use_does_not() {
     assert!(bench.try_acquire(ip("192.0.2.4")).is_some());
 }
 
+/// Whoever was found last is found in a shorter way, idle or not.
+#[test]
+fn a_neighbour_that_is_used_again_is_not_evicted() {
+    let mut bench = Bench::new(2);
+    bench.neighbours.on_arp(OUTSIDE, &stranger(1), bench.now, ours, &mut bench.outbox);
+    let used = bench.acquire("10.0.0.1");
+    bench.neighbours.release(used);
+    assert!(bench.knows("10.0.0.1"), "idle");
+    assert_eq!(bench.acquire("10.0.0.1"), used);
+    bench.acquire("192.0.2.2");
+    assert_eq!(bench.try_acquire(ip("192.0.2.3")), None, "both are in use");
+    assert!(bench.knows("10.0.0.1"));
+}
+
 /// Of both families: whoever sends from forged addresses, or to all of a static prefix, makes us look for
 /// as many neighbours as he likes.
 #[test]

@@ -73,6 +73,20 @@ fn begins_in_vain(bench: &mut Bench) {
     assert_eq!(events[EventKind::NoAddress as usize], 1);
 }
 
+/// It is the session's packet, and waits as the others do: nobody hears of it.
+#[test]
+fn a_first_piece_of_a_suspended_session_is_refused() {
+    let (mut bench, _) = holding();
+    adopt(&mut bench, 3, KEPT);
+    bench.sent();
+    let datagram = &question()[34..];
+    let pieces = inside(HOST, SERVER).pieces(7, 17, datagram, 8);
+    bench.ignore(INSIDE, &pieces[0], DropReason::AddressNotHeld);
+    let events = Ipv4Addr::nat(&bench.engine.nats).events.counts;
+    assert_eq!(events[EventKind::NoAddress as usize], 0);
+    assert_eq!(bench.engine.counters.sessions_created, 1);
+}
+
 /// The address that a rule gives a host, not a pool; what comes for it from outside is nobody's want.
 #[test]
 fn a_host_whose_own_address_is_not_held_hears_so_and_is_told_of() {
