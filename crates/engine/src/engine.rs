@@ -13,6 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::classify::Classified;
 use crate::family::{Family, Nats};
+use crate::foreseeable::Foreseeable;
 use crate::fragments::Fragments;
 use crate::history::History;
 use crate::limiter::Limiter;
@@ -39,7 +40,7 @@ pub struct Engine {
     silent: SilentHops,
     /// What a management system is to be told.
     pub(crate) history: History,
-    pub(crate) random: ChaCha8Rng,
+    pub(crate) random: Foreseeable,
     pub(crate) unsolicited: Unsolicited,
     pub(crate) error_limit: Limiter,
     /// Apart from the other errors: a connection hangs that is not told how long its packets may be.
@@ -128,7 +129,7 @@ impl Engine {
             neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS, seed).with_role(role(share)),
             silent: SilentHops::default(),
             history: History::new(&policy),
-            random,
+            random: Foreseeable::new(random),
             unsolicited: Unsolicited::new(&policy),
             error_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),
             too_big_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),

@@ -195,6 +195,10 @@ impl Engine {
             Fate::Follow { flow: flow.key, identification: part.datagram.identification };
         let found = match self.session_of(scene.now, &flow.key) {
             Some(found) => found,
+            // As for a whole packet of such a session: it waits for its address, and nobody hears of it.
+            None if A::nat(&self.nats).sessions.find(flow.hash, &flow.key).is_some() => {
+                return Err(DropReason::AddressNotHeld);
+            }
             None => match self.begin(scene, &flow, packet, outbox)? {
                 Begun::Session(found) => found,
                 Begun::Done(verdict) => return Ok((verdict, fate)),

@@ -14,6 +14,7 @@ mod drop_reason;
 mod echo;
 mod engine;
 mod family;
+mod foreseeable;
 mod fragments;
 mod hairpin;
 mod history;

@@ -17,6 +17,7 @@ use mooring_wire::ethernet::HEADER_LEN;
 
 use crate::classify::{Class, Classified, Flow, Plain, classify};
 use crate::family::Family;
+use crate::foreseeable::FORESEEN;
 use crate::hairpin::Halves;
 use crate::outbox::Outbox;
 use crate::{DropReason, Engine, Verdict, Verdicts, WorkerId};
@@ -191,8 +192,8 @@ impl Engine {
     }
 
     /// The rest of it, for those of the stretch that are `unknown`, a group at a time: before the group from
-    /// `at` on is admitted, for the one behind it, and at first for both. No earlier: what is drawn may be taken by those
-    /// that are admitted in between.
+    /// `at` on is admitted, for the one behind it, and at first for both. No earlier: each port that turns out to be taken
+    /// puts off all that are drawn after it.
     #[cold]
     #[inline(never)]
     fn draw_ahead(
@@ -203,15 +204,18 @@ impl Engine {
     ) {
         let below =
             |at: usize| Unknown::MAX.checked_shl(at as u32).map_or(Unknown::MAX, |above| !above);
-        let begun = if at == 0 { 0 } else { at + GROUP };
-        let mut left = unknown & below(at + 2 * GROUP) & !below(begun);
-        while left != 0 {
+        let begun = if at == 0 { 0 } else { GROUP };
+        let before = (unknown & below(at + begun) & !below(at)).count_ones();
+        let mut left = unknown & below(at + 2 * GROUP) & !below(at + begun);
+        for nth in (before as usize)..2 * GROUP {
+            if left == 0 {
+                break;
+            }
+            let number = self.random.foresee(nth);
             let Classified { class, v4, v6, .. } = &mut all[left.trailing_zeros() as usize];
             match class {
-                Class::FlowV6 => {
-                    v6.drawn = self.nats.v6.draw_ahead(ingress, &v6.key, &mut self.random);
-                }
-                _ => v4.drawn = self.nats.v4.draw_ahead(ingress, &v4.key, &mut self.random),
+                Class::FlowV6 => v6.drawn = self.nats.v6.draw_ahead(ingress, &v6.key, number),
+                _ => v4.drawn = self.nats.v4.draw_ahead(ingress, &v4.key, number),
             }
             left &= left - 1;
         }
@@ -417,7 +421,7 @@ impl Engine {
         self.forward(scene, found, flow, packet, outbox)
     }
 
-    /// The detour itself.
+    /// The detour itself, for a packet whose flow was looked up and has no session.
     pub(crate) fn begin<A: Family>(
         &mut self,
         scene: Scene,
@@ -436,8 +440,7 @@ impl Engine {
             return Err(self.refused(scene, DropReason::PortsExhausted, flow, packet, outbox));
         }
         let Flow { key, hash, flags, ttl, drawn, .. } = *flow;
-        // Of a first piece there may be a session that is suspended.
-        let (ingress, looked_up) = (scene.ingress, !scene.in_pieces);
+        let (ingress, looked_up) = (scene.ingress, true);
         let arrival = Arrival { ingress, key, hash, flags, ttl, looked_up, drawn };
         match self.admit(scene.now, &arrival) {
             Ok(found) => Ok(Begun::Session(found)),
@@ -500,7 +503,7 @@ const GROUP: usize = 4;
 /// A bit for each packet of a stretch.
 type Unknown = u64;
 
-const _: () = assert!(STRETCH <= Unknown::BITS as usize);
+const _: () = assert!(STRETCH <= Unknown::BITS as usize && 2 * GROUP <= FORESEEN);
 
 /// Bytes of the IP packet that the wire will carry: of one segment, for a super-packet.
 #[inline]

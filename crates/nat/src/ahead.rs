@@ -3,21 +3,23 @@
 //! many megabytes.
 //!
 //! What is loaded is a guess: that the packet is to be translated, by the pool that the one before it got its
-//! outside end from. Of that pool an end is drawn for it at once; nobody has it yet, and admission takes it if it is still
-//! free then. Loading decides nothing and changes nothing. Where the guess is wrong, or a pool is too special for one,
-//! admission waits for its memory.
+//! outside end from, and that it will draw the random number that it is foreseen to. What is made of that is kept for
+//! admission, which takes it if it draws that number. Loading decides nothing and changes nothing. Where the guess is wrong,
+//! or a pool is too special for one, admission waits for its memory.
 
 use mooring_policy::{InterfaceId, Mapping as Kind, Policy, PoolId};
 use mooring_session::{Address, FlowKey};
-use rand_core::Rng;
 
 use crate::plain::Plain;
 use crate::{Nat, Share};
 
-/// An outside end that was drawn for a flow before it is admitted, so that what it leads to could be loaded.
+/// An outside end that a flow will draw when it is admitted, so that what it leads to could be loaded. Nobody has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drawn<A> {
     pub(crate) pool: PoolId,
+    /// By this random number, where ports were free as [`crate::PortLedger`] counts.
+    pub(crate) number: u32,
+    pub(crate) freed: u32,
     pub(crate) address: A,
     pub(crate) port: u16,
     /// Hash of the flow of answers to it.
@@ -47,14 +49,14 @@ impl<A: Address> Nat<A> {
         }
     }
 
-    /// Then, once that is there: an outside end is drawn, and where it leads to begins to be loaded. `None` where the
-    /// flow has a mapping, or the pool is too special.
+    /// Then, once that is there: the outside end that the flow will draw by a random number, and where that leads to begins
+    /// to be loaded. `None` where the flow has a mapping, or the pool is too special.
     #[must_use]
     pub fn draw_ahead(
         &self,
         ingress: InterfaceId,
         key: &FlowKey<A>,
-        random: &mut impl Rng,
+        number: u32,
     ) -> Option<Drawn<A>> {
         let usual = self.usual(ingress)?;
         self.sources.prefetch_source(self.source_of(key.source));
@@ -62,14 +64,15 @@ impl<A: Address> Nat<A> {
         if is_mapped && self.mappings.prefetch_mapping(&self.inside_end(key, usual.pool)) {
             return None;
         }
-        let (address, port) = self.draw(usual.plain.as_ref()?, is_mapped, key, random)?;
+        let (address, port) = self.draw(usual.plain.as_ref()?, is_mapped, key, number)?;
         if is_mapped {
             self.mappings.prefetch_outside(address, port, key.protocol);
         }
         let translated = FlowKey { source: address, source_port: port, ..*key };
         let answers = self.sessions.hash(&translated.exchanged());
         self.sessions.prefetch_bucket(answers);
-        Some(Drawn { pool: usual.pool, address, port, answers })
+        let freed = self.ports.freed();
+        Some(Drawn { pool: usual.pool, number, freed, address, port, answers })
     }
 
     /// A session begins that gets its outside end from a pool.
@@ -101,6 +104,7 @@ mod tests {
 
     use mooring_session::{Direction, FlowKey};
     use mooring_wire::Protocol;
+    use rand_chacha::rand_core::Rng;
 
     use super::Drawn;
     use crate::fixture::{INSIDE, OUTSIDE, World, flow};
@@ -130,7 +134,7 @@ mod tests {
 
     /// The outside end that is drawn ahead for a flow that arrives from inside.
     fn drawn(world: &mut World, key: &FlowKey<Ipv4Addr>) -> Option<Drawn<Ipv4Addr>> {
-        world.nat.draw_ahead(INSIDE, key, &mut world.random)
+        world.nat.draw_ahead(INSIDE, key, world.random.clone().next_u32())
     }
 
     #[test]

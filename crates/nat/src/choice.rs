@@ -62,10 +62,16 @@ impl Choice {
     /// that may be leased (but for the edges of the range, where that may lie outside). `None` if the
     /// range is empty.
     pub fn draw(&self, random: &mut impl Rng) -> Option<u16> {
+        self.drawn(random.next_u32())
+    }
+
+    /// What [`Self::draw`] makes of a random number.
+    #[inline]
+    pub(crate) fn drawn(&self, number: u32) -> Option<u16> {
         let (first, last) = (*self.range.start(), *self.range.end());
         let size = u32::from(last.checked_sub(first)?) + 1;
         // Multiply and shift: the bias of 2^-16 at most is below notice.
-        let drawn = first + ((u64::from(random.next_u32()) * u64::from(size)) >> 32) as u16;
+        let drawn = first + ((u64::from(number) * u64::from(size)) >> 32) as u16;
         let odd = match self.parity {
             None => drawn & 1,
             Some(Parity::Even) => 0,

@@ -8,7 +8,6 @@ use mooring_session::{Address, FlowKey};
 use mooring_wire::Protocol;
 use rand_core::Rng;
 
-use crate::ahead::Drawn;
 use crate::choice::Choice;
 use crate::lease::Ask;
 use crate::{Nat, Share};
@@ -40,7 +39,7 @@ impl<A: Address> Plain<A> {
 }
 
 impl<A: Address> Nat<A> {
-    /// An outside end of the pool that is asked, that which was drawn ahead or by one draw; of a pool with mappings it is
+    /// An outside end of the pool that is asked, by one draw, which may have been made ahead; of a pool with mappings it is
     /// leased, of another no session has the flow of its answers.
     pub(crate) fn plain_end(
         &mut self,
@@ -53,14 +52,18 @@ impl<A: Address> Nat<A> {
         if rests || self.plain_of(ask).is_none() {
             return None;
         }
-        // Who came in between may have drawn the same.
-        if let Some(Drawn { address, port, answers, .. }) = ask.drawn
-            && self.take_if_free(ask, (address, port), Some(answers))
-        {
-            return Some((address, port));
+        if !matches!(ask.key.protocol, Protocol::TCP | Protocol::UDP) {
+            return None;
         }
-        let end = self.draw(self.plain_of(ask)?, is_mapped, ask.key, random)?;
-        self.take_if_free(ask, end, None).then_some(end)
+        let number = random.next_u32();
+        // What was drawn ahead is what is drawn now, unless others have drawn more or less than was foreseen.
+        let ahead =
+            ask.drawn.filter(|drawn| (drawn.number, drawn.freed) == (number, self.ports.freed()));
+        let (end, answers) = match ahead {
+            Some(drawn) => ((drawn.address, drawn.port), Some(drawn.answers)),
+            None => (self.draw(self.plain_of(ask)?, is_mapped, ask.key, number)?, None),
+        };
+        self.take_if_free(ask, end, answers).then_some(end)
     }
 
     /// What the pool that is asked is, if it is plain and the one that most ask.
@@ -89,23 +92,20 @@ impl<A: Address> Nat<A> {
             && self.sessions.find(hash, &reverse).is_none()
     }
 
-    /// The outside end that is drawn for a flow. With mappings it is one that nobody has.
+    /// The outside end that a flow of TCP or UDP draws by a random number. With mappings it is one that nobody has.
     #[inline]
     pub(crate) fn draw(
         &self,
         plain: &Plain<A>,
         is_mapped: bool,
         key: &FlowKey<A>,
-        random: &mut impl Rng,
+        number: u32,
     ) -> Option<(A, u16)> {
-        if !matches!(key.protocol, Protocol::TCP | Protocol::UDP) {
-            return None;
-        }
         let address = plain.first.after(self.pairing.spread(key.source, plain.addresses));
         let port = match is_mapped {
-            true => self.ports.next_random(address, key.protocol, &plain.ports, random),
+            true => self.ports.next_random(address, key.protocol, &plain.ports, number),
             // At the edges of the range it may be another worker's.
-            false => plain.ports.draw(random).filter(|port| plain.ports.has(*port)),
+            false => plain.ports.drawn(number).filter(|port| plain.ports.has(*port)),
         };
         Some((address, port?))
     }
@@ -120,7 +120,7 @@ mod tests {
     use mooring_session::KeyedHash;
     use mooring_wire::Protocol;
     use rand_chacha::ChaCha8Rng;
-    use rand_chacha::rand_core::SeedableRng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
 
     use super::Plain;
     use crate::fixture::{World, flow, policy};
@@ -185,7 +185,7 @@ mod tests {
         for share in (0..3).filter_map(|worker| Share::new(worker, 3)) {
             let nat: Nat<Ipv4Addr> = Nat::new(&policy, share, KeyedHash::new([1, 2, 3, 4]));
             let plain = Plain::new(policy.pool(PoolId(0)), &policy, share).expect("it is plain");
-            let drawn = (0..200).filter_map(|_| nat.draw(&plain, false, &key, &mut random));
+            let drawn = (0..200).filter_map(|_| nat.draw(&plain, false, &key, random.next_u32()));
             let drawn: BTreeSet<u16> = drawn.map(|(_, port)| port).collect();
             let own: BTreeSet<u16> = (30_001..=30_008).filter(|port| share.has(*port)).collect();
             assert_eq!(drawn, own);

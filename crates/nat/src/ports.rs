@@ -18,6 +18,8 @@ pub struct PortLedger<A> {
     leased: usize,
     /// Ports that are leased, or rest.
     used: usize,
+    /// See [`Self::freed`].
+    freed: u32,
     /// Some addresses are no pool's.
     has_unnamed: bool,
     /// Memory of addresses that nothing is leased of: for others, or to be given back.
@@ -29,7 +31,7 @@ impl<A: Address> PortLedger<A> {
     #[must_use]
     pub fn new(hash: KeyedHash) -> Self {
         let addresses = HashMap::with_hasher(hash);
-        Self { addresses, leased: 0, used: 0, has_unnamed: false, spare: Vec::new() }
+        Self { addresses, leased: 0, used: 0, freed: 0, has_unnamed: false, spare: Vec::new() }
     }
 
     /// Makes room for the leases of `address`: 24 KB. Does nothing if that was done before.
@@ -102,22 +104,27 @@ impl<A: Address> PortLedger<A> {
         let ports = all.read(protocol)?;
         let free = |port: &u16| !ports.is_set(*port) && claimed(*port).is_none();
         let preferred = choice.preferred().find(free);
-        let port = preferred.or_else(|| ports.random_free(choice, &claimed, random))?;
+        let port = preferred.or_else(|| ports.random_free(choice, &claimed, random.next_u32()))?;
         all.set(protocol, port, true);
         self.leased += 1;
         self.used += 1;
         Some(port)
     }
 
-    /// The port that [`Self::lease`] would give if none were preferred or claimed.
+    /// The port that [`Self::lease`] would give by this random number, if none were preferred or claimed.
     pub(crate) fn next_random(
         &self,
         address: A,
         protocol: Protocol,
         choice: &Choice,
-        random: &mut impl Rng,
+        number: u32,
     ) -> Option<u16> {
-        self.addresses.get(&address)?.read(protocol)?.random_free(choice, &|_| None, random)
+        self.addresses.get(&address)?.read(protocol)?.random_free(choice, &|_| None, number)
+    }
+
+    /// A number that changes whenever a port becomes free that was not.
+    pub(crate) const fn freed(&self) -> u32 {
+        self.freed
     }
 
     /// Leases this port. False when it is leased already, or rests, or there is no such.
@@ -138,6 +145,7 @@ impl<A: Address> PortLedger<A> {
         let was_leased = all.is_some_and(|all| all.set(protocol, port, false));
         self.leased -= usize::from(was_leased);
         self.used -= usize::from(was_leased);
+        self.freed = self.freed.wrapping_add(1);
         was_leased
     }
 
@@ -152,6 +160,7 @@ impl<A: Address> PortLedger<A> {
     pub(crate) fn wake(&mut self, address: A, protocol: Protocol, port: u16) {
         if let Some(all) = self.addresses.get_mut(&address) {
             self.used -= usize::from(all.set(protocol, port, false));
+            self.freed = self.freed.wrapping_add(1);
         }
     }
 
@@ -241,14 +250,14 @@ impl AddressPorts {
 struct Bitmap([u64; 1024]);
 
 impl Bitmap {
-    /// A free port of the choice that no rule has for itself: the first from a random one on.
+    /// A free port of the choice that no rule has for itself: the first from a random one on, which `number` says.
     fn random_free(
         &self,
         choice: &Choice,
         claimed: &impl Fn(u16) -> Option<u16>,
-        random: &mut impl Rng,
+        number: u32,
     ) -> Option<u16> {
-        let start = choice.draw(random)?;
+        let start = choice.drawn(number)?;
         let free = |from, to| self.first_unclaimed(from, to, choice, claimed);
         free(start, *choice.range.end()).or_else(|| free(*choice.range.start(), start))
     }
