@@ -163,8 +163,10 @@ mod tests {
             world.session(nth(0));
             let ahead = drawn(&mut world, &nth(1)).expect("all are alike");
             let first = world.session_with(nth(1), ahead);
-            // To the same remote end, from the same host.
-            let second = world.session_with(nth(51), ahead);
+            // To the same remote end, from the same host, by the same number.
+            let number = world.random.clone().next_u32();
+            let freed = world.nat.ports.freed();
+            let second = world.session_with(nth(51), Drawn { number, freed, ..ahead });
             assert_eq!(first.outside, second.outside, "{of_the_pool}");
             assert_ne!(first.outside_port, second.outside_port, "{of_the_pool}");
         }

@@ -57,13 +57,18 @@ impl<A: Address> Nat<A> {
         }
         let number = random.next_u32();
         // What was drawn ahead is what is drawn now, unless others have drawn more or less than was foreseen.
-        let ahead =
-            ask.drawn.filter(|drawn| (drawn.number, drawn.freed) == (number, self.ports.freed()));
-        let (end, answers) = match ahead {
-            Some(drawn) => ((drawn.address, drawn.port), Some(drawn.answers)),
-            None => (self.draw(self.plain_of(ask)?, is_mapped, ask.key, number)?, None),
-        };
-        self.take_if_free(ask, end, answers).then_some(end)
+        let freed = self.ports.freed();
+        if let Some(drawn) =
+            ask.drawn.filter(|drawn| (drawn.number, drawn.freed) == (number, freed))
+        {
+            let end = (drawn.address, drawn.port);
+            if self.take_if_free(ask, end, Some(drawn.answers)) {
+                return Some(end);
+            }
+        }
+        // With mappings, and if that has been taken in between, the same number leads on to another end.
+        let end = self.draw(self.plain_of(ask)?, is_mapped, ask.key, number)?;
+        self.take_if_free(ask, end, None).then_some(end)
     }
 
     /// What the pool that is asked is, if it is plain and the one that most ask.
