@@ -13,10 +13,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::classify::Classified;
 use crate::family::{Family, Nats};
-use crate::foreseeable::Foreseeable;
 use crate::fragments::Fragments;
 use crate::history::History;
 use crate::limiter::Limiter;
+use crate::lots::Lots;
 use crate::neighbours::{InterfaceLink, Neighbours, Role};
 use crate::outbox::Outbox;
 use crate::silent::{SilentHop, SilentHops};
@@ -40,7 +40,9 @@ pub struct Engine {
     silent: SilentHops,
     /// What a management system is to be told.
     pub(crate) history: History,
-    pub(crate) random: Foreseeable,
+    pub(crate) random: ChaCha8Rng,
+    /// What packets that begin something draw by.
+    pub(crate) lots: Lots,
     pub(crate) unsolicited: Unsolicited,
     pub(crate) error_limit: Limiter,
     /// Apart from the other errors: a connection hangs that is not told how long its packets may be.
@@ -129,7 +131,8 @@ impl Engine {
             neighbours: Neighbours::new(&neighbour_links, NEIGHBOURS, seed).with_role(role(share)),
             silent: SilentHops::default(),
             history: History::new(&policy),
-            random: Foreseeable::new(random),
+            lots: Lots::new(ChaCha8Rng::from_rng(&mut random)),
+            random,
             unsolicited: Unsolicited::new(&policy),
             error_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),
             too_big_limit: Limiter::new(share.part(policy.limits.icmp_error_rate) as u32),

@@ -164,8 +164,16 @@ impl Engine {
         let nat = A::nat(&self.nats);
         let flags = (key.protocol == Protocol::TCP).then_some(Flags::SYN);
         let hash = nat.sessions.hash(&key);
-        let arrival =
-            Arrival { ingress, key, hash, flags, ttl: u8::MAX, looked_up: false, drawn: None };
+        let arrival = Arrival {
+            ingress,
+            key,
+            hash,
+            flags,
+            ttl: u8::MAX,
+            looked_up: false,
+            number: 0,
+            drawn: None,
+        };
         Ok(nat.foresee(&arrival, &self.policy)?)
     }
 

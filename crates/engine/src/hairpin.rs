@@ -52,9 +52,9 @@ impl Engine {
                 }
                 let hash = A::nat(&self.nats).sessions.hash(&key);
                 let Flow { flags, ttl, .. } = *flow;
-                let (looked_up, drawn) = (false, None);
+                let (looked_up, number, drawn) = (false, self.lots.draw(), None);
                 let ingress = HAIRPIN_INTERFACE;
-                let arrival = Arrival { ingress, key, hash, flags, ttl, looked_up, drawn };
+                let arrival = Arrival { ingress, key, hash, flags, ttl, looked_up, number, drawn };
                 let second = self.admit(scene.now, &arrival).map_err(|reason| {
                     self.take_back(scene.now, first, flow);
                     self.refused(scene, reason, flow, packet, outbox)

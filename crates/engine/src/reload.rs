@@ -9,11 +9,11 @@ use mooring_nat::{Admission, Nat, Rechecked, Share, Stock};
 use mooring_packet::Packet;
 use mooring_policy::{Generation, InterfaceId, Policy};
 use mooring_session::{FlowKey, SessionRef, Tick};
+use rand_chacha::ChaCha8Rng;
 
 use crate::classify::Flow;
 use crate::engine::Hops;
 use crate::family::{Family, Nats};
-use crate::foreseeable::Foreseeable;
 use crate::outbox::Outbox;
 use crate::walk::Scene;
 use crate::{DropReason, Engine, Link, Verdict};
@@ -207,7 +207,7 @@ impl Engine {
     pub(crate) fn ask<A: Family, T>(
         &mut self,
         now: Tick,
-        question: impl FnOnce(&mut Nat<A>, &mut Admission<'_, Foreseeable, Hops<'_>>) -> T,
+        question: impl FnOnce(&mut Nat<A>, &mut Admission<'_, ChaCha8Rng, Hops<'_>>) -> T,
     ) -> T {
         let mut admission = Admission {
             policy: &self.policy,

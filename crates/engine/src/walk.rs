@@ -17,8 +17,8 @@ use mooring_wire::ethernet::HEADER_LEN;
 
 use crate::classify::{Class, Classified, Flow, Plain, classify};
 use crate::family::Family;
-use crate::foreseeable::FORESEEN;
 use crate::hairpin::Halves;
+use crate::lots::FORESEEN;
 use crate::outbox::Outbox;
 use crate::{DropReason, Engine, Verdict, Verdicts, WorkerId};
 
@@ -155,10 +155,10 @@ impl Engine {
         }
     }
 
-    /// The second pass: read the buckets, start loading the sessions. A bit for each packet that has none:
-    /// of those what admission reads first begins to be loaded.
+    /// The second pass: read the buckets, start loading the sessions. A bit for each packet that has none, and, if there are
+    /// such, for those that may have none: of both what admission reads first begins to be loaded.
     fn prefetch_sessions(&self, ingress: InterfaceId, all: &mut [Classified]) -> Unknown {
-        let mut unknown = 0;
+        let (mut unknown, mut is_any_new) = (0, false);
         for (at, classified) in all.iter_mut().enumerate() {
             let Classified { class, plain, v4, v6 } = classified;
             let likely = match (plain, class) {
@@ -172,15 +172,16 @@ impl Engine {
                 }
                 _ => continue,
             };
-            if likely == Likely::ABSENT {
+            if likely.names_none() {
                 unknown |= 1 << at;
+                is_any_new |= likely == Likely::ABSENT;
                 self.prefetch_inside(ingress, classified);
             }
         }
-        unknown
+        if is_any_new { unknown } else { 0 }
     }
 
-    /// For a packet that has no session.
+    /// For a packet that has no session, or none that its bucket named.
     #[cold]
     #[inline(never)]
     fn prefetch_inside(&self, ingress: InterfaceId, classified: &Classified) {
@@ -192,8 +193,8 @@ impl Engine {
     }
 
     /// The rest of it, for those of the stretch that are `unknown`, a group at a time: before the group from
-    /// `at` on is admitted, for the one behind it, and at first for both. No earlier: each port that turns out to be taken
-    /// puts off all that are drawn after it.
+    /// `at` on is admitted, for the one behind it, and at first for both. No earlier: each packet that draws and was not
+    /// foreseen, or does not and was, puts off all that are behind it.
     #[cold]
     #[inline(never)]
     fn draw_ahead(
@@ -211,7 +212,7 @@ impl Engine {
             if left == 0 {
                 break;
             }
-            let number = self.random.foresee(nth);
+            let number = self.lots.foresee(nth);
             let Classified { class, v4, v6, .. } = &mut all[left.trailing_zeros() as usize];
             match class {
                 Class::FlowV6 => v6.drawn = self.nats.v6.draw_ahead(ingress, &v6.key, number),
@@ -440,8 +441,8 @@ impl Engine {
             return Err(self.refused(scene, DropReason::PortsExhausted, flow, packet, outbox));
         }
         let Flow { key, hash, flags, ttl, drawn, .. } = *flow;
-        let (ingress, looked_up) = (scene.ingress, true);
-        let arrival = Arrival { ingress, key, hash, flags, ttl, looked_up, drawn };
+        let (ingress, looked_up, number) = (scene.ingress, true, self.lots.draw());
+        let arrival = Arrival { ingress, key, hash, flags, ttl, looked_up, number, drawn };
         match self.admit(scene.now, &arrival) {
             Ok(found) => Ok(Begun::Session(found)),
             Err(reason) => Err(self.refused(scene, reason, flow, packet, outbox)),

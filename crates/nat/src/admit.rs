@@ -38,7 +38,9 @@ pub struct Arrival<A> {
     pub ttl: u8,
     /// The table has been asked, and has no session of it.
     pub looked_up: bool,
-    /// What was drawn for it ahead ([`Nat::draw_ahead`]).
+    /// A random number: what it draws first, if it draws.
+    pub number: u32,
+    /// What was made ahead of the number that it would have ([`Nat::draw_ahead`]).
     pub drawn: Option<Drawn<A>>,
 }
 
@@ -141,7 +143,7 @@ impl<A: Address> Nat<A> {
             // The mapping that the plan was to share may have ended with its last session.
             plan = self.plan(arrival, admission.policy).inspect_err(|_| self.withdraw(claim))?;
         }
-        let begun = self.outside_of(&plan, arrival.drawn, admission).and_then(|outside| {
+        let begun = self.outside_of(&plan, arrival, admission).and_then(|outside| {
             self.begin(&plan, &outside, arrival, admission)
                 .inspect_err(|_| self.let_go(&outside, plan.forward.source, admission.now))
         });
@@ -154,11 +156,11 @@ impl<A: Address> Nat<A> {
     fn outside_of<R: Rng, H: NextHops>(
         &mut self,
         plan: &Plan<A>,
-        drawn: Option<Drawn<A>>,
+        arrival: &Arrival<A>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
         match plan.end {
-            End::Lease(pool) => self.outside_from(&plan.forward, pool, drawn, admission),
+            End::Lease(pool) => self.outside_from(&plan.forward, pool, arrival, admission),
             End::Fixed(address, port) => {
                 Ok(Outside { mapping: None, address, port, leased: false, is_unseen: false })
             }

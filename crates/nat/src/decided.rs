@@ -192,6 +192,7 @@ mod tests {
                 flags: None,
                 ttl: 64,
                 looked_up: true,
+                number: 0,
                 drawn: None,
             };
             nat.plan(&arrival, &policy(config))

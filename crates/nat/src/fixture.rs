@@ -14,7 +14,7 @@ use mooring_session::{
 use mooring_wire::Protocol;
 use mooring_wire::tcp::Flags;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::{Admission, Arrival, Drawn, Nat, NextHops, Owners, Refusal, Share};
 
@@ -94,13 +94,14 @@ impl World {
     }
 
     fn arrival(
-        &self,
+        &mut self,
         ingress: InterfaceId,
         key: FlowKey<Ipv4Addr>,
         flags: Option<Flags>,
     ) -> Arrival<Ipv4Addr> {
         let (hash, ttl) = (self.nat.sessions.hash(&key), self.ttl);
-        Arrival { ingress, key, hash, flags, ttl, looked_up: false, drawn: None }
+        let number = self.random.next_u32();
+        Arrival { ingress, key, hash, flags, ttl, looked_up: false, number, drawn: None }
     }
 
     /// Another policy is there, of the next generation.

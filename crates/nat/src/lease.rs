@@ -16,7 +16,7 @@ use crate::ahead::Drawn;
 use crate::choice::{Choice, Parity};
 use crate::port_owners::{PortOwners, goes_round};
 use crate::turn::Turn;
-use crate::{Admission, Event, EventKind, Nat, Owners, PortLedger, Refusal, Share};
+use crate::{Admission, Arrival, Event, EventKind, Nat, Owners, PortLedger, Refusal, Share};
 
 /// What stands for the inside host of a session.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,8 @@ pub(crate) struct Ask<'a, A> {
     pub(crate) pool: &'a Pool,
     pub(crate) policy: &'a Policy,
     pub(crate) now: Tick,
-    /// What was drawn for the flow ahead.
+    /// The random number that is drawn first, and what was made of it ahead.
+    pub(crate) number: u32,
     pub(crate) drawn: Option<Drawn<A>>,
     /// While some worker may still work by another policy.
     moving: Option<&'a Owners>,
@@ -47,17 +48,22 @@ pub(crate) struct Ask<'a, A> {
 }
 
 impl<A: Address> Nat<A> {
-    /// An outside end of `pool` for the flow `key`, for which one may have been drawn ahead.
+    /// An outside end of `pool` for the flow `key` of a packet.
     pub(crate) fn outside_from<R: Rng, H>(
         &mut self,
         key: &FlowKey<A>,
         id: PoolId,
-        drawn: Option<Drawn<A>>,
+        arrival: &Arrival<A>,
         admission: &mut Admission<'_, R, H>,
     ) -> Result<Outside<A>, Refusal> {
         let moving = Some(admission.owners).filter(|owners| owners.is_moving());
-        let drawn = drawn.filter(|drawn| drawn.pool == id);
-        let ask = Ask { moving, drawn, ..Ask::new(key, id, admission.policy, admission.now) };
+        let drawn = arrival.drawn.filter(|drawn| drawn.pool == id);
+        let ask = Ask {
+            moving,
+            number: arrival.number,
+            drawn,
+            ..Ask::new(key, id, admission.policy, admission.now)
+        };
         if !PortLedger::<A>::serves(key.protocol) {
             return Err(Refusal::UnsupportedProtocol);
         }
@@ -99,7 +105,7 @@ impl<A: Address> Nat<A> {
     /// A port that only this remote end is answered from; inserting the session reserves it.
     #[inline]
     fn unmapped(&mut self, ask: &Ask<'_, A>, random: &mut impl Rng) -> Result<Outside<A>, Refusal> {
-        let (address, port) = match self.plain_end(ask, random) {
+        let (address, port) = match self.plain_end(ask) {
             Some(end) => end,
             None => self.find_end(ask, self.turn(ask)?, random)?,
         };
@@ -133,7 +139,7 @@ impl<A: Address> Nat<A> {
         random: &mut impl Rng,
     ) -> Result<MappingIndex, Refusal> {
         let is_full = self.mappings.len() == self.mappings.capacity();
-        let plain = if is_full { None } else { self.plain_end(ask, random) };
+        let plain = if is_full { None } else { self.plain_end(ask) };
         let (outside, outside_port) = match plain {
             Some(end) => end,
             None => {
@@ -299,7 +305,17 @@ impl<'a, A: Address> Ask<'a, A> {
     /// What a flow asks of a pool.
     pub(crate) fn new(key: &'a FlowKey<A>, id: PoolId, policy: &'a Policy, now: Tick) -> Self {
         let pool = policy.pool(id);
-        Self { key, id, pool, policy, now, drawn: None, moving: None, kind: pool.mapping }
+        Self {
+            key,
+            id,
+            pool,
+            policy,
+            now,
+            number: 0,
+            drawn: None,
+            moving: None,
+            kind: pool.mapping,
+        }
     }
 
     /// Whether some worker may still work by another policy.

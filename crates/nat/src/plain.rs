@@ -6,7 +6,6 @@
 use mooring_policy::{AddressChoice, Allocation, Mapping as Kind, Policy, Pool, Pooling};
 use mooring_session::{Address, FlowKey};
 use mooring_wire::Protocol;
-use rand_core::Rng;
 
 use crate::choice::Choice;
 use crate::lease::Ask;
@@ -41,11 +40,7 @@ impl<A: Address> Plain<A> {
 impl<A: Address> Nat<A> {
     /// An outside end of the pool that is asked, by one draw, which may have been made ahead; of a pool with mappings it is
     /// leased, of another no session has the flow of its answers.
-    pub(crate) fn plain_end(
-        &mut self,
-        ask: &Ask<'_, A>,
-        random: &mut impl Rng,
-    ) -> Option<(A, u16)> {
+    pub(crate) fn plain_end(&mut self, ask: &Ask<'_, A>) -> Option<(A, u16)> {
         let is_mapped = ask.pool.mapping == Kind::EndpointIndependent;
         // Of what rests the host is asked first whether it was its own.
         let rests = is_mapped && self.resting.len(self.pools.number(ask.id)) > 0;
@@ -55,19 +50,16 @@ impl<A: Address> Nat<A> {
         if !matches!(ask.key.protocol, Protocol::TCP | Protocol::UDP) {
             return None;
         }
-        let number = random.next_u32();
-        // What was drawn ahead is what is drawn now, unless others have drawn more or less than was foreseen.
-        let freed = self.ports.freed();
-        if let Some(drawn) =
-            ask.drawn.filter(|drawn| (drawn.number, drawn.freed) == (number, freed))
-        {
+        // What was made of the number ahead, unless the packet has another, for others drew more or less than was foreseen.
+        let made_of = (ask.number, self.ports.freed());
+        if let Some(drawn) = ask.drawn.filter(|drawn| (drawn.number, drawn.freed) == made_of) {
             let end = (drawn.address, drawn.port);
             if self.take_if_free(ask, end, Some(drawn.answers)) {
                 return Some(end);
             }
         }
         // With mappings, and if that has been taken in between, the same number leads on to another end.
-        let end = self.draw(self.plain_of(ask)?, is_mapped, ask.key, number)?;
+        let end = self.draw(self.plain_of(ask)?, is_mapped, ask.key, ask.number)?;
         self.take_if_free(ask, end, None).then_some(end)
     }
 

@@ -182,6 +182,7 @@ impl<A: Address> Nat<A> {
             flags: None,
             ttl: u8::MAX,
             looked_up: false,
+            number: 0,
             drawn: None,
         };
         let plan = self.plan(&arrival, policy).ok()?;

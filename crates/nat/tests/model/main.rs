@@ -17,7 +17,7 @@ use proptest::prelude::{Strategy, any, proptest};
 use proptest::prop_oneof;
 use proptest::sample::{Index, select};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use reference::{CONFIG, Outcome, Packet, Reference};
 
@@ -205,6 +205,7 @@ impl Duel {
             flags: flags(packet),
             ttl: 64,
             looked_up: false,
+            number: self.random.next_u32(),
             drawn: None,
         };
         let now = self.now();

@@ -25,6 +25,13 @@ impl Likely {
         SessionRef::from_value(self.0).index.at()
     }
 
+    /// Whether no session is named: there is none, or another bucket has it.
+    #[inline]
+    #[must_use]
+    pub const fn names_none(self) -> bool {
+        self.0 >= Self::ELSEWHERE.0
+    }
+
     /// Which way such a packet travels, if the session is this one.
     #[inline]
     #[must_use]

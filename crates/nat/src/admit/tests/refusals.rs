@@ -308,6 +308,7 @@ fn a_pool_without_an_address() {
         flags: None,
         ttl: 64,
         looked_up: false,
+        number: 0,
         drawn: None,
     };
     let mut admission = Admission {

@@ -7,7 +7,7 @@ use mooring_policy::{Generation, InterfaceId};
 use mooring_session::{Direction, FlowKey, KeyedHash, SessionRef, Tick};
 use mooring_wire::Protocol;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::fixture::v6::{packet_v6, session_v6};
 use crate::fixture::{CountedHops, INSIDE, OUTSIDE, policy};
@@ -66,9 +66,17 @@ impl V6 {
         ingress: InterfaceId,
         key: FlowKey<Ipv6Addr>,
     ) -> Result<SessionRef, Refusal> {
-        let hash = self.nat.sessions.hash(&key);
-        let arrival =
-            Arrival { ingress, key, hash, flags: None, ttl: 64, looked_up: false, drawn: None };
+        let (hash, number) = (self.nat.sessions.hash(&key), self.random.next_u32());
+        let arrival = Arrival {
+            ingress,
+            key,
+            hash,
+            flags: None,
+            ttl: 64,
+            looked_up: false,
+            number,
+            drawn: None,
+        };
         let mut admission = Admission {
             policy: &self.policy,
             owners: &Owners::new(Arc::new(self.policy.clone()), Share::ALL),
