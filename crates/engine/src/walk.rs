@@ -207,18 +207,22 @@ impl Engine {
             |at: usize| Unknown::MAX.checked_shl(at as u32).map_or(Unknown::MAX, |above| !above);
         let begun = if at == 0 { 0 } else { GROUP };
         let before = (unknown & below(at + begun) & !below(at)).count_ones();
-        let mut left = unknown & below(at + 2 * GROUP) & !below(at + begun);
-        for nth in (before as usize)..2 * GROUP {
-            if left == 0 {
-                break;
-            }
+        let left = unknown & below(at + 2 * GROUP) & !below(at + begun);
+        for (nth, at) in (before as usize..).zip(bits(left)) {
             let number = self.lots.foresee(nth);
-            let Classified { class, v4, v6, .. } = &mut all[left.trailing_zeros() as usize];
+            let Classified { class, v4, v6, .. } = &mut all[at];
             match class {
                 Class::FlowV6 => v6.drawn = self.nats.v6.draw_ahead(ingress, &v6.key, number),
                 _ => v4.drawn = self.nats.v4.draw_ahead(ingress, &v4.key, number),
             }
-            left &= left - 1;
+        }
+        for at in bits(left) {
+            let Classified { v4, v6, class, .. } = &all[at];
+            match (class, &v4.drawn, &v6.drawn) {
+                (Class::FlowV6, _, Some(drawn)) => self.nats.v6.load_outside(drawn, &v6.key),
+                (Class::Flow, Some(drawn), _) => self.nats.v4.load_outside(drawn, &v4.key),
+                _ => {}
+            }
         }
     }
 
@@ -505,6 +509,15 @@ const GROUP: usize = 4;
 type Unknown = u64;
 
 const _: () = assert!(STRETCH <= Unknown::BITS as usize && 2 * GROUP <= FORESEEN);
+
+/// The numbers of the bits that are set, the lowest first.
+fn bits(mut left: Unknown) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (left != 0).then(|| left.trailing_zeros() as usize);
+        left &= left.wrapping_sub(1);
+        lowest
+    })
+}
 
 /// Bytes of the IP packet that the wire will carry: of one segment, for a super-packet.
 #[inline]

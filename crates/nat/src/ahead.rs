@@ -49,8 +49,8 @@ impl<A: Address> Nat<A> {
         }
     }
 
-    /// Then, once that is there: the outside end that the flow will draw by a random number, and where that leads to begins
-    /// to be loaded. `None` where the flow has a mapping, or the pool is too special.
+    /// Then, once that is there: the outside end that the flow will draw by a random number. `None` where the flow has a
+    /// mapping, or the pool is too special.
     #[must_use]
     pub fn draw_ahead(
         &self,
@@ -65,14 +65,19 @@ impl<A: Address> Nat<A> {
             return None;
         }
         let (address, port) = self.draw(usual.plain.as_ref()?, is_mapped, key, number)?;
-        if is_mapped {
-            self.mappings.prefetch_outside(address, port, key.protocol);
-        }
         let translated = FlowKey { source: address, source_port: port, ..*key };
         let answers = self.sessions.hash(&translated.exchanged());
-        self.sessions.prefetch_bucket(answers);
         let freed = self.ports.freed();
         Some(Drawn { pool: usual.pool, number, freed, address, port, answers })
+    }
+
+    /// Last of all: where that leads to. For several packets one after the other: each load may wait for a walk of the page
+    /// tables, and those that follow each other closely wait together.
+    pub fn load_outside(&self, drawn: &Drawn<A>, key: &FlowKey<A>) {
+        if self.usual.as_ref().is_some_and(|usual| usual.is_mapped) {
+            self.mappings.prefetch_outside(drawn.address, drawn.port, key.protocol);
+        }
+        self.sessions.prefetch_bucket(drawn.answers);
     }
 
     /// A session begins that gets its outside end from a pool.
